@@ -1,0 +1,390 @@
+//! What envctl tells its agent.
+//!
+//! One container runs one role. The role is the agent's first argument; its configuration is the
+//! JSON of the type named beside it, in the environment variable [`CONFIG_VARIABLE`] or, for the
+//! seeder (whose content can be larger than an environment variable), in the file [`SEED_FILE`].
+//!
+//! | argument  | role                                                      | configuration     |
+//! |-----------|-----------------------------------------------------------|-------------------|
+//! | `pause`   | the sandbox of one pod: namespaces, DNS, prober, forwards | [`SandboxConfig`] |
+//! | `seed`    | fills volumes once, before the pod's containers start     | [`SeedConfig`]    |
+//! | `gateway` | ClusterIPs, cluster DNS, Ingress of one environment       | [`GatewayConfig`] |
+//! | `router`  | one HTTP port per machine, routed by host name            | [`RouterConfig`]  |
+//! | `health`  | the health check of a `pause`, `gateway` or `router`      | none              |
+//! | `hold`    | holds a name and nothing else: the lock                   | none              |
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+
+use ipnet::Ipv4Net;
+use serde::{Deserialize, Serialize};
+
+/// The agent's path inside its image.
+pub const AGENT_PATH: &str = "/envctl-agent";
+/// The variable that carries a role's configuration as JSON.
+pub const CONFIG_VARIABLE: &str = "ENVCTL_AGENT_CONFIG";
+/// Where the seeder finds its configuration: a Compose `configs` entry with inline content.
+pub const SEED_FILE: &str = "/envctl-seed.json";
+/// The TCP port on which gateways take [`Announcement::Pod`] lines and routers take
+/// [`Announcement::Hosts`] lines.
+pub const CONTROL_PORT: u16 = 4;
+/// The network alias of the machine's router on its network.
+pub const ROUTER_ALIAS: &str = "envctl-router";
+
+/// One line of JSON on a control connection. What a connection announced holds for as long as it
+/// is open, so that a peer that dies is forgotten without a timer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "announce", rename_all = "camelCase")]
+pub enum Announcement {
+    /// From a sandbox to its gateway, at connection and at each change.
+    Pod {
+        /// The pod's name as in [`Backend::pod`].
+        pod: String,
+        /// Whether all readiness probes pass.
+        ready: bool,
+    },
+    /// From a gateway to the router: "requests for these hosts go to `upstream`".
+    Hosts {
+        /// The environment, for the router's error pages.
+        environment: String,
+        /// Exact host names, or `*.suffix`.
+        hosts: Vec<String>,
+        /// Port of the gateway's own HTTP listener; its address is the connection's peer.
+        port: u16,
+    },
+}
+
+/// Configuration of the role `pause`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SandboxConfig {
+    /// The pod's name.
+    pub pod: String,
+    /// What to write into `/etc/resolv.conf` (in place: the pod's containers share the file).
+    /// `None` leaves Docker's.
+    pub resolv: Option<Resolv>,
+    /// Where readiness is announced. `None` for pods that no Service can select.
+    pub gateway: Option<SocketAddr>,
+    /// Ports of the pod's own loopback that lead to the gateway, opened while the pod is ready (so
+    /// that a container which listens on that port itself gets it first).
+    pub forwards: Vec<Forward>,
+    /// Network probes of all containers of the pod.
+    pub probes: Vec<Probe>,
+}
+
+/// The content of a resolv.conf.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Resolv {
+    /// `nameserver` lines.
+    pub nameservers: Vec<Ipv4Addr>,
+    /// The `search` line.
+    pub search: Vec<String>,
+    /// The `options` line, such as `ndots:5`.
+    pub options: Vec<String>,
+}
+
+/// A loopback port of the pod that leads elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Forward {
+    /// Port on 127.0.0.1 and ::1 of the pod.
+    pub listen: u16,
+    /// Where connections go.
+    pub to: SocketAddr,
+}
+
+/// A probe with the timings of the Kubernetes API (`core/v1 Probe`), seconds throughout.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Probe {
+    /// The container it belongs to.
+    pub container: String,
+    /// What it decides.
+    pub kind: ProbeKind,
+    /// How it is made.
+    pub check: Check,
+    /// Delay after the pod's start before the first check.
+    pub initial_delay_seconds: u32,
+    /// Time between checks (at least 1).
+    pub period_seconds: u32,
+    /// Time after which a check has failed (at least 1).
+    pub timeout_seconds: u32,
+    /// Consecutive successes that make it ready (1 for startup and liveness).
+    pub success_threshold: u32,
+    /// Consecutive failures that make it fail.
+    pub failure_threshold: u32,
+}
+
+/// What a probe decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ProbeKind {
+    /// Holds the other probes of its container back until it has succeeded once.
+    Startup,
+    /// Whether the pod gets traffic.
+    Readiness,
+    /// Whether the container should be restarted. Reported; the sandbox cannot restart.
+    Liveness,
+}
+
+/// How a probe is made. Exec probes are Docker health checks of the member, not the sandbox's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum Check {
+    /// HTTP GET; 200 to 399 is success. TLS certificates are not verified, as by the kubelet.
+    HttpGet {
+        /// `None`: the pod itself.
+        host: Option<String>,
+        /// Port number.
+        port: u16,
+        /// Path with query.
+        path: String,
+        /// HTTPS instead of HTTP.
+        tls: bool,
+        /// Request headers in order; `Host` overrides.
+        headers: Vec<(String, String)>,
+    },
+    /// A TCP connection can be opened.
+    Tcp {
+        /// `None`: the pod itself.
+        host: Option<String>,
+        /// Port number.
+        port: u16,
+    },
+    /// `grpc.health.v1.Health/Check` answers SERVING.
+    Grpc {
+        /// Port number.
+        port: u16,
+        /// The service asked for; empty for the whole server.
+        service: String,
+    },
+}
+
+/// One line of JSON on a sandbox's standard output (so `docker logs` shows it, and envctl explains
+/// failures from it).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "camelCase")]
+pub enum SandboxEvent {
+    /// A probe changed between success and failure, or failed for the first time.
+    Probe {
+        /// The container it belongs to.
+        container: String,
+        /// What it decides.
+        kind: ProbeKind,
+        /// Its state now.
+        success: bool,
+        /// Why, in words: `HTTP 503 from http://:3000/readyz: ...`, `connection refused on port 3000`.
+        reason: String,
+        /// Consecutive results of this kind.
+        count: u32,
+    },
+    /// The pod as a whole became ready or not.
+    Ready {
+        /// The state now.
+        ready: bool,
+    },
+    /// Something went wrong in the sandbox itself.
+    Warning {
+        /// In words.
+        message: String,
+    },
+}
+
+/// Configuration of the role `seed`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SeedConfig {
+    /// The volumes, mounted into the seeder.
+    pub volumes: Vec<SeedVolume>,
+}
+
+/// One volume to fill or to set rights on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SeedVolume {
+    /// Where it is mounted in the seeder.
+    pub mount: String,
+    /// Mode of the volume's root, octal as a number (0o777 for emptyDir, 0o755 else).
+    pub mode: u32,
+    /// fsGroup: everything in the volume gets this group, g+rwX, directories setgid.
+    pub fs_group: Option<u32>,
+    /// Leave what is there (emptyDir, claims) or replace the content (ConfigMap, Secret, ...).
+    pub replace: bool,
+    /// `true` writes as the kubelet does: files in a dated directory, `..data` links to it, and each
+    /// top-level name links into `..data`.
+    pub atomic_links: bool,
+    /// The files.
+    pub files: Vec<SeedFile>,
+}
+
+/// One file of a seeded volume.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SeedFile {
+    /// Path relative to the volume.
+    pub path: String,
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner, if not root (projected service account tokens).
+    pub uid: Option<u32>,
+    /// Content, base64.
+    pub content: String,
+}
+
+/// Configuration of the role `gateway`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct GatewayConfig {
+    /// The environment's name.
+    pub environment: String,
+    /// Its namespace: `NAME.NAMESPACE.svc.cluster.local`.
+    pub namespace: String,
+    /// The gateway's own address in the environment's network.
+    pub address: Ipv4Addr,
+    /// The part of the subnet that holds virtual addresses; all of it is made local (AnyIP).
+    pub vips: Ipv4Net,
+    /// `cluster.local`.
+    pub cluster_domain: String,
+    /// The Services.
+    pub services: Vec<Service>,
+    /// The backing services, reached by their bare names on a virtual address.
+    pub backing: Vec<BackingService>,
+    /// Ingress rules.
+    pub routes: Vec<Route>,
+    /// The port on which the gateway serves `routes` (and pods reach them through loopback
+    /// forwards): the machine router's port.
+    pub http_port: u16,
+    /// The machine's router: `host:port` of its control listener. `None`: no router.
+    pub router: Option<String>,
+}
+
+/// A Service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Service {
+    /// `metadata.name`.
+    pub name: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its ClusterIP; `None` is headless or ExternalName.
+    pub vip: Option<Ipv4Addr>,
+    /// `spec.externalName`: answered as a CNAME.
+    pub external_name: Option<String>,
+    /// Its ports.
+    pub ports: Vec<ServicePort>,
+    /// Back ends that are not ready are used and resolved too.
+    pub publish_not_ready: bool,
+    /// `sessionAffinity: ClientIP` for this many seconds.
+    pub client_ip_affinity_seconds: Option<u32>,
+    /// The pods selected.
+    pub backends: Vec<Backend>,
+}
+
+/// One port of a Service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ServicePort {
+    /// Its name; SRV records use it. Empty when the Service has one unnamed port.
+    pub name: String,
+    /// The port of the virtual address.
+    pub port: u16,
+    /// TCP or UDP.
+    pub protocol: Protocol,
+}
+
+/// Transport.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Protocol {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+/// A pod behind a Service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Backend {
+    /// The pod's name, as in [`Announcement::Pod`].
+    pub pod: String,
+    /// Its address.
+    pub address: Ipv4Addr,
+    /// Per-pod DNS name (`spec.hostname`, or the pod name for StatefulSets), if the Service is the
+    /// pod's governing one.
+    pub hostname: Option<String>,
+    /// Service port -> container port, keyed by the Service's port number (named target ports can
+    /// differ from pod to pod). Key: `"80/TCP"`.
+    pub targets: BTreeMap<String, u16>,
+    /// Whether readiness comes by announcement. A back end that never announces (an address of an
+    /// Endpoints object) is always ready.
+    pub announced: bool,
+}
+
+/// A service of the backing Compose project.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BackingService {
+    /// Its name: what pods resolve, and what the gateway resolves through Docker's DNS on the
+    /// backing network it has joined.
+    pub name: String,
+    /// The name by which Docker's DNS knows it (a container name: unique on the Engine).
+    pub upstream: String,
+    /// Its virtual address in the environment's network.
+    pub vip: Ipv4Addr,
+    /// Its TCP ports.
+    pub ports: Vec<u16>,
+}
+
+/// One Ingress path.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Route {
+    /// `None` matches any host; `*.suffix` matches one label.
+    pub host: Option<String>,
+    /// The path.
+    pub path: String,
+    /// How it matches.
+    pub match_kind: PathMatch,
+    /// Where requests go.
+    pub to: RouteTarget,
+}
+
+/// `networking.k8s.io/v1` `pathType`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum PathMatch {
+    /// The whole path.
+    Exact,
+    /// Path elements.
+    Prefix,
+}
+
+/// Where a route leads.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum RouteTarget {
+    /// A Service of the environment, by name and port number.
+    Service {
+        /// Name.
+        name: String,
+        /// Port number of the Service.
+        port: u16,
+    },
+    /// A backing service, by name and port.
+    Backing {
+        /// Name.
+        name: String,
+        /// Port.
+        port: u16,
+    },
+}
+
+/// Configuration of the role `router`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RouterConfig {
+    /// The port it serves inside its container (and is published as).
+    pub http_port: u16,
+}
