@@ -1,3 +1,20 @@
 //! The data of envctl: names, stack file, facts, plan, event, finding, receipt. No I/O.
+//!
+//! Everything here can be made, compared, stored and printed without touching the world; the
+//! crates that do touch it take these types and give them back.
 
+pub mod diagnostic;
+pub mod event;
+pub mod facts;
 pub mod finding;
+pub mod name;
+pub mod plan;
+pub mod receipt;
+pub mod record;
+pub mod stack;
+
+pub use diagnostic::Diagnostic;
+pub use event::Event;
+pub use finding::Finding;
+pub use plan::{Plan, Step, StepId};
+pub use receipt::{Receipt, Thing, ThingKind};

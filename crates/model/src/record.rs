@@ -1,0 +1,150 @@
+//! The record: what is needed to see and destroy an environment without its sources.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::name::EnvironmentName;
+
+/// The version of the record's format that this envctl writes, and the newest that it reads.
+pub const RECORD_VERSION: u32 = 1;
+
+/// The record of one environment. It holds no secret: those are in files of mode 0600 beside it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Record {
+    /// Format version.
+    pub version: u32,
+    /// The environment's name.
+    pub name: EnvironmentName,
+    /// A random identity: a new environment of the same name is another one.
+    pub identity: String,
+    /// The stack's project.
+    pub project: String,
+    /// Who made it: user@host.
+    pub owner: String,
+    /// The target's name in the stack file.
+    pub target: String,
+    /// When it was first made.
+    pub created: Timestamp,
+    /// When it may be removed. `None` never expires.
+    pub expires: Option<Timestamp>,
+    /// The stack file it was made from.
+    pub stack_file: PathBuf,
+    /// Where it stands.
+    pub phase: Phase,
+    /// The Engine that holds it.
+    pub engine_id: String,
+    /// The HTTP router's port.
+    pub router_port: u16,
+    /// The Compose project of the backing services.
+    pub backing: Option<BackingRecord>,
+    /// Terraform, if the target has a root.
+    pub terraform: Option<TerraformRecord>,
+    /// Images built for it: name in the stack file to `repository:tag`.
+    pub images: BTreeMap<String, String>,
+    /// Where it answers.
+    pub urls: Vec<String>,
+}
+
+/// Where an environment stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Phase {
+    /// `up` has begun and has not ended well yet.
+    Creating,
+    /// The last `up` ended well.
+    Ready,
+    /// `down` has begun.
+    Removing,
+}
+
+impl std::fmt::Display for Phase {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Creating => "creating",
+            Self::Ready => "ready",
+            Self::Removing => "removing",
+        })
+    }
+}
+
+/// The backing services an environment uses.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BackingRecord {
+    /// The Compose project.
+    pub project: String,
+    /// The Compose file, resolved and kept with the record.
+    pub file: PathBuf,
+    /// Its network.
+    pub network: String,
+}
+
+/// What is needed to run Terraform again. The root itself is archived beside the record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TerraformRecord {
+    /// The workspace.
+    pub workspace: String,
+    /// The root, relative to the archive.
+    pub root: PathBuf,
+    /// `terraform` or `tofu`, as found.
+    pub program: PathBuf,
+    /// The program that looks a resource up, relative to the root.
+    pub lookup: Vec<String>,
+    /// Backend configuration (`-backend-config`).
+    pub backend_config: BTreeMap<String, String>,
+    /// Variable files, relative to the root.
+    pub var_files: Vec<PathBuf>,
+}
+
+/// Reading a record.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// Written by a newer envctl.
+    #[error(
+        "the record of this environment has format {found}, and this envctl reads up to {RECORD_VERSION}: \
+         it was written by a newer envctl. Use that one, or update this one"
+    )]
+    Newer {
+        /// Its version.
+        found: u32,
+    },
+    /// Not a record.
+    #[error("the record cannot be read: {0}")]
+    Malformed(#[from] serde_json::Error),
+}
+
+impl Record {
+    /// Reads a record.
+    ///
+    /// # Errors
+    /// When it was written by a newer envctl (which is found out before its fields are read), or is
+    /// no record at all.
+    pub fn parse(text: &str) -> Result<Self, RecordError> {
+        #[derive(Deserialize)]
+        struct Versioned {
+            version: u32,
+        }
+        let Versioned { version } = serde_json::from_str(text)?;
+        if version > RECORD_VERSION {
+            return Err(RecordError::Newer { found: version });
+        }
+        Ok(serde_json::from_str(text)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_newer_record_is_refused_before_its_fields_are_read() {
+        let error = Record::parse(r#"{"version": 7, "whatever": []}"#).unwrap_err();
+        assert!(error.to_string().contains("format 7"), "{error}");
+    }
+}

@@ -1,0 +1,741 @@
+//! The stack file, `envctl.yaml`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer};
+use serde_yaml::Spanned;
+
+use crate::diagnostic::Diagnostic;
+use crate::facts::Facts;
+
+/// A whole stack file.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(title = "envctl stack file")]
+pub struct Stack {
+    /// `envctl/v1`.
+    #[schemars(with = "ApiVersion")]
+    pub api_version: Spanned<String>,
+    /// `Stack`.
+    #[schemars(with = "Kind")]
+    pub kind: Spanned<String>,
+    /// The project: the first part of every environment's name.
+    #[schemars(with = "String")]
+    pub project: Spanned<String>,
+    /// Versions of envctl that may touch this stack's environments, such as `>=0.3`.
+    #[schemars(with = "Option<String>")]
+    pub requires: Option<Spanned<String>>,
+    /// The Helm chart. Exactly one of `chart` and `manifests`.
+    pub chart: Option<Chart>,
+    /// Manifests instead of a chart.
+    #[schemars(with = "Option<Manifests>")]
+    pub manifests: Option<Spanned<Manifests>>,
+    /// Images that are built from the working tree, by name.
+    #[serde(default)]
+    pub images: BTreeMap<String, Image>,
+    /// Kubernetes Secrets to make: Secret name, then key, then where the value comes from.
+    #[serde(default)]
+    #[schemars(with = "BTreeMap<String, BTreeMap<String, SecretSource>>")]
+    pub secrets: BTreeMap<String, Spanned<BTreeMap<String, SecretSource>>>,
+    /// What envctl gives to the chart and to Terraform.
+    #[serde(default)]
+    pub inputs: Inputs,
+    /// The stack's components, by name.
+    #[serde(default)]
+    pub components: BTreeMap<String, Component>,
+    /// What envctl must never change.
+    #[serde(default)]
+    pub protected: Protected,
+    /// Where environments can live, by name.
+    pub targets: BTreeMap<String, Target>,
+    /// Defaults of flags.
+    #[serde(default)]
+    pub defaults: Defaults,
+}
+
+#[derive(JsonSchema)]
+#[allow(dead_code, reason = "only its schema is used")]
+enum ApiVersion {
+    #[serde(rename = "envctl/v1")]
+    V1,
+}
+
+#[derive(JsonSchema)]
+#[allow(dead_code, reason = "only its schema is used")]
+enum Kind {
+    Stack,
+}
+
+/// The Helm chart and the values that all targets share.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Chart {
+    /// The chart's folder, relative to the stack file.
+    #[schemars(with = "PathBuf")]
+    pub path: Spanned<PathBuf>,
+    /// Values files, later ones win.
+    #[serde(default)]
+    #[schemars(with = "Vec<PathBuf>")]
+    pub values: Vec<Spanned<PathBuf>>,
+}
+
+/// Manifests instead of a chart: files, or a command that prints them. Exactly one of the two.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Manifests {
+    /// YAML files, relative to the stack file.
+    #[schemars(with = "Option<Vec<PathBuf>>")]
+    pub files: Option<Vec<Spanned<PathBuf>>>,
+    /// A program and its arguments.
+    pub command: Option<Vec<String>>,
+}
+
+/// An image that is built from the working tree.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Image {
+    /// The build context, relative to the stack file.
+    #[schemars(with = "PathBuf")]
+    pub context: Spanned<PathBuf>,
+    /// The Dockerfile, relative to the stack file; `Dockerfile` in the context if left out.
+    #[schemars(with = "Option<PathBuf>")]
+    pub dockerfile: Option<Spanned<PathBuf>>,
+    /// The stage to build.
+    pub target: Option<String>,
+    /// Build arguments.
+    #[serde(default)]
+    pub args: BTreeMap<String, String>,
+    /// The repository part of the image's reference.
+    #[schemars(with = "String")]
+    pub repository: Spanned<String>,
+    /// The tag that CI pushes for a commit; a template.
+    #[schemars(with = "Option<String>")]
+    pub ci_tag: Option<Spanned<String>>,
+}
+
+/// Where the value of a Secret's key comes from. Exactly one field.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SecretSource {
+    /// Draw this many random characters, once per environment.
+    pub generate: Option<usize>,
+    /// Take an environment variable.
+    pub env: Option<String>,
+    /// Take a file's content.
+    pub file: Option<PathBuf>,
+    /// Take what a program prints.
+    pub command: Option<Vec<String>>,
+}
+
+/// What envctl gives to the chart and to Terraform. Strings are templates over facts.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Inputs {
+    /// Chart values by dotted path (`image.tag`; `\.` for a dot in a key).
+    #[serde(default)]
+    #[schemars(with = "BTreeMap<String, serde_json::Value>")]
+    pub values: BTreeMap<String, Spanned<serde_json::Value>>,
+    /// Terraform.
+    #[serde(default)]
+    pub terraform: TerraformInputs,
+}
+
+/// What envctl gives to Terraform.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TerraformInputs {
+    /// Variables.
+    #[serde(default)]
+    #[schemars(with = "BTreeMap<String, serde_json::Value>")]
+    pub vars: BTreeMap<String, Spanned<serde_json::Value>>,
+}
+
+/// A workload of the stack. Its name is that of the workload in the chart, or its
+/// `app.kubernetes.io/component`.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Component {
+    /// What it is.
+    pub kind: ComponentKind,
+    /// How much it matters, 1 (least) to 5: the order of cutovers.
+    pub criticality: Option<u8>,
+    /// The chart value that switches it on.
+    pub enabled_by: Option<String>,
+}
+
+/// What a component is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum ComponentKind {
+    /// Answers requests of users.
+    Service,
+    /// Takes jobs from a queue.
+    Worker,
+    /// Runs at certain times.
+    Schedule,
+    /// An internal tool.
+    Endpoint,
+}
+
+/// What envctl must never change. Names may end in `*`.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Protected {
+    /// AWS accounts.
+    #[serde(default)]
+    pub accounts: Vec<String>,
+    /// EKS clusters.
+    #[serde(default)]
+    pub clusters: Vec<String>,
+    /// Namespaces.
+    #[serde(default)]
+    pub namespaces: Vec<String>,
+    /// Terraform workspaces.
+    #[serde(default)]
+    pub workspaces: Vec<String>,
+}
+
+impl Protected {
+    /// The rule that protects `name` among `rules`, if one does.
+    #[must_use]
+    pub fn rule<'a>(rules: &'a [String], name: &str) -> Option<&'a str> {
+        rules
+            .iter()
+            .find(|rule| rule.strip_suffix('*').map_or(*rule == name, |prefix| name.starts_with(prefix)))
+            .map(String::as_str)
+    }
+}
+
+/// A place where environments can live. Which fields are allowed depends on `kind`.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Target {
+    /// `compose` (this machine) or `eks` (a namespace of a shared cluster).
+    #[schemars(with = "TargetKind")]
+    pub kind: Spanned<TargetKind>,
+    /// Values files on top of the chart's.
+    #[serde(default)]
+    #[schemars(with = "Vec<PathBuf>")]
+    pub values: Vec<Spanned<PathBuf>>,
+    /// The Terraform root.
+    pub terraform: Option<Terraform>,
+    /// compose: a Compose file with services that stand in for what AWS gives.
+    #[schemars(with = "Option<PathBuf>")]
+    pub backing: Option<Spanned<PathBuf>>,
+    /// compose: the port of the machine's HTTP router; 8080 if left out.
+    pub router_port: Option<u16>,
+    /// compose: live source for `up --dev`, by component.
+    #[schemars(with = "Option<BTreeMap<String, Dev>>")]
+    pub dev: Option<Spanned<BTreeMap<String, Dev>>>,
+    /// eks: the AWS account.
+    #[serde(default, deserialize_with = "present")]
+    #[schemars(with = "Option<String>")]
+    pub account: Option<Spanned<String>>,
+    /// eks: the region.
+    pub region: Option<String>,
+    /// eks: the cluster.
+    pub cluster: Option<String>,
+    /// eks: the UID of the namespace kube-system, written by `envctl init --pin`.
+    pub cluster_uid: Option<String>,
+    /// eks: how to sign in.
+    pub aws: Option<Aws>,
+    /// eks: the domain of host names.
+    pub domain: Option<String>,
+    /// eks: who installs the chart.
+    pub delivery: Option<Delivery>,
+    /// eks: limits of the namespace.
+    pub guardrails: Option<Guardrails>,
+}
+
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Spanned<String>>, D::Error> {
+    Spanned::<String>::deserialize(deserializer).map(Some)
+}
+
+/// The kind of a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum TargetKind {
+    /// This machine, by Docker Compose.
+    Compose,
+    /// A namespace of a shared EKS cluster.
+    Eks,
+}
+
+/// A Terraform root.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Terraform {
+    /// The root module's folder, relative to the stack file.
+    #[schemars(with = "PathBuf")]
+    pub path: Spanned<PathBuf>,
+    /// Variable files, relative to the root.
+    #[serde(default)]
+    #[schemars(with = "Vec<PathBuf>")]
+    pub var_files: Vec<Spanned<PathBuf>>,
+    /// Backend configuration.
+    #[serde(default)]
+    pub backend_config: BTreeMap<String, String>,
+    /// A program of the root, and its arguments, that says whether a resource still exists: it gets
+    /// `{"address","type","name","values"}` as JSON on standard input; exit status 0 means that it
+    /// exists, 3 that it is gone; what it prints is the evidence in the receipt.
+    #[serde(default)]
+    pub lookup: Vec<String>,
+}
+
+/// Live source of one component.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Dev {
+    /// `HOST:CONTAINER`.
+    #[serde(default)]
+    pub mounts: Vec<String>,
+    /// The command instead of the image's.
+    pub command: Option<Vec<String>>,
+}
+
+/// How to sign in to AWS.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Aws {
+    /// A profile.
+    pub profile: Option<String>,
+    /// A role to assume.
+    pub role: Option<String>,
+}
+
+/// Who installs the chart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Delivery {
+    /// Helm, started by envctl.
+    Helm,
+    /// An Argo CD Application.
+    Argocd,
+}
+
+/// Limits of a namespace.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Guardrails {
+    /// ResourceQuota, by resource.
+    #[serde(default)]
+    pub quota: BTreeMap<String, serde_json::Value>,
+    /// Pod Security level.
+    pub pod_security: Option<String>,
+    /// Deny ingress from other namespaces.
+    pub isolate_ingress: Option<bool>,
+    /// Networks that may connect all the same.
+    #[serde(default)]
+    pub allow_ingress_from: Vec<String>,
+}
+
+/// Defaults of flags.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Defaults {
+    /// `--target`.
+    #[schemars(with = "Option<String>")]
+    pub target: Option<Spanned<String>>,
+    /// `--ttl`, such as `24h`.
+    #[schemars(with = "Option<String>")]
+    pub ttl: Option<Spanned<String>>,
+}
+
+/// What the stack file asks for and this envctl cannot do yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotYet {
+    /// The key: `secrets`.
+    pub key: String,
+    /// What does not happen.
+    pub message: String,
+}
+
+/// A stack file that was parsed and checked.
+#[derive(Debug, Clone)]
+pub struct StackFile {
+    /// The file as the user would name it.
+    pub file: String,
+    /// Its text.
+    pub source: String,
+    /// Its content.
+    pub stack: Stack,
+}
+
+impl StackFile {
+    /// Parses and checks a stack file.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, with its place and, for misspelt keys, a suggestion.
+    pub fn parse(file: &str, source: &str) -> Result<Self, Box<Diagnostic>> {
+        let mut options = serde_yaml::Options::default();
+        options.with_snippet = false;
+        let stack: Stack = serde_yaml::from_str_with_options(source, options)
+            .map_err(|error| Box::new(yaml_diagnostic(file, source, &error)))?;
+        let parsed = Self { file: file.to_owned(), source: source.to_owned(), stack };
+        parsed.check()?;
+        Ok(parsed)
+    }
+
+    /// An error at a value of this file.
+    #[must_use]
+    pub fn error_at<T>(&self, at: &Spanned<T>, message: impl Into<String>, help: Option<String>) -> Box<Diagnostic> {
+        Box::new(Diagnostic {
+            message: message.into(),
+            file: self.file.clone(),
+            source: self.source.clone(),
+            span: span_of(&self.source, &at.referenced),
+            label: String::new(),
+            help,
+        })
+    }
+
+    fn check(&self) -> Result<(), Box<Diagnostic>> {
+        let stack = &self.stack;
+        if stack.api_version.value != "envctl/v1" {
+            let message = format!("apiVersion `{}` is not known", stack.api_version.value);
+            return Err(self.error_at(&stack.api_version, message, Some("write `envctl/v1`".into())));
+        }
+        if stack.kind.value != "Stack" {
+            let message = format!("a stack file has kind `Stack`, not `{}`", stack.kind.value);
+            return Err(self.error_at(&stack.kind, message, None));
+        }
+        let project = &stack.project.value;
+        if project.len() > 20 || crate::name::label(project, 20) != *project {
+            let message = format!("project `{project}` is not a name of a-z, 0-9 and `-`, of at most 20 characters");
+            return Err(self.error_at(&stack.project, message, None));
+        }
+        match (&stack.chart, &stack.manifests) {
+            (Some(_), Some(manifests)) => {
+                return Err(self.error_at(manifests, "both `chart` and `manifests` are given", Some("keep one of them".into())));
+            }
+            (None, None) => {
+                let help = "add `chart: {path: ...}` or `manifests: {files: [...]}`".to_owned();
+                return Err(self.error_at(&stack.kind, "the stack has neither `chart` nor `manifests`", Some(help)));
+            }
+            (None, Some(manifests)) => {
+                if manifests.value.files.is_some() == manifests.value.command.is_some() {
+                    return Err(self.error_at(manifests, "`manifests` needs exactly one of `files` and `command`", None));
+                }
+            }
+            (Some(_), None) => {}
+        }
+        for keys in stack.secrets.values() {
+            for (key, source) in &keys.value {
+                let given = [source.generate.is_some(), source.env.is_some(), source.file.is_some(), source.command.is_some()];
+                if given.iter().filter(|g| **g).count() != 1 {
+                    let message = format!("secret key `{key}` needs exactly one of `generate`, `env`, `file`, `command`");
+                    return Err(self.error_at(keys, message, None));
+                }
+            }
+        }
+        for (name, target) in &stack.targets {
+            self.check_target(name, target)?;
+        }
+        if let Some(default) = &stack.defaults.target
+            && !stack.targets.contains_key(&default.value)
+        {
+            let names: Vec<_> = stack.targets.keys().map(String::as_str).collect();
+            let help = format!("targets of this file: {}", names.join(", "));
+            return Err(self.error_at(default, format!("there is no target `{}`", default.value), Some(help)));
+        }
+        if let Some(ttl) = &stack.defaults.ttl {
+            parse_ttl(&ttl.value).map_err(|message| self.error_at(ttl, message, None))?;
+        }
+        Ok(())
+    }
+
+    fn check_target(&self, name: &str, target: &Target) -> Result<(), Box<Diagnostic>> {
+        let wrong = match target.kind.value {
+            TargetKind::Compose => [
+                ("account", target.account.is_some()),
+                ("region", target.region.is_some()),
+                ("cluster", target.cluster.is_some()),
+                ("clusterUid", target.cluster_uid.is_some()),
+                ("aws", target.aws.is_some()),
+                ("domain", target.domain.is_some()),
+                ("delivery", target.delivery.is_some()),
+                ("guardrails", target.guardrails.is_some()),
+            ]
+            .into_iter()
+            .find(|(_, given)| *given),
+            TargetKind::Eks => [
+                ("backing", target.backing.is_some()),
+                ("routerPort", target.router_port.is_some()),
+                ("dev", target.dev.is_some()),
+            ]
+            .into_iter()
+            .find(|(_, given)| *given),
+        };
+        if let Some((key, _)) = wrong {
+            let (kind, other) = match target.kind.value {
+                TargetKind::Compose => ("compose", "eks"),
+                TargetKind::Eks => ("eks", "compose"),
+            };
+            let message = format!("target `{name}` is of kind `{kind}`, and `{key}` belongs to kind `{other}`");
+            return Err(self.error_at(&target.kind, message, None));
+        }
+        if target.kind.value == TargetKind::Eks {
+            let missing: Vec<_> = [
+                ("account", target.account.is_none()),
+                ("region", target.region.is_none()),
+                ("cluster", target.cluster.is_none()),
+            ]
+            .into_iter()
+            .filter_map(|(key, missing)| missing.then_some(key))
+            .collect();
+            if !missing.is_empty() {
+                let message = format!("target `{name}` of kind `eks` needs {}", missing.join(", "));
+                return Err(self.error_at(&target.kind, message, None));
+            }
+        }
+        Ok(())
+    }
+
+    /// What this file asks for on `target` and this envctl does not do yet, by name.
+    #[must_use]
+    pub fn not_yet(&self, target: &Target) -> Vec<NotYet> {
+        let not_yet = |key: &str, message: &str| NotYet { key: key.to_owned(), message: message.to_owned() };
+        let mut list = Vec::new();
+        if !self.stack.secrets.is_empty() {
+            list.push(not_yet("secrets", "no Secrets are made from it yet; give them by the chart's values"));
+        }
+        if target.dev.is_some() {
+            list.push(not_yet("dev", "`up --dev` does not exist yet; a changed source is built into the image by `up`"));
+        }
+        list
+    }
+}
+
+/// Parses a time to live: `90m`, `24h`, `7d`. `never` is `None`.
+///
+/// # Errors
+/// A sentence that says what is accepted.
+pub fn parse_ttl(text: &str) -> Result<Option<jiff::SignedDuration>, String> {
+    if text == "never" {
+        return Ok(None);
+    }
+    let wrong = || format!("`{text}` is not a time to live: write `90m`, `24h`, `7d` or `never`");
+    let unit = text.chars().last().ok_or_else(wrong)?;
+    let hours_per_unit = match unit {
+        'm' => 1.0 / 60.0,
+        'h' => 1.0,
+        'd' => 24.0,
+        _ => return Err(wrong()),
+    };
+    let number: u32 = text[..text.len() - 1].parse().map_err(|_| wrong())?;
+    if number == 0 {
+        return Err(wrong());
+    }
+    #[allow(clippy::cast_possible_truncation, reason = "whole minutes of a u32 number of units fit")]
+    Ok(Some(jiff::SignedDuration::from_mins((f64::from(number) * hours_per_unit * 60.0).round() as i64)))
+}
+
+/// Sets `path` (dotted, `\.` for a dot in a key) in nested maps to `value`.
+///
+/// # Errors
+/// When a shorter path was already set to something that is not a map.
+pub fn set_path(root: &mut serde_json::Map<String, serde_json::Value>, path: &str, value: serde_json::Value) -> Result<(), String> {
+    let mut keys = vec![String::new()];
+    let mut escaped = false;
+    for c in path.chars() {
+        match c {
+            '\\' if !escaped => {
+                escaped = true;
+                continue;
+            }
+            '.' if !escaped => keys.push(String::new()),
+            c => {
+                if let Some(key) = keys.last_mut() {
+                    key.push(c);
+                }
+            }
+        }
+        escaped = false;
+    }
+    let last = keys.pop().unwrap_or_default();
+    let mut map = root;
+    for key in keys {
+        let next = map.entry(key.clone()).or_insert_with(|| serde_json::json!({}));
+        map = next
+            .as_object_mut()
+            .ok_or_else(|| format!("`{path}` goes through `{key}`, which another input sets to a plain value"))?;
+    }
+    map.insert(last, value);
+    Ok(())
+}
+
+/// Renders all templates inside a value. The second result says whether a sensitive fact went in.
+///
+/// # Errors
+/// The first template that cannot be rendered.
+pub fn render_value(facts: &Facts, value: &serde_json::Value) -> Result<(serde_json::Value, bool), crate::facts::TemplateError> {
+    use serde_json::Value;
+    Ok(match value {
+        Value::String(text) => {
+            let rendered = facts.render(text)?;
+            (rendered.value, rendered.sensitive)
+        }
+        Value::Array(list) => {
+            let mut sensitive = false;
+            let list = list
+                .iter()
+                .map(|v| {
+                    let (v, s) = render_value(facts, v)?;
+                    sensitive |= s;
+                    Ok(v)
+                })
+                .collect::<Result<Vec<_>, _>>()?;
+            (Value::Array(list), sensitive)
+        }
+        Value::Object(map) => {
+            let mut sensitive = false;
+            let map = map
+                .iter()
+                .map(|(k, v)| {
+                    let (v, s) = render_value(facts, v)?;
+                    sensitive |= s;
+                    Ok((k.clone(), v))
+                })
+                .collect::<Result<_, _>>()?;
+            (Value::Object(map), sensitive)
+        }
+        other => (other.clone(), false),
+    })
+}
+
+/// The known word closest to `word`, if one is close enough to be meant.
+pub fn closest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .into_iter()
+        .map(|k| (strsim::normalized_damerau_levenshtein(&word.to_lowercase(), &k.to_lowercase()), k))
+        .filter(|(similarity, _)| *similarity >= 0.6)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, k)| k)
+}
+
+fn yaml_diagnostic(file: &str, source: &str, error: &serde_yaml::Error) -> Diagnostic {
+    use serde_yaml::Error;
+    let error = error.without_snippet();
+    let (message, help) = match error {
+        Error::SerdeUnknownField { field, expected, .. } => (
+            format!("unknown key `{field}`"),
+            Some(closest(field, expected.iter().copied()).map_or_else(
+                || format!("keys known here: {}", expected.join(", ")),
+                |k| format!("did you mean `{k}`?"),
+            )),
+        ),
+        Error::SerdeMissingField { field, .. } => (format!("key `{field}` is missing"), None),
+        Error::SerdeUnknownVariant { variant, expected, .. } => (
+            format!("`{variant}` is not known here"),
+            Some(format!("write one of: {}", expected.join(", "))),
+        ),
+        other => {
+            let text = other.to_string();
+            (text.split(" at line ").next().unwrap_or(&text).to_owned(), None)
+        }
+    };
+    let span = error.location().map_or(0..0, |location| span_of(source, &location));
+    Diagnostic { message, file: file.to_owned(), source: source.to_owned(), span, label: String::new(), help }
+}
+
+/// The bytes of the word at a location (line and column count from 1, columns in characters).
+fn span_of(source: &str, location: &serde_yaml::Location) -> std::ops::Range<usize> {
+    let (line, column) = (location.line() as usize, location.column() as usize);
+    let line_start: usize = source.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
+    let text = source[line_start.min(source.len())..].lines().next().unwrap_or("");
+    let start = text.char_indices().nth(column.saturating_sub(1)).map_or(text.len(), |(at, _)| at);
+    let rest = &text[start..];
+    let ends = |c: char| matches!(c, ',' | '}' | ']' | '#') || c.is_whitespace();
+    let length = match rest.chars().next() {
+        Some(quote @ ('"' | '\'')) => rest[1..].find(quote).map_or(rest.len(), |at| at + 2),
+        _ => rest.find(|c| ends(c) || c == ':').unwrap_or(rest.len()),
+    };
+    line_start + start..line_start + start + length.max(1)
+}
+
+/// The JSON Schema of a stack file.
+#[must_use]
+pub fn schema() -> schemars::Schema {
+    schemars::schema_for!(Stack)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WHOLE: &str = include_str!("../tests/whole.yaml");
+
+    #[test]
+    fn the_whole_file_of_the_design_parses_and_what_is_not_there_yet_says_so_by_name() {
+        let file = StackFile::parse("envctl.yaml", WHOLE).unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!(file.stack.components["mailer"].kind, ComponentKind::Worker);
+        assert_eq!(file.stack.targets["dev"].account.as_ref().map(|a| a.value.as_str()), Some("333333333333"));
+        let keys: Vec<_> = file.not_yet(&file.stack.targets["local"]).into_iter().map(|n| n.key).collect();
+        assert_eq!(keys, ["secrets", "dev"]);
+    }
+
+    fn error(source: &str) -> String {
+        StackFile::parse("envctl.yaml", source).unwrap_err().render(false)
+    }
+
+    #[test]
+    fn a_misspelt_key_gets_line_caret_and_suggestion() {
+        insta::assert_snapshot!(error(&WHOLE.replace("dockerfile:", "dokerfile:")));
+    }
+
+    #[test]
+    fn a_missing_target_is_named_with_those_that_exist() {
+        insta::assert_snapshot!(error(&WHOLE.replace("target: local,", "target: lcoal,")));
+    }
+
+    #[test]
+    fn keys_of_the_other_kind_are_refused() {
+        insta::assert_snapshot!(error(&WHOLE.replace("kind: compose", "kind: eks")));
+    }
+
+    #[test]
+    fn broken_yaml_points_at_its_place() {
+        insta::assert_snapshot!(error("apiVersion: envctl/v1\nkind: [Stack\nproject: x\n"));
+    }
+
+    #[test]
+    fn a_wrong_ttl_says_what_is_accepted() {
+        insta::assert_snapshot!(error(&WHOLE.replace("ttl: 24h", "ttl: tomorrow")));
+        assert_eq!(parse_ttl("90m").unwrap(), Some(jiff::SignedDuration::from_mins(90)));
+        assert_eq!(parse_ttl("7d").unwrap(), Some(jiff::SignedDuration::from_hours(168)));
+        assert_eq!(parse_ttl("never").unwrap(), None);
+        for wrong in ["", "0h", "-1h", "1w", "h", "99999999999999h"] {
+            assert!(parse_ttl(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn dotted_paths_nest_and_conflicts_are_named() {
+        let mut map = serde_json::Map::new();
+        set_path(&mut map, "image.tag", "1".into()).unwrap();
+        set_path(&mut map, r"annotations.a\.b", "2".into()).unwrap();
+        assert_eq!(serde_json::Value::Object(map.clone()), serde_json::json!({"image": {"tag": "1"}, "annotations": {"a.b": "2"}}));
+        assert!(set_path(&mut map, "image.tag.x", "3".into()).unwrap_err().contains("`tag`"));
+    }
+
+    #[test]
+    fn protection_rules_match_names_and_prefixes() {
+        let rules = vec!["production-*".to_owned(), "default".to_owned()];
+        assert_eq!(Protected::rule(&rules, "production-eu"), Some("production-*"));
+        assert_eq!(Protected::rule(&rules, "default"), Some("default"));
+        assert_eq!(Protected::rule(&rules, "default-2"), None);
+    }
+
+    #[test]
+    fn the_schema_in_the_repository_is_that_of_the_code() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../schemas/stack.schema.json");
+        let now = serde_json::to_string_pretty(&schema()).unwrap() + "\n";
+        if std::env::var_os("ENVCTL_BLESS").is_some() {
+            std::fs::write(path, &now).unwrap();
+        }
+        let there = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(there == now, "schemas/stack.schema.json is out of date: run the tests once with ENVCTL_BLESS=1");
+    }
+}
