@@ -1,0 +1,39 @@
+# The work is done by scripts/, in plain sh; this file only names it.
+.DEFAULT_GOAL := help
+.PHONY: up down test check bench help setup build
+
+# Flags of `envctl up` and `envctl down`, of `cargo test`, and of the benchmark: make up ARGS=--json
+ARGS ?=
+
+ENVCTL := $(CURDIR)/target/release/envctl
+# What setup built comes first, so that all of it has the versions that tools/go.mod pins.
+export PATH := $(CURDIR)/.tools/bin:$(PATH)
+export AWS_EC2_METADATA_DISABLED := true
+
+up: build ## Sets up what is missing, builds, and starts the example on Docker Compose
+	@printf '  %-10s %s\n' path 'export PATH="$(CURDIR)/target/release:$(CURDIR)/.tools/bin:$$PATH"'
+	@cd examples/album && $(ENVCTL) up $(ARGS)
+
+down: ## Removes the example, and stops the Docker Engine if `make up` started it
+	@cd examples/album && $(ENVCTL) down --yes $(ARGS)
+	@scripts/engine stop
+
+test: ## Runs all tests, with real Docker, helm and Terraform
+	@scripts/test $(ARGS)
+
+check: ## Checks format, lints, dependencies and scripts
+	@scripts/check
+
+bench: build ## Measures envctl against the same work by hand
+	@scripts/bench.sh $(ARGS)
+
+help: ## Shows this
+	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile | while IFS='	' read -r name text; do printf '  make %-7s %s\n' "$$name" "$$text"; done
+
+setup:
+	@scripts/setup
+
+# The agent first: envctl carries it.
+build: setup
+	@scripts/agent
+	@cargo build --locked --release --package envctl

@@ -1,0 +1,46 @@
+# Shared by the other scripts, which source it from the root of the clone.
+# shellcheck shell=sh
+
+TOOLS=$PWD/.tools
+PATH=$TOOLS/bin:$PATH
+export PATH
+
+say() { printf '  %-10s %s\n' "$1" "$2"; }
+
+# What cannot be done here is named together with the command that does it.
+stop() {
+    printf '\n  %s\n' "$1" >&2
+    [ $# -lt 2 ] || printf '      %s\n' "$2" >&2
+    exit 1
+}
+
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# A Mac has no timeout(1).
+limit() {
+    limit_seconds=$1
+    shift
+    "$@" &
+    limit_pid=$!
+    (
+        sleep "$limit_seconds"
+        kill "$limit_pid" 2>/dev/null
+    ) >/dev/null 2>&1 &
+    limit_timer=$!
+    limit_rc=0
+    wait "$limit_pid" || limit_rc=$?
+    kill "$limit_timer" 2>/dev/null || :
+    return "$limit_rc"
+}
+
+# Only here may anything be installed: root on Debian or one of its children.
+may_install() { [ "$(id -u)" = 0 ] && have apt-get; }
+
+# Lists that are missing or a release behind are fetched once, not always.
+apt_install() {
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get install -qq -y --no-install-recommends "$@" >"$TOOLS/apt.log" 2>&1 && return
+    apt-get update -qq >"$TOOLS/apt.log" 2>&1 || :
+    apt-get install -qq -y --no-install-recommends "$@" >>"$TOOLS/apt.log" 2>&1 ||
+        stop "apt-get could not install $*; its log:" "cat $TOOLS/apt.log"
+}
