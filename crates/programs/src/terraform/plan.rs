@@ -1,0 +1,195 @@
+//! A saved plan, read back: what an apply of exactly this file will do.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Deserialize;
+
+use super::diagnostic::Diagnostic;
+
+/// What a saved plan will do.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// Resources that will be made.
+    pub add: usize,
+    /// Resources that will be changed in place.
+    pub change: usize,
+    /// Resources that will be destroyed and made again.
+    pub replace: usize,
+    /// Resources that will be destroyed.
+    pub destroy: usize,
+    /// Every resource that something happens to.
+    pub changes: Vec<Change>,
+    /// Every output that changes.
+    pub outputs: Vec<OutputChange>,
+    /// The providers that the configuration uses, by their full names.
+    pub providers: Vec<String>,
+    /// What Terraform warned of while planning.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// What happens to one resource.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// Its address: `module.queue.aws_sqs_queue.jobs[0]`.
+    pub address: String,
+    /// Its type: `aws_sqs_queue`.
+    pub kind: String,
+    /// Its provider's full name.
+    pub provider: String,
+    /// What is done.
+    pub action: Action,
+}
+
+/// What happens to one output.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutputChange {
+    /// Its name.
+    pub name: String,
+    /// What is done.
+    pub action: Action,
+    /// Whether its value must not be shown.
+    pub sensitive: bool,
+}
+
+/// What is done to a thing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// It is made.
+    Create,
+    /// It is changed in place.
+    Update,
+    /// It is destroyed and made again: what it held is lost.
+    Replace,
+    /// It is destroyed.
+    Delete,
+    /// It stays, and Terraform knows of it no more.
+    Forget,
+}
+
+impl Action {
+    fn of(actions: &[String]) -> Option<Self> {
+        let has = |name: &str| actions.iter().any(|action| action == name);
+        match (has("create"), has("delete"), has("update"), has("forget")) {
+            (true, true, ..) => Some(Self::Replace),
+            (true, false, ..) => Some(Self::Create),
+            (false, true, ..) => Some(Self::Delete),
+            (false, false, true, _) => Some(Self::Update),
+            (false, false, false, true) => Some(Self::Forget),
+            (false, false, false, false) => None,
+        }
+    }
+
+    /// Whether a user must be asked first, because something is lost.
+    #[must_use]
+    pub fn needs_consent(self) -> bool {
+        matches!(self, Self::Replace | Self::Delete | Self::Forget)
+    }
+}
+
+impl Plan {
+    /// Whether an apply would do nothing at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty() && self.outputs.is_empty()
+    }
+
+    /// The changes that a user must be asked about.
+    pub fn consent(&self) -> impl Iterator<Item = &Change> {
+        self.changes
+            .iter()
+            .filter(|change| change.action.needs_consent())
+    }
+
+    /// Reads what `terraform show -json FILE` writes.
+    pub(super) fn read(json: &[u8]) -> serde_json::Result<Self> {
+        let document: Document = serde_json::from_slice(json)?;
+        let mut plan = Self::default();
+        for resource in document.resource_changes {
+            let Some(action) = Action::of(&resource.change.actions) else {
+                continue;
+            };
+            match action {
+                Action::Create => plan.add += 1,
+                Action::Update => plan.change += 1,
+                Action::Replace => plan.replace += 1,
+                Action::Delete => plan.destroy += 1,
+                Action::Forget => {}
+            }
+            plan.changes.push(Change {
+                address: resource.address,
+                kind: resource.kind,
+                provider: resource.provider_name,
+                action,
+            });
+        }
+        plan.outputs = document
+            .output_changes
+            .into_iter()
+            .filter_map(|(name, change)| {
+                let action = Action::of(&change.actions)?;
+                let sensitive = change.before_sensitive != false || change.after_sensitive != false;
+                Some(OutputChange {
+                    name,
+                    action,
+                    sensitive,
+                })
+            })
+            .collect();
+        let used = plan.changes.iter().map(|change| change.provider.clone());
+        let configured = document.configuration.provider_config.into_values();
+        let providers: BTreeSet<String> = configured
+            .map(|provider| provider.full_name)
+            .chain(used)
+            .collect();
+        plan.providers = providers
+            .into_iter()
+            .filter(|name| !name.is_empty())
+            .collect();
+        Ok(plan)
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct Document {
+    #[serde(default)]
+    resource_changes: Vec<ResourceChange>,
+    #[serde(default)]
+    output_changes: BTreeMap<String, ValueChange>,
+    #[serde(default)]
+    configuration: Configuration,
+}
+
+#[derive(Debug, Deserialize)]
+struct ResourceChange {
+    address: String,
+    #[serde(rename = "type")]
+    kind: String,
+    #[serde(default)]
+    provider_name: String,
+    change: ValueChange,
+}
+
+#[derive(Debug, Deserialize)]
+struct ValueChange {
+    actions: Vec<String>,
+    #[serde(default = "not_sensitive")]
+    before_sensitive: serde_json::Value,
+    #[serde(default = "not_sensitive")]
+    after_sensitive: serde_json::Value,
+}
+
+fn not_sensitive() -> serde_json::Value {
+    false.into()
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Configuration {
+    #[serde(default)]
+    provider_config: BTreeMap<String, Provider>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Provider {
+    #[serde(default)]
+    full_name: String,
+}
