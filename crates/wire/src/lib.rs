@@ -28,6 +28,14 @@ pub const SEED_FILE: &str = "/envctl-seed.json";
 /// The TCP port on which gateways take [`Announcement::Pod`] lines and routers take
 /// [`Announcement::Hosts`] lines.
 pub const CONTROL_PORT: u16 = 4;
+/// The timeout to give to Docker for the health check `health`, seconds. The check waits inside
+/// the container and answers at each change, so Docker learns of a change at once and nothing is
+/// polled: before the first "ready" it waits as long as the pod takes (Docker says `starting`),
+/// later at most [`HEALTH_HOLD_SECONDS`] (a restarted daemon knows nothing and asks anew). Beside it
+/// belong an interval of 100 ms, one retry and no start period.
+pub const HEALTH_TIMEOUT_SECONDS: u32 = 24 * 60 * 60;
+/// The longest time for which a health check holds back a state that it has reported before.
+pub const HEALTH_HOLD_SECONDS: u32 = 30;
 /// The network alias of the machine's router on its network.
 pub const ROUTER_ALIAS: &str = "envctl-router";
 
@@ -52,6 +60,26 @@ pub enum Announcement {
         /// Port of the gateway's own HTTP listener; its address is the connection's peer.
         port: u16,
     },
+}
+
+/// The answer to each [`Announcement`], one line of JSON on the same connection. A sandbox calls
+/// itself healthy only after its gateway has answered, so that "ready" means "reachable".
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Reply {
+    /// Hosts that another environment had announced before. It keeps them until its connection
+    /// ends; then they are ours.
+    pub refused: Vec<Refusal>,
+}
+
+/// A host name that is taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Refusal {
+    /// The host.
+    pub host: String,
+    /// The environment that has it.
+    pub by: String,
 }
 
 /// Configuration of the role `pause`.
@@ -166,7 +194,8 @@ pub enum Check {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "camelCase")]
 pub enum SandboxEvent {
-    /// A probe changed between success and failure, or failed for the first time.
+    /// A probe changed between success and failure, failed for the first time, or crossed its
+    /// threshold (`count` is then that threshold).
     Probe {
         /// The container it belongs to.
         container: String,
@@ -214,6 +243,10 @@ pub struct SeedVolume {
     /// `true` writes as the kubelet does: files in a dated directory, `..data` links to it, and each
     /// top-level name links into `..data`.
     pub atomic_links: bool,
+    /// Directories to make where they are missing, with the root's mode and group: sub paths that
+    /// containers mount, as the kubelet makes them. Relative paths.
+    #[serde(default)]
+    pub directories: Vec<String>,
     /// The files.
     pub files: Vec<SeedFile>,
 }

@@ -1,0 +1,99 @@
+//! Socket options that matter here.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
+
+/// Longest wait for a connection inside one machine.
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Listens on `address`. Several of our own listeners may have the same port, one of them on all
+/// addresses: the kernel prefers the more specific one.
+pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = bind(address, Type::STREAM, Protocol::TCP)?;
+    socket.listen(1024)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Binds a UDP socket under the same rule.
+pub(crate) fn listen_udp(address: SocketAddr) -> io::Result<UdpSocket> {
+    UdpSocket::from_std(bind(address, Type::DGRAM, Protocol::UDP)?.into())
+}
+
+fn bind(address: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+/// Connects within [`CONNECT_TIMEOUT`].
+pub(crate) async fn connect(to: SocketAddr) -> io::Result<TcpStream> {
+    let stream = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(to))
+        .await
+        .map_err(|_| io::ErrorKind::TimedOut)??;
+    // What passes through has been cut into packets by its sender.
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// Notices within seconds when the peer is gone without a word.
+pub(crate) fn watch_peer(stream: &TcpStream) -> io::Result<()> {
+    let keepalive = TcpKeepalive::new()
+        .with_time(Duration::from_secs(5))
+        .with_interval(Duration::from_secs(2))
+        .with_retries(3);
+    SockRef::from(stream).set_tcp_keepalive(&keepalive)
+}
+
+/// Notices within minutes; costs an idle connection one packet a minute.
+pub(crate) fn collect_dead(stream: &TcpStream) -> io::Result<()> {
+    let keepalive = TcpKeepalive::new()
+        .with_time(Duration::from_secs(60))
+        .with_interval(Duration::from_secs(15));
+    SockRef::from(stream).set_tcp_keepalive(&keepalive)
+}
+
+/// Closes with a reset, which the client reports as a failure and not as an empty answer.
+pub(crate) fn reset(stream: &TcpStream) {
+    // A connection that cannot be reset any more is closed already.
+    let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+}
+
+/// The address that other containers know this one by.
+pub(crate) async fn own_address() -> anyhow::Result<Ipv4Addr> {
+    use futures_util::TryStreamExt;
+    use rtnetlink::packet_route::address::AddressAttribute;
+
+    let (connection, handle, _) = rtnetlink::new_connection()?;
+    let connection = tokio::spawn(connection);
+    let mut addresses = std::pin::pin!(handle.address().get().execute());
+    let mut found = Vec::new();
+    while let Some(message) = addresses.try_next().await? {
+        found.extend(
+            message
+                .attributes
+                .iter()
+                .filter_map(|attribute| match attribute {
+                    AddressAttribute::Address(IpAddr::V4(address)) if !address.is_loopback() => {
+                        Some((message.header.index, *address))
+                    }
+                    _ => None,
+                }),
+        );
+    }
+    connection.abort();
+    found.sort();
+    // A pod without a network still has its loopback.
+    Ok(found
+        .first()
+        .map_or(Ipv4Addr::LOCALHOST, |(_, address)| *address))
+}

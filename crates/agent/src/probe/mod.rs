@@ -1,0 +1,42 @@
+//! The probes of a pod's containers, made from its sandbox as the kubelet makes them from the node:
+//! against the pod's own address, so that a program which listens on loopback only fails here too.
+//!
+//! One difference cannot be avoided: the kubelet knows when a container starts, the sandbox does
+//! not (init containers may still run). A refused connection before the first accepted one is
+//! therefore "not started yet": it is tried again soon, reported once a period has passed, and
+//! does not count towards the threshold of a startup or liveness probe.
+
+mod check;
+mod grpc;
+mod http;
+mod state;
+mod timeline;
+mod tls;
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use envctl_wire::Probe;
+use tokio::sync::watch;
+
+use self::state::States;
+use crate::health::Health;
+use crate::output;
+use crate::resolver::Resolver;
+
+/// Starts all probes; what they make of the pod is in the receiver.
+pub(crate) fn start(
+    probes: &[Probe],
+    pod: Ipv4Addr,
+    resolver: Resolver,
+) -> watch::Receiver<Health> {
+    let states = Arc::new(States::new(probes, output::event));
+    let target = Arc::new(check::Target { pod, resolver });
+    for (index, probe) in probes.iter().cloned().enumerate() {
+        let (states, target) = (Arc::clone(&states), Arc::clone(&target));
+        tokio::spawn(async move {
+            timeline::follow(index, &probe, &states, || target.check(&probe)).await;
+        });
+    }
+    states.health()
+}
