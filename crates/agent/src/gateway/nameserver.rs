@@ -196,3 +196,76 @@ async fn converse(mut stream: TcpStream, nameserver: Arc<Nameserver>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use hickory_proto::op::Query;
+
+    use super::*;
+
+    fn question(name: &str, kind: RecordType) -> Vec<u8> {
+        let mut message = Message::query();
+        message.add_query(Query::query(Name::from_ascii(name).unwrap(), kind));
+        message.to_vec().unwrap()
+    }
+
+    async fn ask(name: &str, kind: RecordType) -> Message {
+        let nameserver = Nameserver::new(zone::tests::zone(), Resolver::none());
+        let asked = question(name, kind);
+        let answer = nameserver.answer(&asked, Transport::Udp).await.unwrap();
+        assert_eq!(asked.get(..2), answer.get(..2), "the same id");
+        Message::from_vec(&answer).unwrap()
+    }
+
+    #[tokio::test]
+    async fn answers_carry_code_authority_and_additionals() {
+        let found = ask("web.shop.svc.cluster.local.", RecordType::A).await;
+        assert_eq!(found.metadata.response_code, ResponseCode::NoError);
+        assert_eq!(found.answers.first().unwrap().ttl, 5);
+        assert!(found.metadata.authoritative && found.authorities.is_empty());
+
+        let no_data = ask("web.shop.svc.cluster.local.", RecordType::AAAA).await;
+        assert_eq!(no_data.metadata.response_code, ResponseCode::NoError);
+        assert_eq!((no_data.answers.len(), no_data.authorities.len()), (0, 1));
+
+        let unknown = ask("nope.shop.svc.cluster.local.", RecordType::A).await;
+        assert_eq!(unknown.metadata.response_code, ResponseCode::NXDomain);
+        assert_eq!(unknown.authorities.len(), 1);
+
+        let srv = ask("_http._tcp.web.shop.svc.cluster.local.", RecordType::SRV).await;
+        assert_eq!((srv.answers.len(), srv.additionals.len()), (1, 1));
+    }
+
+    #[tokio::test]
+    async fn without_anybody_to_ask_on_the_rest_fails() {
+        let foreign = ask("example.com.", RecordType::A).await;
+        assert_eq!(foreign.metadata.response_code, ResponseCode::ServFail);
+        let alias = ask("mail.shop.svc.cluster.local.", RecordType::A).await;
+        assert_eq!(alias.answers.len(), 1, "the alias itself is known");
+        assert_eq!(alias.metadata.response_code, ResponseCode::ServFail);
+    }
+
+    #[tokio::test]
+    async fn what_is_no_question_gets_no_answer() {
+        let nameserver = Nameserver::new(zone::tests::zone(), Resolver::none());
+        assert_eq!(nameserver.answer(b"hello", Transport::Udp).await, None);
+    }
+
+    #[test]
+    fn long_answers_are_cut_for_datagrams() {
+        let mut message = Message::response(7, OpCode::Query);
+        let name = Name::from_ascii("db.shop.svc.cluster.local.").unwrap();
+        message.add_query(Query::query(name.clone(), RecordType::A));
+        for byte in 0..100 {
+            let address = hickory_proto::rr::rdata::A(Ipv4Addr::new(10, 0, 0, byte));
+            let data = hickory_proto::rr::RData::A(address);
+            message.add_answer(hickory_proto::rr::Record::from_rdata(name.clone(), 5, data));
+        }
+        let cut = encode(&message, PLAIN_DATAGRAM).unwrap();
+        assert!(cut.len() <= 512);
+        assert!(Message::from_vec(&cut).unwrap().metadata.truncation);
+        assert!(encode(&message, u16::MAX).unwrap().len() > 512);
+    }
+}
