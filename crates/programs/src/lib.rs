@@ -10,6 +10,7 @@
 
 pub mod docker;
 pub mod git;
+pub mod helm;
 mod private;
 pub mod process;
 pub mod terraform;

@@ -25,7 +25,7 @@ pub enum TerraformError {
     #[error("the Terraform state is locked by {} ({}, since {})\n\n{}\n  if that run is dead: terraform force-unlock {}", .lock.who, .lock.operation, .lock.created, joined(.diagnostics), .lock.id)]
     Locked {
         /// Who holds it.
-        lock: Lock,
+        lock: Box<Lock>,
         /// What Terraform said about it.
         diagnostics: Vec<Diagnostic>,
     },

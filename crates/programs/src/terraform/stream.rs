@@ -145,7 +145,10 @@ impl Messages {
             .sort_by_key(|one| one.severity == Severity::Warning);
         let diagnostics = self.diagnostics;
         match Lock::of(&diagnostics) {
-            Some(lock) => TerraformError::Locked { lock, diagnostics },
+            Some(lock) => TerraformError::Locked {
+                lock: Box::new(lock),
+                diagnostics,
+            },
             None => TerraformError::Failed { verb, diagnostics },
         }
     }
