@@ -1,1 +1,30 @@
-//! placeholder
+//! The local target: everything that touches the Docker Engine.
+//!
+//! [`engine`] is the door: an [`engine::EngineReader`] looks, and only a
+//! [`engine::VerifiedEngine`], whose identity was checked, changes anything. Decisions (what has
+//! changed, what has failed and why, which subnet is free) are pure functions over what was read;
+//! the calls to the Engine around them are thin.
+//!
+//! Nothing here prints, reads environment variables or knows the user's home: the caller passes
+//! what is needed.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+pub mod agent_image;
+pub mod backing;
+pub mod compose;
+pub mod diagnose;
+mod digest;
+pub mod docker_cli;
+pub mod engine;
+pub mod images;
+pub mod labels;
+pub mod lock;
+pub mod logs;
+pub mod lookup;
+pub mod network;
+pub mod port_owner;
+pub mod remove;
+pub mod router;
+pub mod state;
+pub mod watch;

@@ -1,0 +1,96 @@
+//! The labels on everything envctl makes on an Engine, in one place.
+
+/// The environment's name.
+pub const ENVIRONMENT: &str = "dev.envctl.environment";
+/// The stack's project.
+pub const PROJECT: &str = "dev.envctl.project";
+/// The environment's identity. Ownership is decided by this label alone: names can be reused.
+pub const IDENTITY: &str = "dev.envctl.identity";
+/// Who made it: `user@host`.
+pub const OWNER: &str = "dev.envctl.owner";
+/// The pod.
+pub const POD: &str = "dev.envctl.pod";
+/// A hash over everything a pod is made from; all its containers carry the same one.
+pub const POD_HASH: &str = "dev.envctl.pod-hash";
+/// The workload a pod belongs to: `Deployment/api`.
+pub const WORKLOAD: &str = "dev.envctl.workload";
+/// The container's name in its pod.
+pub const CONTAINER: &str = "dev.envctl.container";
+/// What a container is for: one of [`Role`].
+pub const ROLE: &str = "dev.envctl.role";
+/// Who holds a lock, as JSON.
+pub const HOLDER: &str = "dev.envctl.holder";
+/// On a lock: the backing Compose project its environment uses.
+pub const BACKING: &str = "dev.envctl.backing";
+/// On an image built by envctl: the content address it was built from.
+pub const CONTENT: &str = "dev.envctl.content";
+/// On a service of a backing Compose file: `NAME:PORT`, the host name it answers by over HTTP.
+pub const ROUTE: &str = "dev.envctl.route";
+
+/// What a container (or the agent's image) is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Holds a pod's namespaces.
+    Sandbox,
+    /// Fills a pod's volumes once.
+    Seeder,
+    /// An init container.
+    Init,
+    /// A container of the application.
+    Container,
+    /// An environment's gateway.
+    Gateway,
+    /// The machine's router.
+    Router,
+    /// An environment's lock.
+    Lock,
+    /// The image these roles run from.
+    Agent,
+}
+
+impl Role {
+    const ALL: [Self; 8] = [
+        Self::Sandbox,
+        Self::Seeder,
+        Self::Init,
+        Self::Container,
+        Self::Gateway,
+        Self::Router,
+        Self::Lock,
+        Self::Agent,
+    ];
+
+    /// The label's value.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sandbox => "sandbox",
+            Self::Seeder => "seeder",
+            Self::Init => "init",
+            Self::Container => "container",
+            Self::Gateway => "gateway",
+            Self::Router => "router",
+            Self::Lock => "lock",
+            Self::Agent => "agent",
+        }
+    }
+
+    /// Reads a label's value. `None` for a role of another version of envctl.
+    #[must_use]
+    pub fn parse(value: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|role| role.as_str() == value)
+    }
+
+    /// Whether the container runs to its end before the pod's containers start.
+    #[must_use]
+    pub fn is_run_once(self) -> bool {
+        matches!(self, Self::Seeder | Self::Init)
+    }
+}
+
+impl std::fmt::Display for Role {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

@@ -1,0 +1,368 @@
+//! Logs of several containers as one stream of lines, and which container a component's name means.
+
+use bollard::container::LogOutput;
+use bollard::query_parameters::LogsOptionsBuilder;
+use futures_util::stream::{self, BoxStream};
+use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
+use jiff::Timestamp;
+
+use crate::engine::{EngineError, EngineReader};
+use crate::labels::Role;
+use crate::state::{ActualContainer, ContainerState};
+
+/// Which lines are wanted.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct LogOptions {
+    /// Stay and hand over new lines.
+    pub follow: bool,
+    /// The last lines of each container only.
+    pub tail: Option<u64>,
+    /// Lines since then only.
+    pub since: Option<Timestamp>,
+}
+
+/// Where a line was written to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogStream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// One line.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct LogLine {
+    /// The pod.
+    pub pod: String,
+    /// The container's name in the pod.
+    pub container: String,
+    /// Where it was written to.
+    pub stream: LogStream,
+    /// When.
+    pub time: Option<Timestamp>,
+    /// The text, without its newline.
+    pub text: String,
+}
+
+/// The lines of these containers. Without `follow` they come in the order of their times; with it,
+/// as they come.
+pub fn lines(
+    reader: &EngineReader,
+    containers: &[ActualContainer],
+    options: LogOptions,
+) -> BoxStream<'static, Result<LogLine, EngineError>> {
+    let each: Vec<_> = containers
+        .iter()
+        .map(|container| of_container(reader, container, options).boxed())
+        .collect();
+    let merged = stream::select_all(each);
+    if options.follow {
+        return merged.boxed();
+    }
+    let sorted = async move {
+        let mut lines: Vec<LogLine> = merged.try_collect().await?;
+        lines.sort_by_key(|line| line.time);
+        Ok(stream::iter(lines.into_iter().map(Ok)))
+    };
+    stream::once(sorted).try_flatten().boxed()
+}
+
+fn of_container(
+    reader: &EngineReader,
+    container: &ActualContainer,
+    options: LogOptions,
+) -> impl Stream<Item = Result<LogLine, EngineError>> + use<> {
+    let wanted = LogsOptionsBuilder::default()
+        .stdout(true)
+        .stderr(true)
+        .timestamps(true)
+        .follow(options.follow)
+        .since(
+            options
+                .since
+                .and_then(|at| at.as_second().try_into().ok())
+                .unwrap_or_default(),
+        )
+        .tail(
+            &options
+                .tail
+                .map_or("all".to_owned(), |count| count.to_string()),
+        )
+        .build();
+    let failed = reader.failed("reading logs");
+    let pod = container
+        .pod
+        .clone()
+        .unwrap_or_else(|| container.name.clone());
+    let name = container
+        .container
+        .clone()
+        .unwrap_or_else(|| container.name.clone());
+    let frames = reader
+        .docker()
+        .logs(&container.id, Some(wanted))
+        .map(move |frame| frame.map_err(&failed));
+    let mut partial = Partial::default();
+    frames
+        .map_ok(move |frame| {
+            let lines = partial.push(frame).into_iter().map(|(stream, text)| {
+                let (time, text) = split_time(&text);
+                let (pod, container, text) = (pod.clone(), name.clone(), text.to_owned());
+                Ok(LogLine {
+                    pod,
+                    container,
+                    stream,
+                    time,
+                    text,
+                })
+            });
+            stream::iter(lines.collect::<Vec<_>>())
+        })
+        .try_flatten()
+}
+
+/// What was written of a line before its newline, per stream.
+#[derive(Default)]
+struct Partial {
+    stdout: Vec<u8>,
+    stderr: Vec<u8>,
+}
+
+impl Partial {
+    fn push(&mut self, frame: LogOutput) -> Vec<(LogStream, String)> {
+        let (stream, buffer) = match &frame {
+            LogOutput::StdErr { .. } => (LogStream::Stderr, &mut self.stderr),
+            _ => (LogStream::Stdout, &mut self.stdout),
+        };
+        buffer.extend_from_slice(frame.as_ref());
+        let mut lines = Vec::new();
+        while let Some(end) = buffer.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = buffer.drain(..=end).collect();
+            let text = String::from_utf8_lossy(&line[..end]);
+            lines.push((stream, text.trim_end_matches('\r').to_owned()));
+        }
+        lines
+    }
+}
+
+/// Docker puts the time in front of each line.
+fn split_time(line: &str) -> (Option<Timestamp>, &str) {
+    match line.split_once(' ') {
+        Some((time, text)) => match time.parse() {
+            Ok(time) => (Some(time), text),
+            Err(_) => (None, line),
+        },
+        None => (
+            line.parse().ok(),
+            if line.parse::<Timestamp>().is_ok() {
+                ""
+            } else {
+                line
+            },
+        ),
+    }
+}
+
+/// No container is meant by a name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TargetError {
+    /// No such component.
+    #[error("there is no component {name} in this environment; there are: {}", .known.join(", "))]
+    Unknown {
+        /// As asked.
+        name: String,
+        /// What there is.
+        known: Vec<String>,
+    },
+    /// No such container in it.
+    #[error("{component} has no container {container}; it has: {}", .known.join(", "))]
+    NoContainer {
+        /// The component.
+        component: String,
+        /// As asked.
+        container: String,
+        /// What there is.
+        known: Vec<String>,
+    },
+    /// It does not run.
+    #[error(
+        "no container of {component} is running; `envctl logs {component}` shows what it said last"
+    )]
+    NotRunning {
+        /// The component.
+        component: String,
+    },
+}
+
+/// The application's containers that `name` means: a component (the workload's name), a pod, or a
+/// Compose service; `None` means all.
+///
+/// # Errors
+/// When there is none, with what there is.
+pub fn select<'a>(
+    containers: &'a [ActualContainer],
+    name: Option<&str>,
+) -> Result<Vec<&'a ActualContainer>, TargetError> {
+    let application = || {
+        containers
+            .iter()
+            .filter(|c| matches!(c.role, Some(Role::Container | Role::Init)))
+    };
+    let Some(name) = name else {
+        return Ok(application().collect());
+    };
+    let chosen: Vec<_> = application()
+        .filter(|container| is_named(container, name))
+        .collect();
+    if chosen.is_empty() {
+        let mut known: Vec<_> = application()
+            .filter_map(component)
+            .map(str::to_owned)
+            .collect();
+        known.sort();
+        known.dedup();
+        return Err(TargetError::Unknown {
+            name: name.to_owned(),
+            known,
+        });
+    }
+    Ok(chosen)
+}
+
+/// The running container to execute something in.
+///
+/// # Errors
+/// When the component or the container does not exist or does not run, with what there is.
+pub fn exec_target<'a>(
+    containers: &'a [ActualContainer],
+    component: &str,
+    container: Option<&str>,
+) -> Result<&'a ActualContainer, TargetError> {
+    let chosen = select(containers, Some(component))?;
+    let chosen: Vec<_> = match container {
+        None => chosen,
+        Some(wanted) => {
+            let found: Vec<_> = chosen
+                .iter()
+                .copied()
+                .filter(|c| c.container.as_deref() == Some(wanted))
+                .collect();
+            if found.is_empty() {
+                let mut known: Vec<_> = chosen.iter().filter_map(|c| c.container.clone()).collect();
+                known.sort();
+                known.dedup();
+                return Err(TargetError::NoContainer {
+                    component: component.to_owned(),
+                    container: wanted.to_owned(),
+                    known,
+                });
+            }
+            found
+        }
+    };
+    chosen
+        .into_iter()
+        .find(|c| c.state == ContainerState::Running && c.role == Some(Role::Container))
+        .ok_or_else(|| TargetError::NotRunning {
+            component: component.to_owned(),
+        })
+}
+
+/// `api` of `Deployment/api`.
+pub(crate) fn component(container: &ActualContainer) -> Option<&str> {
+    let workload = container.workload.as_deref()?;
+    Some(workload.rsplit_once('/').map_or(workload, |(_, name)| name))
+}
+
+fn is_named(container: &ActualContainer, name: &str) -> bool {
+    let workload = component(container);
+    [container.workload.as_deref(), workload, container.pod.as_deref(), container.service.as_deref()]
+        .contains(&Some(name))
+        // Charts put the release in front: `album-api` is the `api` of the release `album`.
+        || workload.is_some_and(|workload| workload.strip_suffix(name).is_some_and(|rest| rest.ends_with('-')))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::tests::{exited, running};
+
+    #[test]
+    fn lines_are_whole_however_the_frames_fall() {
+        let mut partial = Partial::default();
+        let out = |text: &'static str| LogOutput::StdOut {
+            message: text.into(),
+        };
+        let err = |text: &'static str| LogOutput::StdErr {
+            message: text.into(),
+        };
+        assert_eq!(
+            partial.push(out("one\ntw")),
+            [(LogStream::Stdout, "one".to_owned())]
+        );
+        assert_eq!(
+            partial.push(err("bad\r\n")),
+            [(LogStream::Stderr, "bad".to_owned())]
+        );
+        assert_eq!(
+            partial.push(out("o\n")),
+            [(LogStream::Stdout, "two".to_owned())]
+        );
+    }
+
+    #[test]
+    fn the_time_is_taken_off_the_line() {
+        let (time, text) = split_time("2026-11-23T10:00:00.123456789Z hello world");
+        assert_eq!(
+            (time.unwrap().as_second(), text),
+            (1_795_428_000, "hello world")
+        );
+        assert_eq!(split_time("2026-11-23T10:00:00Z").1, "");
+        assert_eq!(split_time("no time"), (None, "no time"));
+    }
+
+    #[test]
+    fn a_component_is_found_by_the_names_people_use() {
+        let all = [
+            running("album-api-0", "album-api-0-sandbox", Role::Sandbox),
+            ActualContainer {
+                workload: Some("Deployment/album-api".into()),
+                container: Some("api".into()),
+                ..running("album-api-0", "album-api-0-api", Role::Container)
+            },
+            ActualContainer {
+                workload: Some("Deployment/album-worker".into()),
+                ..exited(
+                    "album-worker-0",
+                    "album-worker-0-worker",
+                    Role::Container,
+                    1,
+                )
+            },
+        ];
+        for name in ["api", "album-api", "Deployment/album-api", "album-api-0"] {
+            assert_eq!(
+                exec_target(&all, name, None).unwrap().container.as_deref(),
+                Some("api"),
+                "{name}"
+            );
+        }
+        let message = |component, container| {
+            exec_target(&all, component, container)
+                .unwrap_err()
+                .to_string()
+        };
+        assert_eq!(
+            message("ap", None),
+            "there is no component ap in this environment; there are: album-api, album-worker"
+        );
+        assert_eq!(
+            message("api", Some("x")),
+            "api has no container x; it has: api"
+        );
+        assert!(message("worker", None).starts_with("no container of worker is running"));
+        assert_eq!(select(&all, None).unwrap().len(), 2);
+    }
+}

@@ -1,0 +1,92 @@
+//! Waiting for an environment by Docker's events, without polling.
+
+mod events;
+mod progress;
+
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt as _;
+use jiff::Timestamp;
+
+pub use events::{Change, ContainerEvent, events};
+pub use progress::{Failure, FailureReason, PodState, Progress};
+
+use crate::engine::{EngineError, EngineReader};
+use crate::state;
+
+/// How waiting ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// Every pod is ready or has completed.
+    Ready,
+    /// These pods have failed in a way that more waiting does not mend.
+    Failed(Vec<(String, Failure)>),
+    /// Time is up; these pods are neither ready nor known to have failed.
+    Deadline(Vec<String>),
+}
+
+/// Waits until every pod is ready or completed, one has failed, or time is up. `since` is a moment
+/// before anything was started, so that nothing is missed. `changed` hears of every change of a
+/// pod's state.
+///
+/// # Errors
+/// When the Engine stops answering.
+pub async fn wait(
+    reader: &EngineReader,
+    identity: &str,
+    mut progress: Progress,
+    since: Timestamp,
+    deadline: Instant,
+    mut changed: impl FnMut(&str, &PodState),
+) -> Result<Outcome, EngineError> {
+    let stream = events(reader, identity, since);
+    let mut stream = std::pin::pin!(stream);
+    // After subscribing: what happened before is in the listing, what happens later in the stream.
+    progress.observe(&state::containers(reader, identity).await?, Instant::now());
+    let mut reported = std::collections::BTreeMap::new();
+    loop {
+        let now = Instant::now();
+        for (pod, state) in progress.states(now) {
+            if reported.get(&pod) != Some(&state) {
+                changed(&pod, &state);
+                reported.insert(pod, state);
+            }
+        }
+        let failed: Vec<_> = reported
+            .iter()
+            .filter_map(|(pod, state)| match state {
+                PodState::Failed(failure) => Some((pod.clone(), failure.clone())),
+                _ => None,
+            })
+            .collect();
+        if !failed.is_empty() {
+            return Ok(Outcome::Failed(failed));
+        }
+        let waiting: Vec<_> = reported
+            .iter()
+            .filter(|(_, state)| !state.is_settled())
+            .map(|(pod, _)| pod.clone())
+            .collect();
+        if waiting.is_empty() {
+            return Ok(Outcome::Ready);
+        }
+        if now >= deadline {
+            return Ok(Outcome::Deadline(waiting));
+        }
+        let wake = progress
+            .next_change(now)
+            .map_or(deadline, |at| at.min(deadline));
+        match tokio::time::timeout_at(wake.into(), stream.next()).await {
+            Ok(Some(event)) => progress.apply(&event?, Instant::now()),
+            Ok(None) => {
+                return Err(EngineError::Lost {
+                    endpoint: reader.endpoint().to_string(),
+                    doing: "waiting for its events".to_owned(),
+                    reason: "it closed the connection".to_owned(),
+                });
+            }
+            // A container that has just started may count as running now.
+            Err(_) => tokio::time::sleep(Duration::from_millis(1)).await,
+        }
+    }
+}
