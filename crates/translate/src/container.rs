@@ -1,0 +1,113 @@
+//! A container of a pod as a Compose service.
+
+use envctl_model::finding::Severity;
+
+use crate::compose::{Hook, Service};
+use crate::cursor::{Cursor, Remark};
+use crate::environment::Variables;
+use crate::expand::expand;
+use crate::input::EngineFacts;
+use crate::{resources, security};
+
+/// What the API has in the container itself; mounts, probes, order and the Services' variables come
+/// from the pod.
+pub(crate) fn service(
+    pod: &Cursor<'_>,
+    container: &Cursor<'_>,
+    variables: &Variables<'_>,
+    engine: &EngineFacts,
+) -> Service {
+    let image = container.get("image").required().to_owned();
+    let words = |key: &'static str| -> Vec<String> {
+        container
+            .get(key)
+            .strings()
+            .into_iter()
+            .map(|word| expand(word, |name| variables.get(name)))
+            .collect()
+    };
+    let flag = |key: &'static str| container.get(key).boolean().filter(|set| *set);
+    let mut service = Service {
+        pull_policy: Some(pull_policy(container, &image)),
+        entrypoint: words("command"),
+        command: words("args"),
+        working_dir: container
+            .get("workingDir")
+            .string()
+            .filter(|path| !path.is_empty())
+            .map(str::to_owned),
+        stdin_open: flag("stdin"),
+        tty: flag("tty"),
+        environment: variables.declared.clone(),
+        image,
+        ..Service::default()
+    };
+    let grace = pod
+        .get("terminationGracePeriodSeconds")
+        .number::<u32>()
+        .unwrap_or(30);
+    service.stop_grace_period = Some(crate::probe::seconds(grace));
+    service.stop_signal = container
+        .at(&["lifecycle", "stopSignal"])
+        .string()
+        .map(str::to_owned);
+    for port in container.get("ports").items() {
+        // Container ports inform; every port of a pod can be reached.
+        for key in ["name", "containerPort", "protocol"] {
+            port.get(key).take();
+        }
+    }
+    resources::apply(container, engine, &mut service);
+    security::apply(pod, container, &mut service);
+    service.post_start = hook(container, "postStart", engine);
+    service.pre_stop = hook(container, "preStop", engine);
+    service
+}
+
+/// The API's own default depends on the tag.
+fn pull_policy(container: &Cursor<'_>, image: &str) -> &'static str {
+    match container.get("imagePullPolicy").string() {
+        Some("Always") => "always",
+        Some("Never") => "never",
+        Some(_) => "missing",
+        None => {
+            let name = image.rsplit('/').next().unwrap_or(image);
+            let latest = !name.contains('@') && (!name.contains(':') || name.ends_with(":latest"));
+            if latest { "always" } else { "missing" }
+        }
+    }
+}
+
+fn hook(container: &Cursor<'_>, event: &'static str, engine: &EngineFacts) -> Vec<Hook> {
+    let hook = container.at(&["lifecycle", event]);
+    if !hook.present() {
+        return Vec::new();
+    }
+    let command = hook.at(&["exec", "command"]);
+    if !command.present() || !engine.has_lifecycle_hooks() {
+        hook.take();
+        let reason = if command.present() {
+            "needs Compose 2.30 or newer"
+        } else {
+            "only exec hooks are carried"
+        };
+        hook.remark(Remark::dropped(
+            Severity::Major,
+            "lifecycle-hook",
+            format!("is not run: {reason}"),
+        ));
+        return Vec::new();
+    }
+    hook.remark(Remark::approximated(
+        Severity::Minor,
+        "lifecycle-hook",
+        if event == "postStart" {
+            "runs when `up` starts the container, not when Docker restarts it"
+        } else {
+            "runs when `down` or `up` stops the container"
+        },
+    ));
+    vec![Hook {
+        command: command.strings().into_iter().map(str::to_owned).collect(),
+    }]
+}

@@ -1,0 +1,120 @@
+//! Ingress rules as routes of the gateway.
+
+use std::collections::BTreeSet;
+
+use envctl_model::finding::Severity;
+use envctl_wire::{PathMatch, Route, RouteTarget};
+
+use crate::cursor::{Cursor, Remark};
+use crate::output::Url;
+use crate::service::ServicePlan;
+
+/// The routes of one Ingress; hosts of its rules are added to `urls`.
+pub(crate) fn routes(
+    root: &Cursor<'_>,
+    namespace: &str,
+    services: &[ServicePlan<'_>],
+    urls: &mut BTreeSet<Url>,
+) -> Vec<Route> {
+    let spec = root.get("spec");
+    let mut routes = Vec::new();
+    for rule in spec.get("rules").items() {
+        let host = rule.get("host").string().filter(|host| !host.is_empty());
+        for path in rule.at(&["http", "paths"]).items() {
+            let match_kind = match path.get("pathType").string() {
+                Some("Exact") => PathMatch::Exact,
+                // ImplementationSpecific is up to the controller; all common ones take a prefix.
+                _ => PathMatch::Prefix,
+            };
+            let text = path
+                .get("path")
+                .string()
+                .filter(|text| !text.is_empty())
+                .unwrap_or("/");
+            let Some((name, port)) = backend(&path.get("backend"), namespace, services) else {
+                continue;
+            };
+            match host {
+                Some(host) => {
+                    urls.insert(Url { host: host.to_owned(), path: text.to_owned(), service: name.clone() });
+                }
+                None => path.remark(
+                    Remark::approximated(Severity::Major, "ingress-without-host", "the router finds environments by host: pods reach this rule, browsers do not")
+                        .fix("set a host in this target's values"),
+                ),
+            }
+            routes.push(Route {
+                host: host.map(str::to_owned),
+                path: text.to_owned(),
+                match_kind,
+                to: RouteTarget::Service { name, port },
+            });
+        }
+    }
+    let default = ["defaultBackend", "backend"]
+        .map(|field| spec.get(field))
+        .into_iter()
+        .find(Cursor::present);
+    if let Some((name, port)) = default.and_then(|default| backend(&default, namespace, services)) {
+        let to = RouteTarget::Service { name, port };
+        routes.push(Route {
+            host: None,
+            path: "/".to_owned(),
+            match_kind: PathMatch::Prefix,
+            to,
+        });
+    }
+    let tls = spec.get("tls");
+    if !tls.items().is_empty() {
+        tls.take();
+        tls.remark(Remark::approximated(
+            Severity::Minor,
+            "ingress-tls",
+            "is served over plain HTTP",
+        ));
+    }
+    routes
+}
+
+fn backend(
+    field: &Cursor<'_>,
+    namespace: &str,
+    services: &[ServicePlan<'_>],
+) -> Option<(String, u16)> {
+    let service = field.get("service");
+    if !service.present() {
+        field.take();
+        field.remark(Remark::dropped(
+            Severity::Major,
+            "ingress-backend",
+            "only Services are routed to",
+        ));
+        return None;
+    }
+    let name = service.get("name").required();
+    let (number, port_name) = (
+        service.at(&["port", "number"]),
+        service.at(&["port", "name"]),
+    );
+    let wanted = number
+        .int_or_string()
+        .or_else(|| port_name.string().map(str::to_owned))
+        .unwrap_or_default();
+    let found = services
+        .iter()
+        .find(|own| own.namespace == namespace && own.name == name);
+    let port = found.and_then(|own| own.port(&wanted));
+    if port.is_none() {
+        let what = if found.is_some() {
+            format!("Service `{name}` has no port `{wanted}`")
+        } else {
+            format!("there is no Service `{name}`")
+        };
+        service.remark(Remark::dropped(
+            Severity::Major,
+            "ingress-backend",
+            format!("{what}: nothing is routed"),
+        ));
+    }
+    Some((name.to_owned(), port?))
+}

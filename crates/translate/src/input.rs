@@ -1,0 +1,138 @@
+//! What a translation starts from.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use ipnet::Ipv4Net;
+
+use crate::objects::Object;
+
+/// All that a translation depends on: equal inputs give equal results.
+#[derive(Debug, Clone)]
+pub struct Input {
+    /// The rendered objects, hooks among them.
+    pub objects: Vec<Object>,
+    /// The environment they become.
+    pub environment: Environment,
+    /// Its network, which exists before the Compose project.
+    pub network: Network,
+    /// What Docker and Compose here can do.
+    pub engine: EngineFacts,
+    /// The agent's image reference.
+    pub agent_image: String,
+    /// The machine's HTTP router, if it has one.
+    pub router: Option<Router>,
+    /// The services that stand in for what the cloud gives.
+    pub backing: Option<Backing>,
+    /// Which hooks run.
+    pub stage: Stage,
+    /// What to do about ConfigMaps and Secrets that are referred to and not among the objects.
+    pub missing_references: MissingReferences,
+    /// A directory on the Engine's host, written by the caller, for [`crate::HostFile`]s. Engines
+    /// before 26 cannot mount one file of a volume; without a directory those mounts are dropped,
+    /// with a finding.
+    pub host_files: Option<PathBuf>,
+}
+
+/// Who the environment is.
+#[derive(Debug, Clone)]
+pub struct Environment {
+    /// Its name.
+    pub name: String,
+    /// The namespace of objects that name none.
+    pub namespace: String,
+    /// The Compose project.
+    pub project: String,
+    /// Labels for everything that is created.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// The environment's Docker network.
+#[derive(Debug, Clone)]
+pub struct Network {
+    /// Its name.
+    pub name: String,
+    /// Its addresses.
+    pub subnet: Ipv4Net,
+}
+
+/// What was learnt about the Engine and Compose.
+#[derive(Debug, Clone, Copy)]
+pub struct EngineFacts {
+    /// Version of the Engine's API.
+    pub api_version: (u32, u32),
+    /// Version of Compose.
+    pub compose_version: (u32, u32, u32),
+    /// Processors of the Engine's machine.
+    pub cpus: f64,
+    /// Memory of the Engine's machine.
+    pub memory_bytes: u64,
+}
+
+impl EngineFacts {
+    /// `volume.subpath`: older engines ignore it and mount the whole volume.
+    pub(crate) fn mounts_subpaths(&self) -> bool {
+        self.api_version >= (1, 45) && self.compose_version >= (2, 26, 0)
+    }
+
+    /// `healthcheck.start_interval`: a hard error before Engine 25.
+    pub(crate) fn has_start_interval(&self) -> bool {
+        self.api_version >= (1, 44) && self.compose_version >= (2, 20, 2)
+    }
+
+    /// `post_start` and `pre_stop`: silently ignored by older Compose.
+    pub(crate) fn has_lifecycle_hooks(&self) -> bool {
+        self.compose_version >= (2, 30, 0)
+    }
+}
+
+/// The machine's HTTP router.
+#[derive(Debug, Clone)]
+pub struct Router {
+    /// Its Docker network, which the gateway joins.
+    pub network: String,
+    /// The port it serves, inside and outside.
+    pub http_port: u16,
+    /// `host:port` of its control listener.
+    pub control: String,
+}
+
+/// The backing services of the stack.
+#[derive(Debug, Clone)]
+pub struct Backing {
+    /// Their Docker network, which the gateway joins.
+    pub network: String,
+    /// The services.
+    pub services: Vec<BackingInput>,
+}
+
+/// One backing service.
+#[derive(Debug, Clone)]
+pub struct BackingInput {
+    /// The name pods use.
+    pub name: String,
+    /// The name by which Docker's DNS knows it.
+    pub upstream: String,
+    /// Its TCP ports.
+    pub ports: Vec<u16>,
+    /// A full host name that the router leads to one of its ports.
+    pub host: Option<(String, u16)>,
+}
+
+/// What the release is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// The first time: `pre-install` and `post-install` hooks.
+    Install,
+    /// Again: `pre-upgrade` and `post-upgrade` hooks.
+    Upgrade,
+}
+
+/// What to do about ConfigMaps, Secrets and keys that do not exist.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MissingReferences {
+    /// An error, as for the kubelet.
+    Deny,
+    /// An empty value and a critical finding: to look at charts whose secrets come from elsewhere.
+    Placeholder,
+}

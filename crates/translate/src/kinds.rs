@@ -1,0 +1,337 @@
+//! What becomes of an object, by its kind.
+
+use envctl_model::finding::{Fate, Severity};
+
+use crate::cursor::Remark;
+use crate::objects::Object;
+
+/// What a kind is here.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Workload(Workload),
+    ConfigMap,
+    Secret,
+    Service,
+    Endpoints,
+    EndpointSlice,
+    Ingress,
+    Claim,
+    /// Nothing here acts on it; the finding for the whole object.
+    Unsupported(Remark),
+}
+
+/// Kinds that make pods.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Workload {
+    // StatefulSets and Pods come first: their pods' names are fixed by the API.
+    StatefulSet,
+    Pod,
+    Deployment,
+    ReplicaSet,
+    DaemonSet,
+    Job,
+}
+
+impl Kind {
+    pub(crate) fn of(object: &Object) -> Self {
+        match (object.group(), object.kind.as_str()) {
+            ("apps", "StatefulSet") => Self::Workload(Workload::StatefulSet),
+            ("", "Pod") => Self::Workload(Workload::Pod),
+            ("apps", "Deployment") => Self::Workload(Workload::Deployment),
+            ("apps", "ReplicaSet") => Self::Workload(Workload::ReplicaSet),
+            ("apps", "DaemonSet") => Self::Workload(Workload::DaemonSet),
+            ("batch", "Job") => Self::Workload(Workload::Job),
+            ("", "ConfigMap") => Self::ConfigMap,
+            ("", "Secret") => Self::Secret,
+            ("", "Service") => Self::Service,
+            ("", "Endpoints") => Self::Endpoints,
+            ("discovery.k8s.io", "EndpointSlice") => Self::EndpointSlice,
+            ("networking.k8s.io", "Ingress") => Self::Ingress,
+            ("", "PersistentVolumeClaim") => Self::Claim,
+            (group, kind) => Self::Unsupported(unsupported(group, kind)),
+        }
+    }
+}
+
+fn unsupported(group: &str, kind: &str) -> Remark {
+    for row in UNSUPPORTED {
+        if (row.group == "*" || row.group == group) && (row.kind == "*" || row.kind == kind) {
+            let remark = Remark::new(row.fate, row.severity, row.code, row.message);
+            return if row.fix.is_empty() {
+                remark
+            } else {
+                remark.fix(row.fix)
+            };
+        }
+    }
+    Remark::dropped(
+        Major,
+        "unknown-kind",
+        format!("nothing acts on {kind} ({}) here", if group.is_empty() { "v1" } else { group }),
+    )
+    .fix("switch it off in this target's values, or put what its controller would make into the backing services")
+}
+
+struct Row {
+    group: &'static str,
+    kind: &'static str,
+    fate: Fate,
+    severity: Severity,
+    code: &'static str,
+    message: &'static str,
+    fix: &'static str,
+}
+
+const fn row(
+    group: &'static str,
+    kind: &'static str,
+    fate: Fate,
+    severity: Severity,
+    code: &'static str,
+    message: &'static str,
+    fix: &'static str,
+) -> Row {
+    Row {
+        group,
+        kind,
+        fate,
+        severity,
+        code,
+        message,
+        fix,
+    }
+}
+
+use Fate::{Dropped, Meaningless};
+use Severity::{Critical, Info, Major, Minor};
+
+const NO_API: &str = "there is no API server here: a pod that calls the Kubernetes API fails";
+
+/// Kinds that are known and not carried; `*` is any.
+const UNSUPPORTED: &[Row] = &[
+    row(
+        "batch",
+        "CronJob",
+        Dropped,
+        Major,
+        "cron-job",
+        "is not scheduled here",
+        "run the job by hand where it matters",
+    ),
+    row(
+        "networking.k8s.io",
+        "NetworkPolicy",
+        Dropped,
+        Major,
+        "network-policy",
+        "is not enforced: all pods of the environment reach each other and the outside",
+        "test policies on a cluster target",
+    ),
+    row(
+        "networking.k8s.io",
+        "IngressClass",
+        Meaningless,
+        Info,
+        "ingress-class",
+        "one router serves every Ingress class",
+        "",
+    ),
+    row(
+        "autoscaling",
+        "HorizontalPodAutoscaler",
+        Meaningless,
+        Minor,
+        "autoscaling",
+        "nothing scales here: the workload's `replicas` count",
+        "",
+    ),
+    row(
+        "autoscaling.k8s.io",
+        "VerticalPodAutoscaler",
+        Meaningless,
+        Minor,
+        "autoscaling",
+        "nothing scales here: the requests as written count",
+        "",
+    ),
+    row(
+        "keda.sh",
+        "*",
+        Dropped,
+        Minor,
+        "autoscaling",
+        "nothing scales here: the workload's `replicas` count",
+        "",
+    ),
+    row(
+        "policy",
+        "PodDisruptionBudget",
+        Meaningless,
+        Info,
+        "disruption-budget",
+        "nothing is evicted here",
+        "",
+    ),
+    row(
+        "rbac.authorization.k8s.io",
+        "*",
+        Meaningless,
+        Info,
+        "rbac",
+        NO_API,
+        "",
+    ),
+    row(
+        "",
+        "ServiceAccount",
+        Meaningless,
+        Info,
+        "service-account",
+        NO_API,
+        "",
+    ),
+    row(
+        "",
+        "Namespace",
+        Meaningless,
+        Info,
+        "namespace",
+        "the environment is the namespace",
+        "",
+    ),
+    row(
+        "",
+        "LimitRange",
+        Dropped,
+        Minor,
+        "limit-range",
+        "its default requests and limits are not applied",
+        "write the limits into the pods",
+    ),
+    row(
+        "",
+        "ResourceQuota",
+        Meaningless,
+        Info,
+        "resource-quota",
+        "the machine is the quota",
+        "",
+    ),
+    row(
+        "",
+        "PersistentVolume",
+        Meaningless,
+        Minor,
+        "persistent-volume",
+        "claims are Docker volumes here",
+        "",
+    ),
+    row(
+        "storage.k8s.io",
+        "*",
+        Meaningless,
+        Info,
+        "storage",
+        "claims are Docker volumes here",
+        "",
+    ),
+    row(
+        "snapshot.storage.k8s.io",
+        "*",
+        Dropped,
+        Minor,
+        "storage",
+        "no snapshots are taken",
+        "",
+    ),
+    row(
+        "scheduling.k8s.io",
+        "*",
+        Meaningless,
+        Info,
+        "scheduling",
+        "there is one node",
+        "",
+    ),
+    row(
+        "node.k8s.io",
+        "*",
+        Meaningless,
+        Info,
+        "runtime-class",
+        "Docker's runtime runs every container",
+        "",
+    ),
+    row(
+        "apiextensions.k8s.io",
+        "*",
+        Dropped,
+        Minor,
+        "custom-resource-definition",
+        NO_API,
+        "",
+    ),
+    row(
+        "admissionregistration.k8s.io",
+        "*",
+        Dropped,
+        Minor,
+        "admission-webhook",
+        NO_API,
+        "",
+    ),
+    row(
+        "apiregistration.k8s.io",
+        "*",
+        Dropped,
+        Minor,
+        "api-service",
+        NO_API,
+        "",
+    ),
+    row(
+        "monitoring.coreos.com",
+        "*",
+        Dropped,
+        Minor,
+        "monitoring",
+        "no Prometheus operator acts on it",
+        "",
+    ),
+    row(
+        "cert-manager.io",
+        "*",
+        Dropped,
+        Major,
+        "certificate",
+        "no certificate is issued",
+        "declare the Secret in the stack file's `secrets`",
+    ),
+    row(
+        "external-secrets.io",
+        "*",
+        Dropped,
+        Critical,
+        "external-secret",
+        "the Secret it stands for is not made",
+        "declare the Secret in the stack file's `secrets`",
+    ),
+    row(
+        "bitnami.com",
+        "SealedSecret",
+        Dropped,
+        Critical,
+        "external-secret",
+        "the Secret it stands for is not made",
+        "declare the Secret in the stack file's `secrets`",
+    ),
+    row(
+        "gateway.networking.k8s.io",
+        "*",
+        Dropped,
+        Major,
+        "gateway-api",
+        "is not routed here",
+        "use an Ingress in this target's values",
+    ),
+];

@@ -1,0 +1,115 @@
+//! What nobody read: fields of a handled object that were not consumed become findings.
+
+use serde_json::Value;
+
+use crate::cursor::{Notes, Remark, Step, path};
+use crate::fields::{self, Scope};
+use crate::objects::Object;
+
+/// Reports every field of the object that was not consumed: where it is known, as
+/// [`fields`] says; else as `unknown-field`.
+pub(crate) fn report(object: &Object, notes: &Notes) {
+    let mut steps = Vec::new();
+    walk(&object.body, &mut steps, object, notes);
+}
+
+fn walk<'a>(value: &'a Value, steps: &mut Vec<Step<'a>>, object: &'a Object, notes: &Notes) {
+    let left = left(value, notes);
+    if left == Left::Nothing {
+        return;
+    }
+    if let Some((length, remark)) = known(object, steps) {
+        notes.find(remark.at(object.id(), path(&steps[..length.min(steps.len())])));
+        return;
+    }
+    // A subtree of which nothing was read is one finding, unless rows tell its fields apart.
+    let whole = left == Left::Everything && !steps.is_empty() && !reaches_further(object, steps);
+    match value {
+        Value::Object(fields) if !whole => {
+            for (key, field) in fields {
+                steps.push(Step::Key(key));
+                walk(field, steps, object, notes);
+                steps.pop();
+            }
+        }
+        Value::Array(items) if !whole => {
+            for (index, item) in items.iter().enumerate() {
+                steps.push(Step::Index(index));
+                walk(item, steps, object, notes);
+                steps.pop();
+            }
+        }
+        _ => notes.find(fields::unknown().at(object.id(), path(steps))),
+    }
+}
+
+/// How much below a value was not read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Left {
+    /// null and empty collections say nothing, and templates leave many behind.
+    Nothing,
+    Something,
+    Everything,
+}
+
+fn left(value: &Value, notes: &Notes) -> Left {
+    if notes.is_consumed(value) {
+        return Left::Nothing;
+    }
+    let all = |below: &mut dyn Iterator<Item = &Value>| {
+        let (mut any, mut all) = (false, true);
+        for left in below.map(|value| left(value, notes)) {
+            any |= left != Left::Nothing;
+            all &= left == Left::Everything;
+        }
+        match (any, all) {
+            (false, _) => Left::Nothing,
+            (true, false) => Left::Something,
+            (true, true) => Left::Everything,
+        }
+    };
+    match value {
+        Value::Null => Left::Nothing,
+        Value::Array(items) => all(&mut items.iter()),
+        Value::Object(fields) => all(&mut fields.values()),
+        _ => Left::Everything,
+    }
+}
+
+/// The table's row for a path, and how many of its steps belong to the row.
+fn known(object: &Object, steps: &[Step<'_>]) -> Option<(usize, Remark)> {
+    scopes(object, steps).into_iter().find_map(|(scope, skip)| {
+        let (length, remark) = fields::find(scope, &object.kind, &steps[skip..])?;
+        Some((skip + length, remark))
+    })
+}
+
+/// Whether the table has rows for fields below this path.
+fn reaches_further(object: &Object, steps: &[Step<'_>]) -> bool {
+    scopes(object, steps)
+        .into_iter()
+        .any(|(scope, skip)| fields::has_below(scope, &object.kind, &steps[skip..]))
+}
+
+/// The tables that apply to a path, narrowest first, with the number of steps they leave out.
+fn scopes(object: &Object, steps: &[Step<'_>]) -> Vec<(Scope, usize)> {
+    let mut scopes = Vec::new();
+    let template: &[Step<'_>] = match object.kind.as_str() {
+        "Pod" => &[],
+        _ => &[Step::Key("spec"), Step::Key("template")],
+    };
+    let pod = template.len() + 1;
+    if steps.starts_with(template) && steps.get(template.len()) == Some(&Step::Key("spec")) {
+        let containers = matches!(
+            steps.get(pod),
+            Some(Step::Key("containers" | "initContainers"))
+        );
+        if containers && matches!(steps.get(pod + 1), Some(Step::Index(_))) {
+            scopes.push((Scope::Container, pod + 2));
+        }
+        scopes.push((Scope::PodSpec, pod));
+    }
+    scopes.push((Scope::Kind, 0));
+    scopes.push((Scope::Any, 0));
+    scopes
+}

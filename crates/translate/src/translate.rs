@@ -1,0 +1,375 @@
+//! From objects to a Compose file: the path of data.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+
+use envctl_model::finding::Fate;
+use envctl_wire::{BackingService, PathMatch, Route, RouteTarget};
+
+use crate::address::Division;
+use crate::compose;
+use crate::cursor::{Cursor, Notes};
+use crate::downward::Downward;
+use crate::error::{Problem, SubnetFull, TranslateError};
+use crate::gateway::{self, Served};
+use crate::hook::{self, Schedule};
+use crate::input::{BackingInput, Input};
+use crate::kinds::{Kind, Workload};
+use crate::names::{Names, hex_digest};
+use crate::output::{HostFile, Phase, Pod, Role, Translation, Url};
+use crate::pod::{Built, Prepared};
+use crate::service::{Access, Endpoints, ServicePlan};
+use crate::store::{Source, Store};
+use crate::volume::{self, SubPaths};
+use crate::workload::{self, PodPlan};
+use crate::{ingress, labels, leftover, order};
+
+/// Translates Kubernetes objects into a Compose file.
+///
+/// # Errors
+/// All that the API server or the kubelet would refuse as well, such as fields of a wrong type or
+/// references to Secrets that do not exist; and a network that is too small.
+pub fn translate(input: &Input) -> Result<Translation, Vec<TranslateError>> {
+    let notes = Notes::default();
+    let translation = with_notes(input, &notes);
+    let findings = notes.finish()?;
+    let translation = translation.map_err(|full| vec![full.into()])?;
+    let whole = findings
+        .iter()
+        .filter(|finding| finding.fate == Fate::Dropped && finding.path.is_empty());
+    Ok(Translation {
+        dropped: whole.count(),
+        findings,
+        ..translation
+    })
+}
+
+/// The objects, sorted by what becomes of them.
+struct Sorted<'a> {
+    store: Store<'a>,
+    workloads: Vec<(Workload, Cursor<'a>, String, Phase)>,
+    services: Vec<ServicePlan<'a>>,
+    endpoints: Vec<Endpoints<'a>>,
+    ingresses: Vec<(Cursor<'a>, String)>,
+    /// Namespace and name.
+    claims: BTreeSet<(String, String)>,
+}
+
+fn with_notes(input: &Input, notes: &Notes) -> Result<Translation, SubnetFull> {
+    let mut sorted = sort(input, notes);
+    let pods = plan(&mut sorted.workloads);
+    let division = Division::of(input.network.subnet);
+    let addresses = division.pods(&pods.iter().map(|pod| pod.name.clone()).collect())?;
+    let vips = division.services(&virtual_names(&sorted.services, input))?;
+    let links = links(&sorted.services, &vips);
+
+    let mut file = compose::File {
+        name: input.environment.project.clone(),
+        ..compose::File::default()
+    };
+    let (described, host_files) = build(
+        input, &sorted, &pods, &addresses, division, &links, &mut file,
+    );
+
+    let mut urls = BTreeSet::new();
+    let mut routes: Vec<Route> = sorted
+        .ingresses
+        .iter()
+        .flat_map(|(root, namespace)| ingress::routes(root, namespace, &sorted.services, &mut urls))
+        .collect();
+    routes.extend(backing(input).filter_map(|service| backing_route(service, &mut urls)));
+    let served = Served {
+        services: sorted
+            .services
+            .iter()
+            .map(|service| {
+                service.wire(
+                    vips.get(&service.key()).copied(),
+                    &pods,
+                    &addresses,
+                    &sorted.endpoints,
+                )
+            })
+            .collect(),
+        backing: backing(input)
+            .filter_map(|service| backing_service(service, &vips))
+            .collect(),
+        routes,
+    };
+    gateway::add(input, division, served, &mut file);
+    if let Some(gateway) = file.services.get_mut(gateway::GATEWAY) {
+        let hash = hex_digest(gateway.to_value().to_string().as_bytes());
+        let content = file
+            .configs
+            .get(gateway::GATEWAY)
+            .map(|content| hex_digest(content.as_bytes()));
+        gateway.labels = labels::gateway(input, &format!("{hash}{}", content.unwrap_or_default()));
+    }
+    let after = pods
+        .iter()
+        .filter_map(|pod| Some((pod.name.clone(), pod.after.clone()?)))
+        .collect();
+    order::arrange(&described, &after, &mut file.services);
+    for object in &input.objects {
+        leftover::report(object, notes);
+    }
+    Ok(Translation {
+        compose: file.to_value(),
+        host_files: host_files.into_iter().collect(),
+        pods: described,
+        findings: Vec::new(),
+        urls: urls.into_iter().collect(),
+        objects: input.objects.len(),
+        dropped: 0,
+    })
+}
+
+fn sort<'a>(input: &'a Input, notes: &'a Notes) -> Sorted<'a> {
+    let mut sorted = Sorted {
+        store: Store::new(input.missing_references),
+        workloads: Vec::new(),
+        services: Vec::new(),
+        endpoints: Vec::new(),
+        ingresses: Vec::new(),
+        claims: BTreeSet::new(),
+    };
+    let mut seen = BTreeMap::new();
+    for object in &input.objects {
+        let root = Cursor::new(object, notes);
+        let namespace = object
+            .namespace
+            .as_ref()
+            .unwrap_or(&input.environment.namespace)
+            .clone();
+        let identity = (
+            object.group(),
+            object.kind.as_str(),
+            namespace.clone(),
+            object.name.as_str(),
+        );
+        if let Some(first) = seen.insert(identity, object) {
+            root.at(&["metadata", "name"])
+                .fail(Problem::Duplicate(first.origin.clone()));
+        }
+        let kind = Kind::of(object);
+        let scheduled = hook::schedule(&root, input.stage);
+        let phase = match (&kind, scheduled) {
+            (_, Schedule::At(phase)) => phase,
+            // Data of a hook may be there from another stage, and pods may refer to it.
+            (Kind::ConfigMap | Kind::Secret | Kind::Claim, Schedule::Elsewhere(_)) => Phase::Main,
+            (_, Schedule::Elsewhere(remark)) => {
+                root.take();
+                root.remark(remark);
+                continue;
+            }
+        };
+        metadata(&root, &kind);
+        match kind {
+            Kind::Workload(kind) => {
+                // Helm waits for Jobs and Pods among the hooks, and only creates the others.
+                let phase = if matches!(kind, Workload::Job | Workload::Pod) {
+                    phase
+                } else {
+                    Phase::Main
+                };
+                sorted.workloads.push((kind, root, namespace, phase));
+            }
+            Kind::ConfigMap => sorted.store.add(Source::ConfigMap, &namespace, &root),
+            Kind::Secret => sorted.store.add(Source::Secret, &namespace, &root),
+            Kind::Service => sorted.services.push(ServicePlan::read(&root, namespace)),
+            Kind::Endpoints => sorted.endpoints.push(Endpoints::read(&root, namespace)),
+            Kind::EndpointSlice => sorted
+                .endpoints
+                .push(Endpoints::read_slice(&root, namespace)),
+            Kind::Ingress => sorted.ingresses.push((root, namespace)),
+            Kind::Claim => {
+                volume::claim_spec(&root);
+                sorted.claims.insert((namespace, object.name.clone()));
+            }
+            Kind::Unsupported(remark) => {
+                root.take();
+                root.remark(remark);
+            }
+        }
+    }
+    sorted
+}
+
+/// Reads what identifies an object. Annotations are meant for controllers; those of kinds whose
+/// behaviour they often change are left for the findings.
+fn metadata(root: &Cursor<'_>, kind: &Kind) {
+    root.get("apiVersion").take();
+    root.get("kind").take();
+    let metadata = root.get("metadata");
+    for field in ["name", "namespace", "labels"] {
+        metadata.get(field).take();
+    }
+    let telling = matches!(kind, Kind::Service | Kind::Ingress);
+    for (name, annotation) in metadata.get("annotations").entries() {
+        if !telling || name.starts_with("helm.sh/") || name.starts_with("meta.helm.sh/") {
+            annotation.take();
+        }
+    }
+}
+
+fn plan<'a>(workloads: &mut [(Workload, Cursor<'a>, String, Phase)]) -> Vec<PodPlan<'a>> {
+    // The order in which names are given: it must not depend on the order of templates.
+    workloads.sort_by(|(a, a_root, a_namespace, _), (b, b_root, b_namespace, _)| {
+        (a, a_namespace, &a_root.object().name).cmp(&(b, b_namespace, &b_root.object().name))
+    });
+    let mut names = Names::default();
+    names.take(gateway::GATEWAY.to_owned(), "", str::to_owned);
+    let mut pods: Vec<_> = workloads
+        .iter()
+        .flat_map(|(kind, root, namespace, phase)| {
+            workload::pods(*kind, root, namespace, *phase, &mut names)
+        })
+        .collect();
+    // Helm runs hooks by weight, then kind, then name.
+    pods.sort_by(|a, b| (a.phase, &a.workload).cmp(&(b.phase, &b.workload)));
+    pods
+}
+
+fn backing(input: &Input) -> impl Iterator<Item = &BackingInput> {
+    input.backing.iter().flat_map(|backing| &backing.services)
+}
+
+fn backing_key(service: &BackingInput) -> String {
+    format!("backing:{}", service.name)
+}
+
+fn virtual_names(services: &[ServicePlan<'_>], input: &Input) -> BTreeSet<String> {
+    let own = services
+        .iter()
+        .filter(|service| service.access == Access::ClusterIp)
+        .map(ServicePlan::key);
+    own.chain(backing(input).map(backing_key)).collect()
+}
+
+/// Services' variables by namespace.
+fn links(
+    services: &[ServicePlan<'_>],
+    vips: &BTreeMap<String, Ipv4Addr>,
+) -> BTreeMap<String, BTreeMap<String, String>> {
+    let mut links: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
+    for service in services {
+        if let Some(vip) = vips.get(&service.key()) {
+            links
+                .entry(service.namespace.clone())
+                .or_default()
+                .extend(service.links(*vip));
+        }
+    }
+    links
+}
+
+fn backing_route(service: &BackingInput, urls: &mut BTreeSet<Url>) -> Option<Route> {
+    let (host, port) = service.host.clone()?;
+    urls.insert(Url {
+        host: host.clone(),
+        path: "/".to_owned(),
+        service: service.name.clone(),
+    });
+    let to = RouteTarget::Backing {
+        name: service.name.clone(),
+        port,
+    };
+    Some(Route {
+        host: Some(host),
+        path: "/".to_owned(),
+        match_kind: PathMatch::Prefix,
+        to,
+    })
+}
+
+fn backing_service(
+    service: &BackingInput,
+    vips: &BTreeMap<String, Ipv4Addr>,
+) -> Option<BackingService> {
+    Some(BackingService {
+        name: service.name.clone(),
+        upstream: service.upstream.clone(),
+        vip: *vips.get(&backing_key(service))?,
+        ports: service.ports.clone(),
+    })
+}
+
+/// Adds the services, volumes and configs of all pods to the file.
+fn build(
+    input: &Input,
+    sorted: &Sorted<'_>,
+    pods: &[PodPlan<'_>],
+    addresses: &BTreeMap<String, Ipv4Addr>,
+    division: Division,
+    links: &BTreeMap<String, BTreeMap<String, String>>,
+    file: &mut compose::File,
+) -> (Vec<Pod>, BTreeSet<HostFile>) {
+    let no_links = BTreeMap::new();
+    let prepared: Vec<(Prepared<'_, '_>, Ipv4Addr)> = pods
+        .iter()
+        .filter_map(|pod| {
+            let address = *addresses.get(&pod.name)?;
+            let downward = Downward {
+                pod,
+                project: &input.environment.project,
+                address,
+                host: division.host(),
+                engine: &input.engine,
+            };
+            let links = links.get(&pod.namespace).unwrap_or(&no_links);
+            Some((
+                Prepared::new(downward, &sorted.store, links, &sorted.claims),
+                address,
+            ))
+        })
+        .collect();
+    let mut sub_paths = SubPaths::new();
+    for (pod, _) in &prepared {
+        pod.gather(&mut sub_paths);
+    }
+    let mut described = Vec::new();
+    let mut host_files = BTreeSet::new();
+    for (pod, address) in prepared {
+        let plan = pod.plan;
+        let Built {
+            services,
+            layout,
+            seed,
+            hash,
+        } = pod.build(input, division.gateway(), &sub_paths);
+        for (key, volume) in layout.volumes {
+            let labels = labels::volume(input, volume.claim.as_deref());
+            file.volumes.insert(
+                key,
+                compose::Volume {
+                    driver_opts: volume.driver_opts,
+                    labels,
+                },
+            );
+        }
+        file.configs.extend(seed);
+        host_files.extend(layout.host_files);
+        let mut members = Vec::new();
+        for (member, mut service) in services {
+            service.labels = labels::member(input, plan, &member, &hash);
+            file.services.insert(member.service.clone(), service);
+            members.push(member);
+        }
+        described.push(Pod {
+            name: plan.name.clone(),
+            workload: plan.workload.clone(),
+            namespace: plan.namespace.clone(),
+            labels: plan.labels.clone(),
+            phase: plan.phase,
+            run_once: plan.run_once,
+            hash,
+            address,
+            sandbox: members
+                .iter()
+                .find(|member| member.role == Role::Sandbox)
+                .map_or_else(String::new, |member| member.service.clone()),
+            services: members,
+        });
+    }
+    (described, host_files)
+}

@@ -1,0 +1,11 @@
+//! Translating as its callers do.
+
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stderr
+)]
+
+mod corpus;
+mod support;

@@ -1,0 +1,99 @@
+//! Inputs for translations, and Compose to judge their results.
+
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use envctl_translate::{
+    EngineFacts, Environment, Input, MissingReferences, Network, Object, Router, Stage,
+    TranslateError, Translation, parse, translate,
+};
+
+/// Debian 12's Engine.
+pub(crate) const OLD_ENGINE: EngineFacts = EngineFacts {
+    api_version: (1, 41),
+    compose_version: (5, 6, 0),
+    cpus: 2.0,
+    memory_bytes: 8 << 30,
+};
+/// An Engine that mounts sub paths.
+pub(crate) const NEW_ENGINE: EngineFacts = EngineFacts {
+    api_version: (1, 48),
+    ..OLD_ENGINE
+};
+
+pub(crate) fn input(objects: Vec<Object>, engine: EngineFacts) -> Input {
+    Input {
+        objects,
+        environment: Environment {
+            name: "album-aki".to_owned(),
+            namespace: "dev-alice".to_owned(),
+            project: "envctl-album-aki".to_owned(),
+            labels: [("dev.envctl.owner".to_owned(), "aki".to_owned())].into(),
+        },
+        network: Network {
+            name: "envctl-album-aki".to_owned(),
+            subnet: "172.30.0.0/20".parse().unwrap(),
+        },
+        engine,
+        agent_image: "envctl-agent:test".to_owned(),
+        router: Some(Router {
+            network: "envctl-router".to_owned(),
+            http_port: 8080,
+            control: "envctl-router:4".to_owned(),
+        }),
+        backing: None,
+        stage: Stage::Install,
+        missing_references: MissingReferences::Deny,
+        host_files: Some(PathBuf::from("/var/lib/envctl/files")),
+    }
+}
+
+pub(crate) fn try_translate(yaml: &str) -> Result<Translation, Vec<TranslateError>> {
+    translate(&input(parse(yaml, "test.yaml").unwrap(), OLD_ENGINE))
+}
+
+/// Docker Compose, if this machine has it.
+pub(crate) struct Compose {
+    program: Vec<PathBuf>,
+}
+
+impl Compose {
+    pub(crate) fn find() -> Option<Self> {
+        let own = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../.tools/bin/docker-compose");
+        let named = std::env::var_os("ENVCTL_TEST_COMPOSE").map(PathBuf::from);
+        let candidates = named
+            .into_iter()
+            .chain([own, PathBuf::from("docker-compose")])
+            .map(|program| vec![program]);
+        candidates
+            .chain([vec![PathBuf::from("docker"), PathBuf::from("compose")]])
+            .map(|program| Self { program })
+            .find(Self::works)
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.program[0]);
+        command.args(&self.program[1..]);
+        command
+    }
+
+    fn works(&self) -> bool {
+        self.command()
+            .arg("version")
+            .output()
+            .is_ok_and(|output| output.status.success())
+    }
+
+    /// `compose config` of a file.
+    pub(crate) fn config(&self, translation: &Translation) -> Output {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("compose.json");
+        std::fs::write(&file, translation.compose.to_string()).unwrap();
+        self.command()
+            .arg("-f")
+            .arg(&file)
+            .args(["config", "--format", "json"])
+            .output()
+            .unwrap()
+    }
+}
