@@ -12,7 +12,7 @@ mod support;
 use std::collections::BTreeMap;
 
 use envctl_programs::docker::Build;
-use envctl_programs::process::{Input, Supervisor};
+use envctl_programs::process::{Command, Input, Supervisor};
 use support::Scripts;
 
 fn build(program: std::path::PathBuf) -> Build {
@@ -69,5 +69,53 @@ async fn a_failure_shows_what_the_builder_reported() {
     assert!(
         error.ends_with("Step 2/3 : RUN false\nreturned a non-zero code: 1"),
         "{error}"
+    );
+}
+
+/// The real client and Engine, with whichever builder they have.
+#[tokio::test]
+async fn a_real_build_gives_the_images_id() {
+    let Some(program) = support::on_path("docker") else {
+        return;
+    };
+    let by = Supervisor::default();
+    let docker = |arguments: &[&str]| Command::new(&program).args(arguments).run(&by);
+    if let Err(error) = docker(&["info"]).await {
+        eprintln!("SKIPPED: no Docker Engine answers: {error}");
+        return;
+    }
+    let scripts = Scripts::new();
+    support::write(
+        &scripts.path("docker/Dockerfile"),
+        "FROM scratch\nARG TOKEN\nLABEL token=$TOKEN\nCOPY a /a\n",
+    );
+    support::write(&scripts.path("a"), "a");
+    let tar = Command::new("tar")
+        .args(["-c", "docker/Dockerfile", "a"])
+        .current_dir(scripts.path(""))
+        .whole_stdout()
+        .run(&by)
+        .await
+        .unwrap();
+    let tag = format!("envctl-test-programs:{}", std::process::id());
+    let mut build = build(program.clone());
+    build.context = Input::Bytes(tar.stdout.into());
+    build.dockerfile = "docker/Dockerfile".into();
+    build.target = None;
+    build.platform = None;
+    build.tag = tag.clone();
+    let id = build.run(&by, |_| ()).await.unwrap();
+    let inspected = docker(&[
+        "image",
+        "inspect",
+        "--format",
+        "{{.Id}} {{.Config.Labels.token}}",
+        &tag,
+    ])
+    .await;
+    docker(&["image", "rm", &tag]).await.unwrap();
+    assert_eq!(
+        inspected.unwrap().stdout_text().trim(),
+        format!("{id} hunter2")
     );
 }

@@ -374,6 +374,43 @@ async fn an_interrupt_lets_terraform_note_what_it_made() {
     assert_eq!(known.len(), 1, "{known:?}");
 }
 
+#[tokio::test]
+async fn the_backend_is_told_where_to_keep_states() {
+    let Some(mut world) = World::new(
+        "terraform {\n  backend \"local\" {}\n}\nresource \"terraform_data\" \"a\" {}\n",
+    ) else {
+        return;
+    };
+    let by = Supervisor::default();
+    let states = world.dir.path().join("states");
+    world
+        .terraform
+        .backend
+        .insert("workspace_dir".into(), states.display().to_string().into());
+    world.ready().await;
+    let file = world.plan_file();
+    world
+        .terraform
+        .plan(&file, Purpose::Apply, &by, |_| ())
+        .await
+        .unwrap();
+    world.terraform.apply(&file, &by, |_| ()).await.unwrap();
+    assert!(states.join("album-aki/terraform.tfstate").exists());
+
+    // States would be left behind where the backend moves: Terraform refuses, and says so.
+    world
+        .terraform
+        .backend
+        .insert("workspace_dir".into(), "elsewhere".into());
+    let error = world
+        .terraform
+        .init(&world.digest, &by)
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("Backend configuration changed"), "{error}");
+}
+
 #[derive(Default)]
 struct Last(Mutex<Option<Child>>);
 

@@ -32,7 +32,7 @@ use stream::Messages;
 pub struct Terraform {
     /// The program, by path or by name.
     pub program: PathBuf,
-    /// The root module to run in: a [`Copy`]'s, never the user's.
+    /// The root module to run in: a [`struct@Copy`]'s, never the user's.
     pub root: PathBuf,
     /// `TF_DATA_DIR`; also where inputs and logs of ours lie. Made for its owner only.
     pub data_dir: PathBuf,
