@@ -14,7 +14,7 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode, Uri, Version};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::{net, output};
@@ -58,7 +58,9 @@ pub(crate) async fn serve(listener: TcpListener, directory: Arc<impl Directory>)
     connector.set_connect_timeout(Some(net::CONNECT_TIMEOUT));
     let client = Client::builder(TokioExecutor::new())
         .pool_idle_timeout(POOL_IDLE)
-        .pool_timer(hyper_util::rt::TokioTimer::new())
+        .pool_timer(TokioTimer::new())
+        // Some programs look for header names as they are written in books.
+        .http1_preserve_header_case(true)
         .build(connector);
     let proxy = Arc::new(Proxy { client, directory });
     loop {
