@@ -56,16 +56,30 @@ pub struct Record {
 pub enum Phase {
     /// `up` has begun and has not ended well yet.
     Creating,
+    /// It was ready once, and another `up` has begun and has not ended well yet.
+    Updating,
     /// The last `up` ended well.
     Ready,
     /// `down` has begun.
     Removing,
 }
 
+impl Phase {
+    /// The phase in which another `up` begins.
+    #[must_use]
+    pub fn begin(former: Option<Self>) -> Self {
+        match former {
+            Some(Self::Ready | Self::Updating) => Self::Updating,
+            _ => Self::Creating,
+        }
+    }
+}
+
 impl std::fmt::Display for Phase {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Creating => "creating",
+            Self::Updating => "updating",
             Self::Ready => "ready",
             Self::Removing => "removing",
         })

@@ -82,8 +82,8 @@ pub enum Entry {
 pub struct Child {
     /// Process id.
     pub pid: u32,
-    /// Start time in the unit of the operating system.
-    pub start_time: u64,
+    /// When it started, in words of the operating system: to be compared, not to be read.
+    pub started: String,
     /// Its name.
     pub program: String,
 }
@@ -340,7 +340,7 @@ mod tests {
         let (mut journal, _) = Journal::open(&path).unwrap();
         journal.append(&begun()).unwrap();
         for pid in [7, 8] {
-            journal.append(&Entry::Child(Child { pid, start_time: 1, program: "helm".into() })).unwrap();
+            journal.append(&Entry::Child(Child { pid, started: "1".into(), program: "helm".into() })).unwrap();
         }
         journal.append(&Entry::ChildEnded { pid: 7 }).unwrap();
         let (journal, _) = Journal::open(&path).unwrap();

@@ -1,0 +1,72 @@
+//! `envctl up`
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::config::Base;
+use crate::flows::up::{self, Images, Options};
+use crate::ui::{Failure, Format};
+
+/// Flags.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// How long the environment lives: 90m, 24h, 7d, never [default: the stack file's]
+    #[arg(long)]
+    pub(super) ttl: Option<String>,
+    #[command(flatten)]
+    pub(super) chart: Chart,
+    /// Consent to what destroys something: replaced or deleted Terraform resources
+    #[arg(long, short)]
+    yes: bool,
+    /// Remove everything again if it fails
+    #[arg(long)]
+    rollback: bool,
+    /// How long to wait until all pods are ready, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    wait_timeout: u64,
+}
+
+/// Flags that decide what is rendered.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct Chart {
+    /// Set a chart value, as Helm's --set does
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Where images come from
+    #[arg(long, value_enum, default_value_t = Images::Build)]
+    images: Images,
+    /// Take this image instead of building it
+    #[arg(long, value_name = "NAME=REF", value_parser = name_and_reference)]
+    image: Vec<(String, String)>,
+}
+
+fn name_and_reference(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, reference)) if !name.is_empty() && !reference.is_empty() => Ok((name.to_owned(), reference.to_owned())),
+        _ => Err("write NAME=REF, such as app=album/app:1.2".to_owned()),
+    }
+}
+
+impl Chart {
+    /// As options of a flow that only looks.
+    pub(super) fn options(self) -> Options {
+        Options {
+            set: self.set,
+            images: self.images,
+            image: self.image.into_iter().collect::<BTreeMap<_, _>>(),
+            yes: false,
+            rollback: false,
+            timeout: Duration::ZERO,
+        }
+    }
+}
+
+pub(super) async fn run(base: &Base, arguments: Arguments, format: Format) -> Result<(), Failure> {
+    let options = Options {
+        yes: arguments.yes,
+        rollback: arguments.rollback,
+        timeout: Duration::from_secs(arguments.wait_timeout),
+        ..arguments.chart.options()
+    };
+    up::up(base, &options, format).await
+}

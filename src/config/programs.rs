@@ -1,0 +1,86 @@
+//! Which programs envctl starts.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use super::variables::{COMPOSE, DOCKER, HELM, TERRAFORM};
+use super::{Origin, Shown, Sourced, Variables};
+
+/// The programs, found or not: who needs one that is missing says how to get it.
+#[derive(Debug, Clone)]
+pub(crate) struct Programs {
+    /// helm.
+    pub(crate) helm: Sourced<PathBuf>,
+    /// terraform, else tofu.
+    pub(crate) terraform: Sourced<PathBuf>,
+    /// docker.
+    pub(crate) docker: Sourced<PathBuf>,
+    /// docker compose: the plugin, else a stand-alone docker-compose.
+    pub(crate) compose: Sourced<Vec<OsString>>,
+}
+
+impl Programs {
+    /// Looks for them on PATH.
+    pub(super) fn find(variables: &Variables) -> Self {
+        let on_path = |name: &str| variables.path.iter().map(|dir| dir.join(name)).find(|file| is_program(file));
+        let choose = |given: &Option<PathBuf>, variable: &'static str, names: &[&str]| match given {
+            Some(path) => Sourced { value: path.clone(), origin: Origin::Variable(variable) },
+            None => Sourced {
+                value: names.iter().find_map(|name| on_path(name)).unwrap_or_else(|| PathBuf::from(names[0])),
+                origin: Origin::Default,
+            },
+        };
+        let docker = choose(&variables.docker, DOCKER, &["docker"]);
+        let compose = if let Some(path) = &variables.compose {
+            Sourced { value: vec![path.clone().into()], origin: Origin::Variable(COMPOSE) }
+        } else {
+            let plugin = vec![docker.value.clone().into(), "compose".into()];
+            let value = if has_plugin(variables) {
+                plugin
+            } else {
+                on_path("docker-compose").map_or(plugin, |path| vec![path.into()])
+            };
+            Sourced { value, origin: Origin::Default }
+        };
+        Self {
+            helm: choose(&variables.helm, HELM, &["helm"]),
+            terraform: choose(&variables.terraform, TERRAFORM, &["terraform", "tofu"]),
+            docker,
+            compose,
+        }
+    }
+
+    pub(super) fn shown(&self) -> Vec<Shown> {
+        let row = |setting, value: String, origin: &Origin| Shown { setting, value, origin: origin.to_string() };
+        let compose = self.compose.value.iter().map(|a| a.to_string_lossy()).collect::<Vec<_>>().join(" ");
+        vec![
+            row("helm", self.helm.value.display().to_string(), &self.helm.origin),
+            row("terraform", self.terraform.value.display().to_string(), &self.terraform.origin),
+            row("docker", self.docker.value.display().to_string(), &self.docker.origin),
+            row("compose", compose, &self.compose.origin),
+        ]
+    }
+}
+
+/// Whether Docker's client has the compose plugin, found where the client looks: asking the client
+/// itself would cost a process at every start.
+fn has_plugin(variables: &Variables) -> bool {
+    let own = variables.docker_config.clone().or_else(|| dirs::home_dir().map(|home| home.join(".docker")));
+    let shared = [
+        "/usr/local/lib/docker/cli-plugins",
+        "/usr/local/libexec/docker/cli-plugins",
+        "/usr/lib/docker/cli-plugins",
+        "/usr/libexec/docker/cli-plugins",
+        "/opt/homebrew/lib/docker/cli-plugins",
+        "/Applications/Docker.app/Contents/Resources/cli-plugins",
+    ];
+    own.into_iter()
+        .map(|dir| dir.join("cli-plugins"))
+        .chain(shared.into_iter().map(PathBuf::from))
+        .any(|dir| is_program(&dir.join("docker-compose")))
+}
+
+fn is_program(file: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    file.metadata().is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
+}

@@ -1,0 +1,181 @@
+//! `down` for the local target: remove, look everything up, write the receipt.
+
+mod plan;
+mod world;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
+
+use envctl_local::lookup::{self, Existence};
+use envctl_local::agent_image;
+use envctl_model::name::EnvironmentName;
+use envctl_model::receipt::{End, Item};
+use envctl_model::record::{Phase, Record};
+use envctl_model::{Event, Receipt, Thing, ThingKind};
+
+use super::machine::{Interrupts, Machine, explain};
+use super::run::{Locked, Run, Screen, open_journal};
+use super::terraform::Place;
+use super::{Home, Store};
+use crate::config::Base;
+use crate::ui::{Failure, Format};
+use world::DownWorld;
+
+/// Removes an environment and prints the receipt.
+pub(crate) async fn down(base: &Base, name: &EnvironmentName, format: Format) -> Result<(), Failure> {
+    let interrupts = Interrupts::listen()?;
+    let screen = Screen::new(format);
+    let result = remove(base, name, &interrupts, &screen).await;
+    screen.finish().await;
+    result
+}
+
+/// Removes an environment; what happens goes to `screen`.
+pub(crate) async fn remove(
+    base: &Base,
+    name: &EnvironmentName,
+    interrupts: &Interrupts,
+    screen: &Screen,
+) -> Result<(), Failure> {
+    let store = Store::new(base.state_dir.value.clone());
+    let home = store.home(name);
+    let Some(mut record) = home.record()? else {
+        return nothing(base, &store, &home, name, screen).await;
+    };
+    let machine = Machine::connect(base, Some(&record.engine_id)).await?;
+    let backing = record.backing.as_ref().map(|b| b.project.clone());
+    let locked = Locked::acquire(base, &machine, name.as_str(), backing.as_deref(), "down").await?;
+    let receipt = async {
+        let journal = open_journal(&home, screen, interrupts).await?;
+        let things = journal.lock().unwrap_or_else(PoisonError::into_inner).things().clone();
+        record.phase = Phase::Removing;
+        home.save_record(&record)?;
+        let resources = record.terraform.is_some() && may_have_resources(&home, &things)?;
+        let plan = plan::plan(&record, resources).map_err(Failure::failed)?;
+        screen.show(Event::Planned {
+            verb: "down".to_owned(),
+            environment: name.to_string(),
+            target: format!("{} (compose)", record.target),
+            steps: plan.steps.len(),
+            expires: None,
+        });
+        let world = DownWorld {
+            interrupts,
+            machine: &machine,
+            home: &home,
+            record: &record,
+            things: things.clone(),
+            images_in_use: images_in_use(&store, name)?,
+            receipt: Mutex::new(Receipt::new(name.as_str())),
+        };
+        let failpoint = base.variables.failpoint.as_deref();
+        let run = Run { verb: "down", lock: &locked, journal, screen, interrupts, failpoint };
+        run.execute(&world, &plan).await?;
+        let mut receipt = world.receipt.into_inner().unwrap_or_else(PoisonError::into_inner);
+        look_up_the_rest(&machine, &record.identity, &things, &mut receipt).await?;
+        Ok::<_, Failure>(receipt)
+    }
+    .await;
+    let released = locked.release().await;
+    let mut receipt = receipt?;
+    released?;
+    for (end, item) in agent_image::remove_unused(&machine.engine).await.map_err(|e| explain(&e))? {
+        receipt.add(end, item);
+    }
+    store.save_receipt(&receipt)?;
+    let left = !receipt.left.is_empty();
+    if !left {
+        home.remove()?;
+    }
+    screen.show(Event::Receipt(receipt));
+    if left { Err(Failure::Left) } else { Ok(()) }
+}
+
+/// Whether Terraform may have made something: it is in the journal, or an `apply` may have died
+/// before it was.
+fn may_have_resources(home: &Home, things: &BTreeSet<Thing>) -> Result<bool, Failure> {
+    let workspace = things.iter().any(|t| t.kind == ThingKind::Workspace);
+    Ok(workspace && Place::of(home).archived()?.is_some())
+}
+
+/// There is no record. Things on the Engine may still carry the name: say so, and whose they are.
+async fn nothing(
+    base: &Base,
+    store: &Store,
+    home: &Home,
+    name: &EnvironmentName,
+    screen: &Screen,
+) -> Result<(), Failure> {
+    // `up` died between making the directory and writing the record: nothing else exists.
+    home.remove()?;
+    let reader = super::machine::look(base).await?;
+    let found = lookup::named(&reader, name.as_str()).await.map_err(|e| explain(&e))?;
+    if !found.is_empty() {
+        return Err(Failure::Refused(format!(
+            "there is no record of environment `{name}` in {}, and containers on the Engine carry its name: {}\n  \
+             they belong to another user or state directory: remove them from there",
+            base.state_dir.value.display(),
+            found.join(", ")
+        )));
+    }
+    let mut message = format!("there is no environment `{name}`; nothing was removed");
+    let names: Vec<_> = store.records()?.into_iter().map(|(name, _)| name).collect();
+    if !names.is_empty() {
+        message.push_str(&format!("\nenvironments: {}", names.join(", ")));
+    }
+    screen.show(Event::Warning { message });
+    Ok(())
+}
+
+/// Which images other environments' records name.
+fn images_in_use(store: &Store, me: &EnvironmentName) -> Result<BTreeMap<String, BTreeSet<String>>, Failure> {
+    let mut used: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (name, record) in store.records()? {
+        let Ok(Record { images, .. }) = record else { continue };
+        if name == me.as_str() {
+            continue;
+        }
+        for reference in images.into_values() {
+            used.entry(reference).or_default().insert(name.clone());
+        }
+    }
+    Ok(used)
+}
+
+/// Looks up, one by one, what the journal knows and no step has said anything about: containers of
+/// earlier versions of the chart, a network whose `up` died.
+async fn look_up_the_rest(
+    machine: &Machine,
+    identity: &str,
+    things: &BTreeSet<Thing>,
+    receipt: &mut Receipt,
+) -> Result<(), Failure> {
+    let known: BTreeSet<Thing> = receipt.items().map(|(_, item)| Thing::new(item.kind, item.id.clone())).collect();
+    for thing in things.difference(&known) {
+        let item = |evidence: &str, remove| Item {
+            kind: thing.kind,
+            id: thing.id.clone(),
+            evidence: evidence.to_owned(),
+            used_by: vec![],
+            remove,
+        };
+        let exists = match thing.kind {
+            ThingKind::Container | ThingKind::Network | ThingKind::Volume => {
+                lookup::exists(&machine.reader, thing, identity).await.map_err(|e| explain(&e))?
+            }
+            // Steps have looked these up themselves, or they were never made.
+            _ => continue,
+        };
+        let (end, item) = match exists {
+            Existence::None => (End::Gone, item(&format!("the Engine has no such {}", thing.kind), None)),
+            // Somebody else's by now: a name is not an identity.
+            Existence::NotOurs => continue,
+            Existence::Ours => {
+                let remove = format!("docker {} rm {}", thing.kind, thing.id);
+                (End::Left, item("still on the Engine", Some(remove)))
+            }
+        };
+        receipt.add(end, item);
+    }
+    Ok(())
+}

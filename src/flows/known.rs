@@ -1,0 +1,146 @@
+//! The facts of an environment, and the inputs that are made from them.
+
+use std::collections::BTreeMap;
+
+use envctl_model::facts::Facts;
+use envctl_model::stack::{render_value, set_path};
+use envctl_programs::git::WorkTree;
+use envctl_programs::terraform::Output;
+use serde_json::{Map, Value};
+use serde_yaml::Spanned;
+
+use crate::config::{Project, Settings};
+use crate::ui::Failure;
+
+/// Hosts below this domain are loopback by definition (RFC 6761).
+const LOCAL_DOMAIN: &str = "localhost";
+
+/// An image as facts name it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ImageFact {
+    /// `repository`.
+    pub(crate) repository: String,
+    /// `tag`, content-addressed.
+    pub(crate) tag: String,
+    /// The image's id, once it is built.
+    pub(crate) digest: Option<String>,
+}
+
+impl ImageFact {
+    /// `repository:tag`.
+    pub(crate) fn reference(&self) -> String {
+        format!("{}:{}", self.repository, self.tag)
+    }
+
+    /// Splits a reference at its tag.
+    pub(crate) fn parse(reference: &str) -> Self {
+        let (repository, tag) = match reference.rsplit_once(':') {
+            Some((repository, tag)) if !tag.contains('/') => (repository, tag),
+            _ => (reference, "latest"),
+        };
+        Self { repository: repository.to_owned(), tag: tag.to_owned(), digest: None }
+    }
+}
+
+/// What facts are made from.
+#[derive(Debug)]
+pub(crate) struct Sources<'a> {
+    /// The settings.
+    pub(crate) settings: &'a Settings,
+    /// Who owns the environment.
+    pub(crate) owner: &'a str,
+    /// When it expires, in words of RFC 3339.
+    pub(crate) expires: Option<String>,
+    /// The git working tree, if the stack lies in one.
+    pub(crate) git: Option<&'a WorkTree>,
+    /// Images by name.
+    pub(crate) images: &'a BTreeMap<String, ImageFact>,
+    /// The Compose project of the backing services.
+    pub(crate) backing: Option<&'a str>,
+}
+
+/// All facts except Terraform's outputs.
+pub(crate) fn facts(sources: &Sources<'_>) -> Facts {
+    let mut facts = Facts::new();
+    let name = sources.settings.name.value.as_str();
+    facts.set("env.name", name);
+    facts.set("env.namespace", name);
+    facts.set("env.owner", sources.owner);
+    facts.set("env.expires", sources.expires.clone().unwrap_or_else(|| "never".to_owned()));
+    facts.set("env.target", sources.settings.target.value.as_str());
+    facts.set_host_suffix(format!("{name}.{LOCAL_DOMAIN}"));
+    facts.set("router.port", sources.settings.router_port.value);
+    if let Some(project) = sources.backing {
+        facts.set("backing.project", project);
+    }
+    for (image, fact) in sources.images {
+        facts.set(format!("image.{image}.repository"), fact.repository.as_str());
+        facts.set(format!("image.{image}.tag"), fact.tag.as_str());
+        // An image that was never in a registry has no digest that a reference could name; the tag
+        // is its content's address instead.
+        facts.set(format!("image.{image}.tagAndDigest"), fact.tag.as_str());
+        facts.set(format!("image.{image}.reference"), fact.reference());
+        facts.set(format!("image.{image}.digest"), fact.digest.clone().unwrap_or_default());
+    }
+    if let Some(tree) = sources.git {
+        if let Some(commit) = &tree.commit {
+            facts.set("git.sha", commit.sha.as_str());
+        }
+        facts.set("git.branch", tree.branch.clone().unwrap_or_default());
+    }
+    facts
+}
+
+/// Adds Terraform's outputs.
+pub(crate) fn with_outputs(mut facts: Facts, outputs: &[Output]) -> Facts {
+    for output in outputs {
+        let name = format!("terraform.{}", output.name);
+        if output.sensitive {
+            facts.set_sensitive(name, output.value.clone());
+        } else {
+            facts.set(name, output.value.clone());
+        }
+    }
+    facts
+}
+
+/// Adds placeholders for outputs that are declared and not known yet, so that all that can be
+/// checked is checked before anything is written.
+pub(crate) fn with_placeholders(mut facts: Facts, declared: &[String]) -> Facts {
+    for name in declared {
+        facts.set(format!("terraform.{name}"), format!("placeholder-{name}"));
+    }
+    facts
+}
+
+/// `inputs.values`, rendered and nested, and whether anything sensitive is inside.
+pub(crate) fn chart_values(project: &Project, facts: &Facts) -> Result<Map<String, Value>, Failure> {
+    let mut values = Map::new();
+    for (path, template) in &project.file.stack.inputs.values {
+        let value = render(project, facts, template)?;
+        set_path(&mut values, path, value)
+            .map_err(|message| Failure::Input(project.file.error_at(template, message, None)))?;
+    }
+    Ok(values)
+}
+
+/// `inputs.terraform.vars`, rendered.
+pub(crate) fn terraform_variables(project: &Project, facts: &Facts) -> Result<Map<String, Value>, Failure> {
+    project
+        .file
+        .stack
+        .inputs
+        .terraform
+        .vars
+        .iter()
+        .map(|(name, template)| Ok((name.clone(), render(project, facts, template)?)))
+        .collect()
+}
+
+fn render(project: &Project, facts: &Facts, template: &Spanned<Value>) -> Result<Value, Failure> {
+    render_value(facts, &template.value).map(|(value, _)| value).map_err(|error| {
+        let text = error.to_string();
+        let (message, help) = text.split_once('\n').map_or((text.as_str(), None), |(m, h)| (m, Some(h.to_owned())));
+        Failure::Input(project.file.error_at(template, message, help))
+    })
+}

@@ -1,0 +1,200 @@
+//! What `up` and `down` share: the lock, the journal, the executor and the screen around a plan.
+
+use std::sync::{Arc, Mutex};
+
+use envctl_local::agent_image;
+use envctl_local::engine::{EngineReader, VerifiedEngine};
+use envctl_local::lock::{self, Acquired, Holder, LockRequest};
+use envctl_model::{Event, Plan};
+use envctl_programs::process::{Child, Children, Supervisor};
+use envctl_runner::{Context, Executor, Failpoints, Journal, Lock, RunError, World};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::JoinHandle;
+
+use super::machine::{Interrupts, Machine, explain};
+use super::{Home, agent};
+use crate::config::Base;
+use crate::ui::{Failure, Format, Printer};
+
+/// The screen, fed by events until they end.
+#[derive(Debug)]
+pub(crate) struct Screen {
+    /// Where events go.
+    pub(crate) events: UnboundedSender<Event>,
+    drawing: JoinHandle<()>,
+}
+
+impl Screen {
+    /// A screen on standard output.
+    pub(crate) fn new(format: Format) -> Self {
+        let (events, received) = unbounded_channel();
+        Self { events, drawing: tokio::spawn(draw(Printer::new(format), received)) }
+    }
+
+    /// Publishes an event.
+    pub(crate) fn show(&self, event: Event) {
+        // The screen ends only after all senders did.
+        let _ = self.events.send(event);
+    }
+
+    /// Waits until all events are drawn.
+    pub(crate) async fn finish(self) {
+        drop(self.events);
+        let _ = self.drawing.await;
+    }
+}
+
+async fn draw(mut printer: Printer, mut received: UnboundedReceiver<Event>) {
+    while let Some(event) = received.recv().await {
+        printer.show(&event);
+    }
+}
+
+/// The only writer of an environment.
+#[derive(Debug)]
+pub(crate) struct Locked {
+    lock: lock::Lock,
+    reader: EngineReader,
+    engine: VerifiedEngine,
+    /// The agent's image, which the lock and all roles run from.
+    pub(crate) agent_image: String,
+}
+
+impl Locked {
+    /// Loads the agent and takes the lock. A lock whose holder has died is broken.
+    pub(crate) async fn acquire(
+        base: &Base,
+        machine: &Machine,
+        name: &str,
+        backing: Option<&str>,
+        verb: &str,
+    ) -> Result<Self, Failure> {
+        let binary = agent::for_architecture(&machine.engine.facts().arch)?;
+        let image = agent_image::ensure(&machine.engine, binary).await.map_err(|e| explain(&e))?;
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let holder = Holder::this_process(&host, &base.variables.user, &format!("envctl {verb}"))
+            .map_err(Failure::failed)?;
+        let request =
+            LockRequest { key: name, environment: name, image: &image.reference, backing, holder: &holder };
+        match lock::acquire(&machine.engine, &request).await.map_err(|e| explain(&e))? {
+            Acquired::Lock(lock) => Ok(Self {
+                lock,
+                reader: machine.reader.clone(),
+                engine: machine.engine.clone(),
+                agent_image: image.reference,
+            }),
+            Acquired::Held(held) => Err(Failure::Refused(format!(
+                "environment `{name}` is locked: {held}\n  wait for it; if you know that it is dead, break the lock with: {}",
+                held.break_command()
+            ))),
+        }
+    }
+
+    /// Gives the lock back.
+    pub(crate) async fn release(self) -> Result<(), Failure> {
+        self.lock.release(&self.engine).await.map_err(|e| explain(&e))
+    }
+}
+
+impl Lock for Locked {
+    async fn still_held(&self) -> Result<(), String> {
+        match self.lock.still_held(&self.reader).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err("the lock of this environment was taken away by somebody; nothing more was done".to_owned()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}
+
+/// Opens the journal, says what is wrong with it, and ends what a crashed run left running.
+pub(crate) async fn open_journal(
+    home: &Home,
+    screen: &Screen,
+    interrupts: &Interrupts,
+) -> Result<Arc<Mutex<Journal>>, Failure> {
+    let (journal, warnings) = Journal::open(&home.file("journal.jsonl")).map_err(disk)?;
+    for warning in warnings {
+        screen.show(Event::Warning { message: warning.to_string() });
+    }
+    for child in journal.children() {
+        let child = Child { pid: child.pid, started: child.started.clone(), program: child.program.clone() };
+        if !envctl_programs::process::still_alive(&child) {
+            continue;
+        }
+        screen.show(Event::Warning {
+            message: format!("{} (pid {}) of an earlier run is still at work; waiting for it to end", child.program, child.pid),
+        });
+        tokio::select! {
+            () = envctl_programs::process::gone(&child) => {}
+            () = interrupts.token.cancelled() => {
+                envctl_programs::process::end(&child, &interrupts.signals).await.map_err(Failure::failed)?;
+                return Err(Failure::Interrupted);
+            }
+        }
+    }
+    Ok(Arc::new(Mutex::new(journal)))
+}
+
+fn disk(error: envctl_runner::JournalError) -> Failure {
+    let full = matches!(&error, envctl_runner::JournalError::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull);
+    let help = if full { "\n  the disk is full: make room, then type the same command again" } else { "" };
+    Failure::Failed(format!("{error}{help}"))
+}
+
+/// Everything around a plan while it runs.
+#[derive(Debug)]
+pub(crate) struct Run<'a> {
+    /// `up` or `down`.
+    pub(crate) verb: &'a str,
+    /// The only writer.
+    pub(crate) lock: &'a Locked,
+    /// The log.
+    pub(crate) journal: Arc<Mutex<Journal>>,
+    /// Where to publish.
+    pub(crate) screen: &'a Screen,
+    /// Ctrl-C.
+    pub(crate) interrupts: &'a Interrupts,
+    /// For tests.
+    pub(crate) failpoint: Option<&'a str>,
+}
+
+impl Run<'_> {
+    /// Runs a plan to its end.
+    pub(crate) async fn execute<W: World>(self, world: &W, plan: &Plan<W::Action>) -> Result<(), Failure> {
+        let executor = Executor {
+            world,
+            lock: self.lock,
+            journal: self.journal,
+            events: self.screen.events.clone(),
+            failpoints: self.failpoint.map_or_else(Failpoints::none, Failpoints::kill_at),
+            interrupted: self.interrupts.token.clone(),
+        };
+        executor.run(self.verb, plan).await.map_err(|error| match error {
+            RunError::Failed(_) => Failure::Reported,
+            RunError::Refused(_) => Failure::RefusalReported,
+            RunError::Interrupted | RunError::Killed => Failure::Interrupted,
+            RunError::LockLost(reason) => Failure::Refused(reason),
+            RunError::Journal(error) => disk(error),
+        })
+    }
+}
+
+/// A supervisor that writes the programs of a step into the journal.
+pub(crate) fn supervisor(interrupts: &Interrupts, context: &Context) -> Supervisor {
+    Supervisor { signals: interrupts.signals.clone(), children: Arc::new(Journalled(context.clone())) }
+}
+
+#[derive(Debug)]
+struct Journalled(Context);
+
+impl Children for Journalled {
+    fn started(&self, child: &Child) -> std::io::Result<()> {
+        let Child { pid, started, program } = child.clone();
+        self.0.child_started(envctl_runner::Child { pid, started, program }).map_err(std::io::Error::other)
+    }
+
+    fn ended(&self, child: &Child) {
+        // An end that is not written down costs the next run one look at the process table.
+        let _ = self.0.child_ended(child.pid);
+    }
+}

@@ -1,0 +1,171 @@
+//! The state directory: one directory an environment, with its record, journal and Terraform state.
+//!
+//! ```text
+//! STATE/environments/NAME/record.json      what is needed to see and destroy it without its sources
+//!                         journal.jsonl    intents and outcomes
+//!                         compose.json     what Compose was given (secrets inside: mode 0600)
+//!                         render.json      what Helm rendered last (secrets inside: mode 0600)
+//!                         findings.json    the parity report of the last `up`
+//!                         backing.yaml     the backing services as they were resolved
+//!                         terraform/       the root with its modules, its data and its state
+//! STATE/receipts/NAME.json                 what the last `down` proved
+//! ```
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use envctl_model::Receipt;
+use envctl_model::name::EnvironmentName;
+use envctl_model::record::Record;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::ui::Failure;
+
+/// The state directory.
+#[derive(Debug, Clone)]
+pub(crate) struct Store {
+    root: PathBuf,
+}
+
+/// The directory of one environment.
+#[derive(Debug, Clone)]
+pub(crate) struct Home {
+    dir: PathBuf,
+}
+
+impl Store {
+    /// The state directory at `root`, which need not exist.
+    pub(crate) fn new(root: PathBuf) -> Self {
+        Self { root }
+    }
+
+    /// The directory of an environment, which need not exist.
+    pub(crate) fn home(&self, name: &EnvironmentName) -> Home {
+        Home { dir: self.root.join("environments").join(name.as_str()) }
+    }
+
+    /// All records, by name, with those that cannot be read as errors.
+    pub(crate) fn records(&self) -> Result<Vec<(String, Result<Record, Failure>)>, Failure> {
+        let dir = self.root.join("environments");
+        let entries = match fs::read_dir(&dir) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(e) => return Err(Failure::Failed(format!("cannot read {}: {e}", dir.display()))),
+        };
+        let mut names: Vec<_> = entries.filter_map(|e| e.ok()?.file_name().into_string().ok()).collect();
+        names.sort();
+        Ok(names
+            .into_iter()
+            .filter_map(|name| {
+                let record = Home { dir: dir.join(&name) }.record().transpose()?;
+                Some((name, record))
+            })
+            .collect())
+    }
+
+    /// Keeps a receipt after its environment is gone.
+    pub(crate) fn save_receipt(&self, receipt: &Receipt) -> Result<(), Failure> {
+        let dir = self.root.join("receipts");
+        create_private(&dir)?;
+        write_json(&dir.join(format!("{}.json", receipt.environment)), receipt)
+    }
+
+    /// The receipt of the last `down` of a name.
+    pub(crate) fn receipt(&self, name: &EnvironmentName) -> Result<Option<Receipt>, Failure> {
+        read_json(&self.root.join("receipts").join(format!("{name}.json")))
+    }
+}
+
+impl Home {
+    /// Creates the directory, readable by its owner only.
+    pub(crate) fn create(&self) -> Result<(), Failure> {
+        create_private(&self.dir)
+    }
+
+    /// Whether it exists.
+    pub(crate) fn exists(&self) -> bool {
+        self.dir.is_dir()
+    }
+
+    /// A file in it.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// The record, if there is one.
+    pub(crate) fn record(&self) -> Result<Option<Record>, Failure> {
+        let path = self.file("record.json");
+        let Some(text) = read(&path)? else { return Ok(None) };
+        Record::parse(&text).map(Some).map_err(|e| Failure::Failed(format!("{}: {e}", path.display())))
+    }
+
+    /// Writes the record.
+    pub(crate) fn save_record(&self, record: &Record) -> Result<(), Failure> {
+        write_json(&self.file("record.json"), record)
+    }
+
+    /// Reads a JSON file of it, if it is there.
+    pub(crate) fn read_json<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, Failure> {
+        read_json(&self.file(name))
+    }
+
+    /// Writes a JSON file of it.
+    pub(crate) fn write_json(&self, name: &str, value: &impl Serialize) -> Result<(), Failure> {
+        write_json(&self.file(name), value)
+    }
+
+    /// Removes it with all that is in it.
+    pub(crate) fn remove(&self) -> Result<(), Failure> {
+        match fs::remove_dir_all(&self.dir) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                Err(Failure::Failed(format!("cannot remove {}: {e}", self.dir.display())))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn create_private(dir: &Path) -> Result<(), Failure> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|e| {
+        let help = match e.kind() {
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                format!("\n  say with {}=DIR where envctl may write", crate::config::variables::STATE_DIR)
+            }
+            io::ErrorKind::StorageFull => "\n  the disk is full: make room, then type the same command again".to_owned(),
+            _ => String::new(),
+        };
+        Failure::Failed(format!("cannot create the state directory {}: {e}{help}", dir.display()))
+    })
+}
+
+fn read(path: &Path) -> Result<Option<String>, Failure> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(Failure::Failed(format!("cannot read {}: {e}", path.display()))),
+    }
+}
+
+fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Failure> {
+    read(path)?
+        .map(|text| serde_json::from_str(&text).map_err(|e| Failure::Failed(format!("{} is damaged: {e}", path.display()))))
+        .transpose()
+}
+
+/// Whole or not at all, synced, and readable by its owner only: secrets may be inside.
+fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Failure> {
+    let written = serde_json::to_vec_pretty(value)
+        .map_err(io::Error::other)
+        .and_then(|bytes| envctl_local::compose::write_file(path, &bytes));
+    written.map_err(|e| {
+        let help = if e.kind() == io::ErrorKind::StorageFull {
+            "\n  the disk is full: make room, then type the same command again"
+        } else {
+            ""
+        };
+        Failure::Failed(format!("cannot write {}: {e}{help}", path.display()))
+    })
+}

@@ -1,0 +1,277 @@
+//! The step that has Compose make what changed, and waits until all of it is ready.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::time::Instant;
+
+use envctl_local::compose::{ComposeError, ComposeProject};
+use envctl_local::labels::{self, Role};
+use envctl_local::state::{self, ActualContainer, DesiredContainer, DesiredPod};
+use envctl_local::watch::{self, Outcome, PodState, Progress};
+use envctl_local::{diagnose, remove};
+use envctl_model::{Thing, ThingKind};
+use envctl_programs::process::{ProgramError, Supervisor};
+use envctl_runner::{Context, Done, StepError};
+use envctl_translate::{GATEWAY, Translation};
+use jiff::Timestamp;
+
+use super::world::{UpWorld, engine, failed};
+use crate::flows::chart;
+use crate::flows::run::supervisor;
+
+/// How long the watcher may take to see the failure that Compose has reported.
+const SEEN_WITHIN: std::time::Duration = std::time::Duration::from_secs(5);
+
+impl UpWorld<'_> {
+    pub(super) async fn deliver(&self, context: &Context) -> Result<Done, StepError> {
+        let translation = self.translation()?;
+        let identity = self.identity();
+        let reader = &self.checked.machine.reader;
+        let desired = desired(&translation);
+        let actual = state::containers(reader, &identity).await.map_err(engine)?;
+        let changed = state::changed_pods(&desired, &actual);
+        let surplus = state::surplus_pods(&desired, &actual);
+        // Compose would stop and make containers one service after the other; and a pod's members
+        // must not outlive their sandbox.
+        let stale: Vec<ActualContainer> = actual
+            .into_iter()
+            .filter(|c| {
+                let gateway = (c.role == Some(Role::Gateway)).then_some(GATEWAY);
+                let pod = c.pod.as_deref().or(gateway);
+                pod.is_some_and(|pod| changed.contains_key(pod) || surplus.contains(pod))
+            })
+            .collect();
+        if !stale.is_empty() {
+            context.progress(format!("removing {} containers of changed pods", stale.len()));
+            remove::containers(&self.checked.machine.engine, stale).await.map_err(engine)?;
+        }
+        let since = Timestamp::now();
+        context.failpoint("composing")?;
+        let services: Vec<String> = desired
+            .iter()
+            .filter(|pod| changed.contains_key(&pod.name))
+            .flat_map(|pod| pod.containers.iter().map(|c| c.service.clone()))
+            .collect();
+        let mut states: BTreeMap<String, PodState> = BTreeMap::new();
+        let outcome = self.compose_and_wait(context, &desired, &services, since, &mut states).await?;
+        match outcome {
+            Outcome::Ready => {}
+            Outcome::Failed(pods) => {
+                let pods: Vec<_> = pods.into_iter().map(|(pod, failure)| (pod, failure.reason.to_string())).collect();
+                return Err(self.explain(&pods, &identity).await);
+            }
+            Outcome::Deadline(pods) => {
+                let seconds = self.options.timeout.as_secs();
+                let why = format!("not ready after {seconds} s (--wait-timeout); it may still become so");
+                let pods: Vec<_> = pods.into_iter().map(|pod| (pod, why.clone())).collect();
+                return Err(self.explain(&pods, &identity).await);
+            }
+        }
+        let project = self.name();
+        let containers = chart::container_names(&translation, project);
+        let volumes = chart::volume_names(&translation, project);
+        let things = containers
+            .into_iter()
+            .map(|c| Thing::new(ThingKind::Container, c))
+            .chain(volumes.into_iter().map(|v| Thing::new(ThingKind::Volume, v)));
+        let summary = match (changed.len(), surplus.len()) {
+            (0, 0) => "no changes".to_owned(),
+            _ => workloads(&translation, &changed.into_keys().collect()),
+        };
+        Ok(Done::shown(summary).with(things))
+    }
+
+    async fn compose_and_wait(
+        &self,
+        context: &Context,
+        desired: &[DesiredPod],
+        services: &[String],
+        since: Timestamp,
+        states: &mut BTreeMap<String, PodState>,
+    ) -> Result<Outcome, StepError> {
+        let machine = &self.checked.machine;
+        let identity = self.identity();
+        let file = self.compose_file();
+        let project = ComposeProject { name: self.name(), file: &file };
+        let (stop, signals) = self.interrupts.derived();
+        let by = Supervisor { signals, ..supervisor(self.interrupts, context) };
+        let compose = project.up(&machine.cli, &machine.reader, &by, services, |_, _| {});
+        let deadline = Instant::now() + self.options.timeout;
+        let total = desired.len();
+        let waiting = watch::wait(
+            &machine.reader,
+            &identity,
+            Progress::new(desired),
+            since,
+            deadline,
+            |pod, state| {
+                states.insert(pod.to_owned(), state.clone());
+                let ready = states.values().filter(|s| matches!(s, PodState::Ready | PodState::Completed)).count();
+                context.progress(format!("{ready} of {total} pods ready"));
+            },
+        );
+        let (mut compose, mut waiting) = (std::pin::pin!(compose), std::pin::pin!(waiting));
+        tokio::select! {
+            outcome = &mut waiting => {
+                let outcome = outcome.map_err(engine)?;
+                if outcome != Outcome::Ready {
+                    // It would go on waiting for what has failed.
+                    stop.request();
+                    let _ = compose.await;
+                    return Ok(outcome);
+                }
+                composed(compose.await)?;
+                Ok(outcome)
+            }
+            result = &mut compose => {
+                let Err(error) = result else {
+                    return tokio::select! {
+                        outcome = &mut waiting => outcome.map_err(engine),
+                        () = self.interrupts.token.cancelled() => Err(StepError::Interrupted),
+                    };
+                };
+                if !matches!(error, ComposeError::Program(ProgramError::Interrupted { .. }))
+                    && let Ok(outcome) = tokio::time::timeout(SEEN_WITHIN, &mut waiting).await
+                    && let outcome @ Outcome::Failed(_) = outcome.map_err(engine)?
+                {
+                    return Ok(outcome);
+                }
+                composed(Err(error))?;
+                Err(StepError::Failed("docker compose failed".to_owned()))
+            }
+        }
+    }
+
+    /// What failed, in the order of pods: cause, last lines, what to type next.
+    async fn explain(&self, pods: &[(String, String)], identity: &str) -> StepError {
+        let reader = &self.checked.machine.reader;
+        let containers = match state::containers(reader, identity).await {
+            Ok(containers) => containers,
+            Err(error) => return engine(error),
+        };
+        let mut text = String::new();
+        for (pod, reason) in pods {
+            if !text.is_empty() {
+                text.push('\n');
+            }
+            let diagnosis = diagnose::pod(reader, &containers, pod).await.ok().flatten();
+            // Writing to a String cannot fail.
+            let _ = match diagnosis {
+                None => write!(text, "pod {pod}: {reason}"),
+                Some(diagnosis) => write!(text, "{}", explained(&diagnosis, reason)),
+            };
+        }
+        text.push_str("\nwhat was made is left to look at; mend it and type `envctl up` again, or `envctl down`");
+        StepError::Failed(text)
+    }
+}
+
+fn composed(result: Result<(), ComposeError>) -> Result<(), StepError> {
+    result.map_err(|error| match error {
+        ComposeError::Program(ProgramError::Interrupted { .. }) => StepError::Interrupted,
+        other => failed(other),
+    })
+}
+
+fn explained(diagnosis: &diagnose::Diagnosis, reason: &str) -> String {
+    let mut text = format!("pod {}, container {}: {reason}", diagnosis.pod, diagnosis.container);
+    if !diagnosis.cause.is_empty() && !reason.contains(&diagnosis.cause) {
+        text.push_str(&format!("\n  {}", diagnosis.cause));
+    }
+    if let Some(code) = diagnosis.exit_code {
+        let words = diagnose::exit_words(code);
+        if !text.contains(&words) {
+            text.push_str(&format!("\n  exit code {code}: {words}"));
+        }
+    }
+    if let Some(probe) = &diagnosis.probe
+        && !diagnosis.cause.contains(probe.as_str())
+    {
+        text.push_str(&format!("\n  {probe}"));
+    }
+    for line in &diagnosis.health_log {
+        text.push_str(&format!("\n  health check: {line}"));
+    }
+    if !diagnosis.log.is_empty() {
+        text.push_str("\n  its last lines:");
+        for line in &diagnosis.log {
+            text.push_str(&format!("\n    {}", line.text));
+        }
+    }
+    for next in &diagnosis.next {
+        text.push_str(&format!("\n  next: {next}"));
+    }
+    text
+}
+
+/// The pods of a translation, and its gateway, in the words of [`state`].
+fn desired(translation: &Translation) -> Vec<DesiredPod> {
+    let hash = &translation.compose["services"][GATEWAY]["labels"][labels::POD_HASH];
+    let gateway = hash.as_str().map(|hash| DesiredPod {
+        name: GATEWAY.to_owned(),
+        hash: hash.to_owned(),
+        containers: vec![DesiredContainer {
+            service: GATEWAY.to_owned(),
+            role: Role::Gateway,
+            run_once: false,
+            image: None,
+            health: true,
+            retries: None,
+        }],
+    });
+    let pods = translation
+        .pods
+        .iter()
+        .map(|pod| DesiredPod {
+            name: pod.name.clone(),
+            hash: pod.hash.clone(),
+            containers: pod
+                .services
+                .iter()
+                .map(|service| {
+                    let role = role(service.role);
+                    DesiredContainer {
+                        service: service.service.clone(),
+                        role,
+                        run_once: role.is_run_once() || (pod.run_once && role == Role::Container),
+                        image: None,
+                        health: service.health,
+                        retries: retries(&translation.compose["services"][&service.service]["restart"]),
+                    }
+                })
+                .collect(),
+        });
+    gateway.into_iter().chain(pods).collect()
+}
+
+/// How often Docker starts a container again by a Compose `restart` policy; `None` is without end.
+fn retries(policy: &serde_json::Value) -> Option<u32> {
+    match policy.as_str().unwrap_or("no").split_once(':') {
+        Some(("on-failure", times)) => times.parse().ok(),
+        _ => matches!(policy.as_str(), None | Some("no")).then_some(0),
+    }
+}
+
+fn role(role: envctl_translate::Role) -> Role {
+    match role {
+        envctl_translate::Role::Sandbox => Role::Sandbox,
+        envctl_translate::Role::Seeder => Role::Seeder,
+        envctl_translate::Role::Init => Role::Init,
+        envctl_translate::Role::Container => Role::Container,
+        envctl_translate::Role::Gateway => Role::Gateway,
+    }
+}
+
+/// `migrate ✔  api ✔  worker ✔`: the workloads of these pods, in starting order.
+fn workloads(translation: &Translation, pods: &BTreeSet<String>) -> String {
+    let mut names: Vec<&str> = Vec::new();
+    for pod in translation.pods.iter().filter(|pod| pods.contains(&pod.name)) {
+        if !names.contains(&pod.workload.1.as_str()) {
+            names.push(&pod.workload.1);
+        }
+    }
+    if names.is_empty() {
+        return "gone: what is not wanted any more".to_owned();
+    }
+    names.iter().map(|name| format!("{name} ✔")).collect::<Vec<_>>().join("  ")
+}

@@ -1,0 +1,356 @@
+//! What the steps of `up` do.
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use envctl_local::network::{self, EnvironmentNetwork, NetworkRequest};
+use envctl_local::router::{self, Change};
+use envctl_local::{backing, images};
+use envctl_model::record::{Phase, Record};
+use envctl_model::{Step, Thing, ThingKind};
+use envctl_programs::process::ProgramError;
+use envctl_programs::terraform::{self, Output, Purpose, TerraformError, Workspace};
+use envctl_runner::{Context, Done, StepError, World};
+use envctl_translate::Translation;
+
+use super::plan::Action;
+use super::{Checked, Options};
+use crate::config::{Base, Project, Settings};
+use crate::flows::Home;
+use crate::flows::chart::{self, Objects, Ownership};
+use crate::flows::known;
+use crate::flows::machine::{Interrupts, explain};
+use crate::flows::run::supervisor;
+use crate::flows::terraform::Place;
+use crate::ui::Failure;
+
+/// The local target, as `up` acts on it.
+#[derive(Debug)]
+pub(super) struct UpWorld<'a> {
+    pub(super) base: &'a Base,
+    pub(super) project: &'a Project,
+    pub(super) settings: &'a Settings,
+    pub(super) options: &'a Options,
+    pub(super) interrupts: &'a Interrupts,
+    pub(super) checked: &'a Checked,
+    pub(super) home: &'a Home,
+    pub(super) agent_image: &'a str,
+    /// What the journal knew before this run: a thing of our name that is not in it is not ours.
+    pub(super) before: BTreeSet<Thing>,
+    pub(super) record: Mutex<Record>,
+    pub(super) progress: Mutex<Progress>,
+}
+
+/// What steps have learnt for those after them.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    network: Option<EnvironmentNetwork>,
+    digests: HashMap<String, String>,
+    outputs: Vec<Output>,
+    objects: Option<Objects>,
+    translation: Option<Translation>,
+}
+
+impl World for UpWorld<'_> {
+    type Action = Action;
+
+    async fn perform(&self, step: &Step<Action>, context: &Context) -> Result<Done, StepError> {
+        match &step.action {
+            Action::Network => self.network().await,
+            Action::BuildImage { image } => self.build_image(image, context).await,
+            Action::Router => self.router().await,
+            Action::Backing => self.backing(context).await,
+            Action::Workspace => self.workspace(context).await,
+            Action::ApplyTerraform => self.apply_terraform(context).await,
+            Action::Render => self.render(context).await,
+            Action::Translate => self.translate(),
+            Action::Deliver => self.deliver(context).await,
+        }
+    }
+}
+
+impl UpWorld<'_> {
+    pub(super) fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn record(&self) -> MutexGuard<'_, Record> {
+        self.record.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn identity(&self) -> String {
+        self.record().identity.clone()
+    }
+
+    pub(super) fn name(&self) -> &str {
+        self.settings.name.value.as_str()
+    }
+
+    async fn network(&self) -> Result<Done, StepError> {
+        let identity = self.identity();
+        let owner = self.record().owner.clone();
+        let labels = chart::environment_labels(
+            self.name(),
+            Ownership { identity: &identity, owner: &owner, project: &self.project.file.stack.project.value },
+        );
+        let labels: HashMap<_, _> = labels.into_iter().collect();
+        let request = NetworkRequest {
+            name: self.name(),
+            identity: &identity,
+            labels: &labels,
+            base: network::DEFAULT_BASE,
+            taken: &network::host_routes(),
+        };
+        let network = network::ensure(&self.checked.machine.engine, &request).await.map_err(failed)?;
+        let summary = if network.created { "created" } else { "unchanged" };
+        let done = Done::quiet(format!("{summary}, {}", network.subnet.0));
+        self.progress().network = Some(network);
+        Ok(done)
+    }
+
+    async fn build_image(&self, name: &str, context: &Context) -> Result<Done, StepError> {
+        let checked = &self.checked.images[name];
+        let Some(spec) = &checked.spec else { return Ok(Done::quiet("given")) };
+        let reference = checked.fact.reference();
+        let machine = &self.checked.machine;
+        let there = images::inspect(&machine.reader, &reference).await.map_err(engine)?;
+        let (facts, built) = match (there, checked.addressed.lock().await.take()) {
+            (Some(facts), _) => (facts, false),
+            (None, None) => return Err(StepError::Failed(format!("the image {reference} was removed while `up` ran"))),
+            (None, Some(addressed)) => {
+                let by = supervisor(self.interrupts, context);
+                let line = |_, line: &str| context.progress(line);
+                let built = images::build(&machine.engine, &machine.cli, &by, spec, addressed, line).await;
+                (built.map_err(|e| image_failed(&e))?, true)
+            }
+        };
+        context.failpoint("built")?;
+        let short = facts.id.get(..19).unwrap_or(&facts.id).to_owned();
+        self.progress().digests.insert(name.to_owned(), facts.id);
+        let summary = if built { format!("built {short}") } else { format!("unchanged {short}") };
+        Ok(Done::shown(summary).with([Thing::new(ThingKind::Image, reference)]))
+    }
+
+    async fn router(&self) -> Result<Done, StepError> {
+        let identity = self.identity();
+        let port = self.settings.router_port.value;
+        let router = router::ensure(&self.checked.machine.engine, port, self.agent_image, &identity)
+            .await
+            .map_err(|error| match &error {
+                router::RouterError::PortTaken { .. } => StepError::Failed(format!(
+                    "{error}\nend that program, or choose another port: {}=PORT, or `routerPort` of the target",
+                    crate::config::variables::ROUTER_PORT
+                )),
+                _ => failed(error),
+            })?;
+        let summary = match router.change {
+            Change::None => "running",
+            Change::Started => "started",
+            Change::Created => "created",
+            Change::Upgraded => "replaced by this version's",
+        };
+        Ok(Done::quiet(summary).with([Thing::new(ThingKind::Router, router.name)]))
+    }
+
+    async fn backing(&self, context: &Context) -> Result<Done, StepError> {
+        let Some(backing) = &self.checked.backing else { return Ok(Done::quiet("none")) };
+        let things = backing.services.iter().map(|s| Thing::new(ThingKind::BackingService, s.container.clone()));
+        let machine = &self.checked.machine;
+        let by = supervisor(self.interrupts, context);
+        // `down` must be able to start them again when their file is gone: Terraform's destroy
+        // works inside them.
+        self.home.write_json("backing.json", &backing.resolved).map_err(failure)?;
+        if backing::is_up(&machine.reader, backing).await.map_err(engine)? {
+            return Ok(Done::quiet("running").with(things));
+        }
+        backing.up(&machine.cli, &by, |_, line| context.progress(line)).await.map_err(program)?;
+        context.failpoint("started")?;
+        Ok(Done::shown("started").with(things))
+    }
+
+    fn terraform(&self, facts: &envctl_model::facts::Facts) -> Result<Option<(Place, terraform::Terraform, String)>, StepError> {
+        let target = &self.project.file.stack.targets[&self.settings.target.value];
+        let (Some(stack), Some(record)) = (&target.terraform, self.record().terraform.clone()) else {
+            return Ok(None);
+        };
+        let place = Place::of(self.home);
+        let copy = place.archive(self.project, stack).map_err(failure)?;
+        let vars = known::terraform_variables(self.project, facts).map_err(failure)?;
+        let terraform = place.terraform(&record, &copy, vars);
+        Ok(Some((place, terraform, copy.digest)))
+    }
+
+    async fn workspace(&self, context: &Context) -> Result<Done, StepError> {
+        let facts = self.checked.facts(self.base, self.settings);
+        let Some((place, terraform, digest)) = self.terraform(&facts)? else { return Ok(Done::quiet("none")) };
+        place.save_variables(self.home, &terraform.vars).map_err(failure)?;
+        let by = supervisor(self.interrupts, context);
+        context.progress("init");
+        terraform.init(&digest, &by).await.map_err(terraform_failed)?;
+        let thing = Thing::new(ThingKind::Workspace, terraform.workspace.clone());
+        let ours = self.before.contains(&thing);
+        if !ours && terraform.workspace(&by).await.map_err(terraform_failed)? == Workspace::Found {
+            return Err(StepError::Refused(format!(
+                "the Terraform workspace `{}` exists already, and envctl did not create it\n\
+                 choose another environment with --name, or delete that workspace if nobody needs it",
+                terraform.workspace
+            )));
+        }
+        let made = terraform.ensure_workspace(&by).await.map_err(terraform_failed)?;
+        Ok(Done::quiet(if made == Workspace::Created { "created" } else { "unchanged" }).with([thing]))
+    }
+
+    async fn apply_terraform(&self, context: &Context) -> Result<Done, StepError> {
+        let facts = self.checked.facts(self.base, self.settings);
+        let Some((place, terraform, _)) = self.terraform(&facts)? else { return Ok(Done::quiet("none")) };
+        let by = supervisor(self.interrupts, context);
+        let report = |p: &terraform::Progress| context.progress(format!("{} {}", p.action, p.address));
+        let file = place.plan_file();
+        let plan = terraform.plan(&file, Purpose::Apply, &by, report).await.map_err(terraform_failed)?;
+        for warning in &plan.warnings {
+            context.warn(format!("terraform: {}", warning.summary));
+        }
+        let lost: Vec<_> = plan.consent().map(|c| format!("  {:?} {}", c.action, c.address).to_lowercase()).collect();
+        if !lost.is_empty() && !self.options.yes {
+            return Err(StepError::Refused(format!(
+                "Terraform would destroy what exists:\n{}\nnothing was changed; consent with `envctl up --yes`",
+                lost.join("\n")
+            )));
+        }
+        let changed = !plan.is_empty();
+        if changed {
+            terraform.apply(&file, &by, report).await.map_err(terraform_failed)?;
+            context.failpoint("applied")?;
+        }
+        let _ = std::fs::remove_file(&file);
+        let outputs = terraform.outputs(&by).await.map_err(terraform_failed)?;
+        let known = if changed {
+            let resources = terraform.resources(&by).await.map_err(terraform_failed)?;
+            place.save_resources(self.home, &resources).map_err(failure)?
+        } else {
+            place.resources(self.home).map_err(failure)?
+        };
+        self.progress().outputs = outputs;
+        let summary = if changed { summary(&plan) + ", applied" } else { "no changes".to_owned() };
+        let things = known.into_iter().map(|r| Thing::new(ThingKind::Resource, r.address));
+        Ok(Done::shown(summary).with(things))
+    }
+
+    async fn render(&self, context: &Context) -> Result<Done, StepError> {
+        let facts = {
+            let progress = self.progress();
+            let mut facts = known::with_outputs(self.checked.facts(self.base, self.settings), &progress.outputs);
+            for (image, digest) in &progress.digests {
+                facts.set(format!("image.{image}.digest"), digest.as_str());
+            }
+            facts
+        };
+        let by = supervisor(self.interrupts, context);
+        let objects = self
+            .checked
+            .render(self.base, self.project, self.settings, self.options, self.home, &facts, chart::Purpose::Deliver, &by)
+            .await
+            .map_err(failure)?;
+        self.progress().objects = Some(objects);
+        Ok(Done::quiet("rendered"))
+    }
+
+    fn translate(&self) -> Result<Done, StepError> {
+        let mut progress = self.progress();
+        let (Some(objects), Some(network)) = (&progress.objects, &progress.network) else {
+            return Err(StepError::Failed("the plan did not render before it translated".to_owned()));
+        };
+        let (identity, owner) = {
+            let record = self.record();
+            (record.identity.clone(), record.owner.clone())
+        };
+        let ownership =
+            Ownership { identity: &identity, owner: &owner, project: &self.project.file.stack.project.value };
+        let translation = self
+            .checked
+            .translate(objects, self.settings, ownership, network.subnet.0, self.agent_image, self.home)
+            .map_err(failure)?;
+        self.home.write_json("findings.json", &translation.findings).map_err(failure)?;
+        self.home.write_json("compose.json", &translation.compose).map_err(failure)?;
+        chart::write_host_files(&translation.host_files).map_err(failure)?;
+        let summary = format!("{} objects, {} dropped", translation.objects, translation.dropped);
+        let source = objects.source.clone();
+        progress.translation = Some(translation);
+        Ok(Done::shown(format!("{source}: {summary}")))
+    }
+
+    pub(super) fn translation(&self) -> Result<Translation, StepError> {
+        self.progress()
+            .translation
+            .clone()
+            .ok_or_else(|| StepError::Failed("the plan did not translate before it delivered".to_owned()))
+    }
+
+    pub(super) fn compose_file(&self) -> PathBuf {
+        self.home.file("compose.json")
+    }
+
+    /// The record of an environment that is ready.
+    pub(super) fn finish(&self) -> Result<Record, Failure> {
+        let mut record = self.record().clone();
+        record.phase = Phase::Ready;
+        record.urls = self
+            .progress()
+            .translation
+            .as_ref()
+            .map(|t| chart::urls(t, self.settings.router_port.value))
+            .unwrap_or_default();
+        self.home.save_record(&record)?;
+        Ok(record)
+    }
+}
+
+fn summary(plan: &terraform::Plan) -> String {
+    let parts = [
+        (plan.add, "to add"),
+        (plan.change, "to change"),
+        (plan.replace, "to replace"),
+        (plan.destroy, "to destroy"),
+    ];
+    let parts: Vec<_> = parts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
+    if parts.is_empty() { "outputs changed".to_owned() } else { parts.join(", ") }
+}
+
+/// A step that failed for this reason.
+pub(crate) fn failed(error: impl std::fmt::Display) -> StepError {
+    StepError::Failed(error.to_string())
+}
+
+pub(crate) fn engine(error: envctl_local::engine::EngineError) -> StepError {
+    failure(explain(&error))
+}
+
+pub(crate) fn failure(failure: Failure) -> StepError {
+    match failure {
+        Failure::Refused(text) => StepError::Refused(text),
+        Failure::Interrupted => StepError::Interrupted,
+        other => StepError::Failed(other.text(false).unwrap_or_default().trim_start_matches("error: ").to_owned()),
+    }
+}
+
+pub(super) fn program(error: ProgramError) -> StepError {
+    match error {
+        ProgramError::Interrupted { .. } => StepError::Interrupted,
+        other => failed(other),
+    }
+}
+
+fn image_failed(error: &images::ImageError) -> StepError {
+    match error {
+        images::ImageError::Program(ProgramError::Interrupted { .. }) => StepError::Interrupted,
+        other => failed(other),
+    }
+}
+
+pub(crate) fn terraform_failed(error: TerraformError) -> StepError {
+    match error {
+        TerraformError::Program(ProgramError::Interrupted { .. }) => StepError::Interrupted,
+        other => failed(other),
+    }
+}

@@ -1,0 +1,9 @@
+//! All that reaches the screen.
+
+mod failure;
+mod printer;
+mod table;
+
+pub(crate) use failure::Failure;
+pub(crate) use printer::{Format, Printer, colour_on_stderr, print, print_json};
+pub(crate) use table::{ago, table};

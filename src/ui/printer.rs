@@ -1,0 +1,161 @@
+//! Draws the event stream: live lines on a terminal, plain lines on a pipe, JSON lines on demand.
+
+use std::collections::HashMap;
+use std::io::{IsTerminal, Write};
+use std::time::Duration;
+
+use console::style;
+use envctl_model::{Event, StepId};
+use envctl_model::receipt::End;
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::Failure;
+
+/// How events are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// For people: live on a terminal, plain lines elsewhere.
+    Text,
+    /// One event per line.
+    Json,
+}
+
+/// Prints text to standard output. A reader that has gone away ends the program quietly.
+pub(crate) fn print(text: &str) {
+    let mut out = std::io::stdout().lock();
+    if out.write_all(text.as_bytes()).and_then(|()| out.write_all(b"\n")).is_err() {
+        std::process::exit(0);
+    }
+}
+
+/// Prints a value as JSON.
+pub(crate) fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
+    print(&serde_json::to_string_pretty(value).map_err(Failure::failed)?);
+    Ok(())
+}
+
+/// Whether messages on standard error may be coloured.
+pub(crate) fn colour_on_stderr() -> bool {
+    std::io::stderr().is_terminal() && console::colors_enabled_stderr()
+}
+
+/// Shows events. Whether anything may be drawn is decided once, here.
+pub(crate) struct Printer {
+    screen: Screen,
+}
+
+enum Screen {
+    Live { bars: MultiProgress, running: HashMap<StepId, ProgressBar> },
+    Plain,
+    Json,
+}
+
+impl Printer {
+    /// A printer for standard output as it is.
+    pub(crate) fn new(format: Format) -> Self {
+        let screen = match format {
+            Format::Json => Screen::Json,
+            Format::Text if std::io::stdout().is_terminal() && std::env::var_os("TERM").is_none_or(|t| t != "dumb") => {
+                let bars = MultiProgress::with_draw_target(ProgressDrawTarget::stdout());
+                Screen::Live { bars, running: HashMap::new() }
+            }
+            Format::Text => Screen::Plain,
+        };
+        Self { screen }
+    }
+
+    /// Shows one event.
+    pub(crate) fn show(&mut self, event: &Event) {
+        match &mut self.screen {
+            Screen::Json => {
+                if let Ok(line) = serde_json::to_string(event) {
+                    print(&line);
+                }
+            }
+            Screen::Plain => {
+                if let Some(text) = line(event) {
+                    print(&console::strip_ansi_codes(&text));
+                }
+            }
+            Screen::Live { bars, running } => {
+                match event {
+                    Event::StepStarted { step, topic, subject } => {
+                        let bar = bars.add(ProgressBar::new_spinner().with_style(spinner()));
+                        bar.set_prefix(columns(topic, subject));
+                        bar.enable_steady_tick(Duration::from_millis(120));
+                        running.insert(step.clone(), bar);
+                    }
+                    Event::StepProgress { step, message } => {
+                        if let Some(bar) = running.get(step) {
+                            bar.set_message(message.lines().next().unwrap_or_default().to_owned());
+                        }
+                    }
+                    Event::StepDone { step, .. } | Event::StepFailed { step, .. } => {
+                        if let Some(bar) = running.remove(step) {
+                            bar.finish_and_clear();
+                            bars.remove(&bar);
+                        }
+                    }
+                    _ => {}
+                }
+                if let Some(text) = line(event) {
+                    // The terminal is gone: there is nobody to tell.
+                    let _ = bars.println(text);
+                }
+            }
+        }
+    }
+}
+
+fn spinner() -> ProgressStyle {
+    ProgressStyle::with_template("  {prefix} {spinner} {wide_msg} {elapsed:>5}")
+        .unwrap_or_else(|_| ProgressStyle::default_spinner())
+}
+
+fn columns(topic: &str, subject: &str) -> String {
+    format!("{topic:<10} {subject:<28}")
+}
+
+/// An event as lines for people; `None` for what is not worth one.
+fn line(event: &Event) -> Option<String> {
+    let columns = |topic: &str, subject: &str, rest: &str| {
+        format!("  {} {subject:<28} {rest}", style(format!("{topic:<10}")).cyan())
+    };
+    Some(match event {
+        Event::Planned { environment, target, steps, expires, .. } => {
+            let expires = expires.as_ref().map_or(String::new(), |e| format!(" · {e}"));
+            format!("  {} {steps} steps · target {target} · environment {environment}{expires}", style("plan      ").cyan())
+        }
+        Event::StepDone { topic, subject, summary, seconds, show: true, .. } => {
+            columns(topic, subject, &format!("{summary:<30} {seconds:>6.1} s"))
+        }
+        Event::StepFailed { topic, subject, error, stuck, .. } => {
+            let word = if *stuck { "stuck" } else { "failed" };
+            let indented: Vec<_> = error.lines().map(|l| format!("             {l}")).collect();
+            format!("{}\n{}", columns(topic, subject, &style(word).red().bold().to_string()), indented.join("\n"))
+        }
+        Event::Warning { message } => {
+            format!("  {} {}", style("warning   ").yellow(), message.replace('\n', "\n             "))
+        }
+        Event::Ready { urls, environment, .. } => {
+            let place = if urls.is_empty() { environment.clone() } else { urls.join("  ") };
+            format!("  {} {place}", style("ready     ").green().bold())
+        }
+        Event::Receipt(receipt) => {
+            let mut text = format!("  {} {}", style("receipt   ").green().bold(), receipt.summary());
+            for (end, item) in receipt.items().filter(|(end, _)| !matches!(end, End::Gone | End::Kept)) {
+                let word = match end {
+                    End::Left => style("left").red().bold(),
+                    End::Unverified => style("unverified").yellow(),
+                    _ => style("retained").yellow(),
+                };
+                text.push_str(&format!("\n             {word} {} {}: {}", item.kind, item.id, item.evidence));
+                if let Some(command) = &item.remove {
+                    text.push_str(&format!("\n               remove it with: {command}"));
+                }
+            }
+            text
+        }
+        Event::StepStarted { .. } | Event::StepProgress { .. } | Event::StepDone { .. } => return None,
+    })
+}

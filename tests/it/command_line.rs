@@ -1,0 +1,51 @@
+//! What the command line says without a Docker Engine.
+
+use crate::support::House;
+
+#[test]
+fn help_names_every_verb_and_the_exit_codes() {
+    let house = House::new("cli");
+    let help = house.envctl(&["--help"]).exits(0);
+    for verb in ["up", "down", "plan", "list", "status", "logs", "exec", "render", "parity", "receipt", "config"] {
+        assert!(help.stdout.contains(&format!("\n  {verb} ")), "{verb}\n{}", help.stdout);
+    }
+    help.says("5 something is left");
+}
+
+#[test]
+fn a_misspelt_verb_is_usage_and_gets_a_suggestion() {
+    House::new("cli").envctl(&["stauts"]).exits(2).says("'status'");
+}
+
+#[test]
+fn settings_say_where_they_came_from() {
+    let house = House::small("origin");
+    std::fs::create_dir_all(house.home().join(".config/envctl")).unwrap();
+    std::fs::write(house.home().join(".config/envctl/config.yaml"), "ttl: 2h\nrouterPort: 1\n").unwrap();
+    let rows = house.envctl(&["config", "--json", "--name", "mine"]).exits(0).json();
+    let origin = |setting: &str| {
+        let row = rows.as_array().unwrap().iter().find(|r| r["setting"] == setting).unwrap();
+        (row["value"].as_str().unwrap().to_owned(), row["origin"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(origin("name"), ("mine".into(), "flag --name".into()));
+    assert_eq!(origin("routerPort").1, "environment variable ENVCTL_ROUTER_PORT");
+    let file = house.src().join("envctl.yaml").display().to_string();
+    assert_eq!(origin("ttl"), ("1h".into(), file.clone()), "the project's file wins over the user's");
+    assert_eq!(origin("target"), ("local".into(), file));
+    house.edit("envctl.yaml", |text| text.replace(", ttl: 1h", ""));
+    let text = house.envctl(&["config", "--show-origin"]).exits(0).stdout;
+    let ttl = text.lines().find(|l| l.starts_with("ttl")).unwrap();
+    assert!(ttl.contains("2h") && ttl.contains(".config/envctl/config.yaml"), "{ttl}");
+}
+
+#[test]
+fn schemas_are_printed_for_all_that_has_json() {
+    let house = House::new("schema");
+    for of in ["stack", "event", "list", "status", "receipt", "parity"] {
+        assert!(house.envctl(&["schema", of]).exits(0).json()["$schema"].is_string(), "{of}");
+    }
+    let receipt = house.envctl(&["schema", "receipt"]).json();
+    for list in ["gone", "kept", "retained", "unverified", "left"] {
+        assert!(receipt["properties"][list].is_object(), "{list}");
+    }
+}

@@ -1,0 +1,75 @@
+//! Waiting explains: what failed, why, the last lines, what to type next.
+
+use crate::support::{House, have};
+
+fn skip(test: &str) -> bool {
+    !have(&["docker", "helm"], test)
+}
+
+#[test]
+fn a_crash_loop_shows_exit_code_and_last_lines() {
+    if skip("a crash loop") {
+        return;
+    }
+    let house = House::small("crash");
+    house
+        .envctl(&["up", "--set", "crash=true"])
+        .exits(1)
+        .says("web")
+        .says("exit code 3")
+        .says("no database")
+        .says("envctl logs web");
+    // What failed is left to look at.
+    assert!(!house.on_engine().is_empty());
+    house.envctl(&["logs", "web"]).exits(0).says("about to crash");
+    // Mended, the same command goes on.
+    house.envctl(&["up"]).exits(0);
+}
+
+#[test]
+fn a_missing_image_is_named() {
+    if skip("a missing image") {
+        return;
+    }
+    let house = House::small("image");
+    house
+        .envctl(&["up", "--set", "image=127.0.0.1:9/nowhere/nothing:1"])
+        .exits(1)
+        .says("127.0.0.1:9/nowhere/nothing:1");
+}
+
+#[test]
+fn a_failing_probe_says_what_it_got() {
+    if skip("a failing probe") {
+        return;
+    }
+    let house = House::small("probe");
+    house
+        .envctl(&["up", "--set", "probePath=/nope", "--wait-timeout", "15"])
+        .exits(1)
+        .says("readiness")
+        .says("404");
+}
+
+#[test]
+fn a_failing_migration_stops_everything_after_it() {
+    if skip("a failing migration") {
+        return;
+    }
+    let house = House::small("migration");
+    house.envctl(&["up", "--set", "jobExit=4"]).exits(1).says("migrate").says("exit code 4").says("migrating");
+    let status = house.envctl(&["status", "--json"]).json();
+    let web = status["pods"].as_array().unwrap().iter().find(|p| p["workload"] == "Deployment/web");
+    assert!(web.is_none_or(|p| p["ready"] == false), "{status}");
+    house.envctl(&["up"]).exits(0);
+}
+
+#[test]
+fn rollback_removes_what_a_failed_up_made() {
+    if skip("--rollback") {
+        return;
+    }
+    let house = House::small("rollback");
+    house.envctl(&["up", "--rollback", "--set", "jobExit=4"]).exits(1).says("exit code 4").says("0 left");
+    assert_eq!(house.on_engine(), [""; 0]);
+}
