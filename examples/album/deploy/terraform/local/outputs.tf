@@ -1,0 +1,57 @@
+# Nothing is told before it is there, hence the dependency on its creation.
+
+output "database_host" {
+  value = "mysql"
+}
+
+output "database_port" {
+  value = 3306
+}
+
+output "database_name" {
+  value      = local.claims.database.named
+  depends_on = [terraform_data.create]
+}
+
+output "database_user" {
+  value      = local.database_user
+  depends_on = [terraform_data.create]
+}
+
+output "database_password" {
+  value      = terraform_data.identity.output.password
+  sensitive  = true
+  depends_on = [terraform_data.create]
+}
+
+output "queue_url" {
+  description = "As pods reach it."
+  value       = "${local.endpoint}/${local.account}/${local.claims.queue.named}"
+  depends_on  = [terraform_data.create]
+}
+
+output "dead_letter_queue_url" {
+  value      = "${local.endpoint}/${local.account}/${local.claims.dead_letter_queue.named}"
+  depends_on = [terraform_data.create]
+}
+
+output "bucket" {
+  value      = local.claims.bucket.named
+  depends_on = [terraform_data.create]
+}
+
+output "region" {
+  value = var.region
+}
+
+output "aws_endpoint_url" {
+  value = local.endpoint
+}
+
+output "redis_url" {
+  value = "redis://redis:6379/0"
+}
+
+output "redis_prefix" {
+  value = local.claims.cache.named
+}
