@@ -18,6 +18,7 @@ pub(crate) struct Service {
     pub(crate) stdin_open: Option<bool>,
     pub(crate) tty: Option<bool>,
     pub(crate) hostname: Option<String>,
+    pub(crate) domainname: Option<String>,
     pub(crate) network_mode: Option<String>,
     pub(crate) networks: BTreeMap<String, Attachment>,
     pub(crate) ports: Vec<Port>,

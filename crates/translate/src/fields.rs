@@ -773,14 +773,6 @@ const ROWS: &[Row] = &[
         "one router serves every Ingress class",
     ),
     row(
-        Scope::Kind,
-        "*.metadata.annotations",
-        Meaningless,
-        Info,
-        "annotation",
-        "no controller reads it here",
-    ),
-    row(
         Scope::Any,
         "metadata.finalizers",
         Meaningless,

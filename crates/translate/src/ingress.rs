@@ -35,6 +35,8 @@ pub(crate) fn routes(
                 continue;
             };
             match host {
+                // A wildcard is no place to go to.
+                Some(host) if host.contains('*') => {}
                 Some(host) => {
                     urls.insert(Url { host: host.to_owned(), path: text.to_owned(), service: name.clone() });
                 }

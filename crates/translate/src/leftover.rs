@@ -15,7 +15,7 @@ pub(crate) fn report(object: &Object, notes: &Notes) {
 
 fn walk<'a>(value: &'a Value, steps: &mut Vec<Step<'a>>, object: &'a Object, notes: &Notes) {
     let left = left(value, notes);
-    if left == Left::Nothing {
+    if matches!(left, Left::Nothing | Left::Blank) {
         return;
     }
     if let Some((length, remark)) = known(object, steps) {
@@ -43,10 +43,11 @@ fn walk<'a>(value: &'a Value, steps: &mut Vec<Step<'a>>, object: &'a Object, not
     }
 }
 
-/// How much below a value was not read.
+/// How much of a value was not read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Left {
-    /// null and empty collections say nothing, and templates leave many behind.
+    /// There is nothing to read: null and empty collections, which templates leave behind.
+    Blank,
     Nothing,
     Something,
     Everything,
@@ -56,23 +57,27 @@ fn left(value: &Value, notes: &Notes) -> Left {
     if notes.is_consumed(value) {
         return Left::Nothing;
     }
-    let all = |below: &mut dyn Iterator<Item = &Value>| {
-        let (mut any, mut all) = (false, true);
-        for left in below.map(|value| left(value, notes)) {
-            any |= left != Left::Nothing;
-            all &= left == Left::Everything;
-        }
-        match (any, all) {
-            (false, _) => Left::Nothing,
-            (true, false) => Left::Something,
-            (true, true) => Left::Everything,
-        }
-    };
     match value {
-        Value::Null => Left::Nothing,
-        Value::Array(items) => all(&mut items.iter()),
-        Value::Object(fields) => all(&mut fields.values()),
+        Value::Null => Left::Blank,
+        Value::Array(items) => items
+            .iter()
+            .map(|item| left(item, notes))
+            .fold(Left::Blank, Left::and),
+        Value::Object(fields) => fields
+            .values()
+            .map(|field| left(field, notes))
+            .fold(Left::Blank, Left::and),
         _ => Left::Everything,
+    }
+}
+
+impl Left {
+    fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Blank, only) | (only, Self::Blank) => only,
+            (one, other) if one == other => one,
+            _ => Self::Something,
+        }
     }
 }
 

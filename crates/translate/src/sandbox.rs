@@ -38,6 +38,10 @@ pub(crate) fn service(
         .environment
         .insert(CONFIG_VARIABLE.to_owned(), json(&config));
     service.hostname = Some(pod.hostname.clone());
+    // `hostname -f` gives the name under the governing Service, as the kubelet's /etc/hosts does.
+    service.domainname = pod
+        .subdomain
+        .map(|name| format!("{name}.{}.svc.{CLUSTER_DOMAIN}", pod.namespace));
     let attachment = Attachment {
         ipv4_address: Some(downward.address.to_string()),
         ..Attachment::default()

@@ -186,7 +186,8 @@ impl<'a> ServicePlan<'a> {
         Backend {
             pod: pod.name.clone(),
             address,
-            hostname: (pod.subdomain == Some(self.name)).then(|| pod.hostname.clone()),
+            hostname: (self.access == Access::Headless && pod.subdomain == Some(self.name))
+                .then(|| pod.hostname.clone()),
             targets,
             announced: true,
         }

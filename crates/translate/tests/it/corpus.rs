@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use envctl_translate::{MissingReferences, Object, Translation, parse, translate};
 
-use crate::support::{Compose, NEW_ENGINE, OLD_ENGINE, input};
+use crate::support::{Compose, NEW_ENGINE, OLD_ENGINE, hashes, input};
 
 /// The rendered charts; none, with the reason printed, where they are not there.
 fn corpus() -> Vec<(String, Vec<Object>)> {
@@ -73,13 +73,6 @@ fn every_chart_translates_and_no_field_is_unknown() {
         assert_eq!(old.compose.to_string(), again.compose.to_string(), "{name}");
         let mut reversed = objects.clone();
         reversed.reverse();
-        let hashes = |translation: &Translation| -> BTreeMap<String, String> {
-            translation
-                .pods
-                .iter()
-                .map(|pod| (pod.name.clone(), pod.hash.clone()))
-                .collect()
-        };
         assert_eq!(
             hashes(&old),
             hashes(&translated(&name, &reversed, OLD_ENGINE)),

@@ -7,5 +7,10 @@
     clippy::print_stderr
 )]
 
+mod containers;
 mod corpus;
+mod findings;
+mod network;
+mod pods;
 mod support;
+mod volumes;

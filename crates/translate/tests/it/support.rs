@@ -1,7 +1,12 @@
 //! Inputs for translations, and Compose to judge their results.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::{Command, Output};
+
+use envctl_wire::{CONFIG_VARIABLE, SeedConfig};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use envctl_translate::{
     EngineFacts, Environment, Input, MissingReferences, Network, Object, Router, Stage,
@@ -50,6 +55,70 @@ pub(crate) fn input(objects: Vec<Object>, engine: EngineFacts) -> Input {
 
 pub(crate) fn try_translate(yaml: &str) -> Result<Translation, Vec<TranslateError>> {
     translate(&input(parse(yaml, "test.yaml").unwrap(), OLD_ENGINE))
+}
+
+pub(crate) fn translated(yaml: &str) -> Translation {
+    try_translate(yaml).unwrap()
+}
+
+/// The errors of a translation, one a line.
+pub(crate) fn errors(yaml: &str) -> Vec<String> {
+    try_translate(yaml)
+        .expect_err("must not translate")
+        .iter()
+        .map(ToString::to_string)
+        .collect()
+}
+
+/// A service of the Compose file.
+pub(crate) fn service<'t>(translation: &'t Translation, name: &str) -> &'t Value {
+    let service = &translation.compose["services"][name];
+    assert!(
+        service.is_object(),
+        "no service {name} in {:#}",
+        translation.compose["services"]
+    );
+    service
+}
+
+/// What the agent is told by a variable of a service.
+pub(crate) fn config<T: DeserializeOwned>(translation: &Translation, name: &str) -> T {
+    let text = service(translation, name)["environment"][CONFIG_VARIABLE]
+        .as_str()
+        .unwrap();
+    serde_json::from_str(&text.replace("$$", "$")).unwrap()
+}
+
+/// What a pod's seeder is told.
+pub(crate) fn seed(translation: &Translation, pod: &str) -> SeedConfig {
+    let text = translation.compose["configs"][format!("{pod}.envctl-seed")]["content"]
+        .as_str()
+        .unwrap();
+    serde_json::from_str(&text.replace("$$", "$")).unwrap()
+}
+
+/// `code path` of the findings of an object.
+pub(crate) fn findings(translation: &Translation, object: &str) -> Vec<String> {
+    let of_object = translation
+        .findings
+        .iter()
+        .filter(|finding| finding.object == object);
+    of_object
+        .map(|finding| {
+            format!("{} {}", finding.code, finding.path)
+                .trim_end()
+                .to_owned()
+        })
+        .collect()
+}
+
+/// The pod hashes by pod.
+pub(crate) fn hashes(translation: &Translation) -> BTreeMap<String, String> {
+    translation
+        .pods
+        .iter()
+        .map(|pod| (pod.name.clone(), pod.hash.clone()))
+        .collect()
 }
 
 /// Docker Compose, if this machine has it.
