@@ -168,11 +168,13 @@ enum Cause {
 
 /// Reads the cause of a failed `up` from what Compose wrote to stderr.
 fn cause(stderr: &str) -> Cause {
-    for line in stderr.lines().rev() {
+    // The line that names the image comes before the one that only repeats the reason.
+    for line in stderr.lines() {
         if let Some(image) = missing_image(line) {
-            let reason = line
-                .rsplit_once("Error response from daemon: ")
-                .map_or(line, |(_, words)| words);
+            let reason = [" Error ", "Error response from daemon: "]
+                .iter()
+                .find_map(|words| Some(line.split_once(words)?.1))
+                .unwrap_or(line);
             return Cause::ImageMissing {
                 image,
                 reason: reason.trim().to_owned(),
@@ -193,37 +195,26 @@ fn cause(stderr: &str) -> Cause {
     Cause::Other
 }
 
+/// The image in one of the ways of saying that it cannot be had.
 fn missing_image(line: &str) -> Option<String> {
-    const WORDS: [&str; 6] = [
+    // Compose since 5: ` Image mysql:99 Error manifest unknown`.
+    if let Some((image, _)) = line
+        .trim_start()
+        .strip_prefix("Image ")
+        .and_then(|rest| rest.split_once(" Error "))
+    {
+        return Some(image.to_owned());
+    }
+    let words = [
         "pull access denied for ",
         "manifest for ",
         "No such image: ",
         "failed to resolve reference \"",
-        "repository ",
-        "Get \"https://",
     ];
-    let reason = line
-        .split_once("Error response from daemon: ")
-        .map_or(line, |(_, words)| words);
-    let start = WORDS
+    let rest = words
         .iter()
-        .find(|words| reason.trim_start().starts_with(**words) || line.contains(**words))?;
-    // The last of them names the registry only.
-    if start.starts_with("Get ") {
-        return Some(
-            reason
-                .trim_start_matches(start)
-                .split(['/', '"'])
-                .next()?
-                .to_owned(),
-        );
-    }
-    let image = line
-        .split_once(start)?
-        .1
-        .split([' ', ',', '"'])
-        .next()?
-        .trim_end_matches(':');
+        .find_map(|words| Some(line.split_once(words)?.1))?;
+    let image = rest.split([' ', ',', '"']).next()?.trim_end_matches(':');
     (!image.is_empty()).then(|| image.to_owned())
 }
 

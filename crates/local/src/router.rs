@@ -12,7 +12,9 @@ use bollard::query_parameters::{
     StartContainerOptions,
 };
 use envctl_model::receipt::{End, Item, ThingKind};
-use envctl_wire::{AGENT_PATH, CONFIG_VARIABLE, ROUTER_ALIAS, RouterConfig};
+use envctl_wire::{
+    AGENT_PATH, CONFIG_VARIABLE, HEALTH_TIMEOUT_SECONDS, ROUTER_ALIAS, RouterConfig,
+};
 
 use crate::engine::{EngineError, EngineReader, VerifiedEngine, found};
 use crate::labels::{self, Role};
@@ -367,15 +369,16 @@ async fn create(
         env: Some(vec![format!("{CONFIG_VARIABLE}={config}")]),
         labels: Some(marks()),
         exposed_ports: Some(vec![exposed.clone()]),
+        // A check that has no news to tell takes its time: see HEALTH_TIMEOUT_SECONDS.
         healthcheck: Some(HealthConfig {
             test: Some(vec![
                 "CMD".to_owned(),
                 AGENT_PATH.to_owned(),
                 "health".to_owned(),
             ]),
-            interval: Some(5 * second),
-            timeout: Some(2 * second),
-            retries: Some(3),
+            interval: Some(second),
+            timeout: Some(i64::from(HEALTH_TIMEOUT_SECONDS) * second),
+            retries: Some(1),
             ..HealthConfig::default()
         }),
         stop_timeout: Some(2),
