@@ -275,9 +275,9 @@ pub async fn users(
     Ok(users)
 }
 
-/// How the backing services end for an environment that goes: `kept` while others use them (`me` is
-/// the name of the one that goes), else taken down, their volumes `retained`: they hold the user's
-/// data, and only `docker compose down --volumes` removes it.
+/// How the backing services end for an environment that goes (`me` is its name): `kept` while others
+/// use them, else taken down. Their volumes stay: they hold the user's data, and only the user's own
+/// `docker compose down --volumes` removes it.
 ///
 /// # Errors
 /// When the Engine or Compose fails.
@@ -327,6 +327,9 @@ pub async fn release(
     let arguments = ["--ansi", "never", "-p", backing.project, "down"];
     cli.on(engine)
         .compose()
+        // Without a file Compose goes by the project's labels alone; wherever the user happens to
+        // be, it would find another one.
+        .current_dir("/")
         .args(arguments)
         .run(supervisor)
         .await?;

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
 
 mod agent_image;
+mod backing;
 mod delivery;
 mod images;
 mod lock;
@@ -47,4 +48,23 @@ async fn no_docker_is_told_apart_from_a_docker_that_does_not_listen() {
         .await
         .unwrap_err();
     assert!(matches!(error, EngineError::NotRunning { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn an_engine_that_dies_in_the_middle_is_told_apart_from_one_that_says_no() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("docker.sock");
+    let listener = tokio::net::UnixListener::bind(&socket).unwrap();
+    let dies = tokio::spawn(async move { while listener.accept().await.is_ok() {} });
+    let error = Engine::connect(Some(&format!("unix://{}", socket.display())))
+        .await
+        .unwrap_err();
+    assert!(matches!(error, EngineError::Lost { .. }), "{error:?}");
+    assert!(
+        error
+            .to_string()
+            .contains("stopped answering while envctl was connecting"),
+        "{error}"
+    );
+    dies.abort();
 }
