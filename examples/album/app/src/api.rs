@@ -72,10 +72,9 @@ pub async fn check_url(photo: &str) -> Result<()> {
     let photo = api.db.photo(photo).await?.ok_or("there is no such photo")?;
     let url = api.aws.presigned(&photo.original_key)?;
     let size = api.aws.fetch(url.clone()).await?.len();
-    log::info(
-        "fetched",
-        &[("url", url.as_str()), ("bytes", &size.to_string())],
-    );
+    // Without its query: whoever has that may fetch the photo too.
+    let place = format!("{}{}", url.origin().ascii_serialization(), url.path());
+    log::info("fetched", &[("url", &place), ("bytes", &size.to_string())]);
     api.db.close().await
 }
 
@@ -264,10 +263,10 @@ async fn thumbnail(
     let photo = api.db.photo(*photo).await?.ok_or(NO_PHOTO)?;
     match (photo.thumbnail_key, photo.state.as_str()) {
         (Some(key), _) => hand_out(&api, &key, how.0.via).await,
-        (None, "failed") => Err(Failure::Client(
-            StatusCode::GONE,
-            "no thumbnail can be made of this photo",
-        )),
+        (None, "failed") => {
+            let message = "no thumbnail could be made of this photo so far";
+            Err(Failure::Client(StatusCode::NOT_FOUND, message))
+        }
         (None, _) => {
             let failure = Failure::Client(StatusCode::NOT_FOUND, "the thumbnail is not made yet");
             Ok(([(header::RETRY_AFTER, "1")], failure).into_response())

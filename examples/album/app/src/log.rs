@@ -1,34 +1,63 @@
 //! One JSON object per line on standard output, which is what log collectors want.
 
+use crate::clock;
 use std::io::Write;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 /// Something worth knowing happened.
 pub fn info(message: &str, fields: &[(&str, &str)]) {
-    line("info", message, fields);
+    print("info", message, fields);
 }
 
 /// Something went wrong, and the program goes on.
 pub fn warn(message: &str, fields: &[(&str, &str)]) {
-    line("warn", message, fields);
+    print("warn", message, fields);
 }
 
-/// Something went wrong, and the program or the job ends.
+/// Something went wrong, and the job, the request or the program ends.
 pub fn error(message: &str, fields: &[(&str, &str)]) {
-    line("error", message, fields);
+    print("error", message, fields);
 }
 
-fn line(level: &str, message: &str, fields: &[(&str, &str)]) {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    let mut object = serde_json::Map::new();
-    object.insert("time".into(), now.as_millis().to_string().into());
-    object.insert("level".into(), level.into());
-    object.insert("message".into(), message.into());
-    for (key, value) in fields {
-        object.insert((*key).into(), (*value).into());
-    }
+fn print(level: &str, message: &str, fields: &[(&str, &str)]) {
     // A reader that went away must not take the program with it.
-    let _ = writeln!(std::io::stdout(), "{}", serde_json::Value::from(object));
+    let _ = writeln!(
+        std::io::stdout(),
+        "{}",
+        line(SystemTime::now(), level, message, fields)
+    );
+}
+
+/// Written field by field: people read logs too, and look for the time first.
+fn line(now: SystemTime, level: &str, message: &str, fields: &[(&str, &str)]) -> String {
+    let time = clock::iso(now);
+    let fixed = [
+        ("time", time.as_str()),
+        ("level", level),
+        ("message", message),
+    ];
+    let pairs = fixed.iter().chain(fields).map(|(name, value)| {
+        let quoted = |text: &str| serde_json::Value::from(text).to_string();
+        format!("{}:{}", quoted(name), quoted(value))
+    });
+    format!("{{{}}}", pairs.collect::<Vec<_>>().join(","))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_an_object() {
+        let line = line(
+            SystemTime::UNIX_EPOCH,
+            "info",
+            "said \"no\"",
+            &[("host", "a\nb")],
+        );
+        let start = r#"{"time":"1970-01-01T00:00:00.000Z","level":"info","message":"said \"no\"""#;
+        assert!(line.starts_with(start), "{line}");
+        let object: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(object["host"], "a\nb");
+    }
 }

@@ -7,6 +7,7 @@
 mod api;
 mod aws;
 mod cache;
+mod clock;
 mod config;
 mod db;
 mod log;
