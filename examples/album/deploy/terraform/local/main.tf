@@ -47,7 +47,7 @@ locals {
 
   # Keys are the addresses' last part; `thing` says which of inside/*.sh knows it.
   things = {
-    database          = { thing = "database", named = replace(var.namespace, "-", "_") }
+    database          = { thing = "database", named = var.namespace }
     dead_letter_queue = { thing = "queue", named = "${local.queue}-dead" }
     queue             = { thing = "queue", named = local.queue }
     # A bucket's name has at most 63 characters, as many as the namespace may have alone.

@@ -1,5 +1,6 @@
 # mysql.sh create | destroy | lookup DATABASE, run in the container. The mark is the database's
-# comment: it is there from the same statement on that creates the database.
+# comment: it is there from the same statement on that creates the database. The name must not have
+# an underscore, which stands for any character in a grant.
 
 verb=$1 database=$2
 
@@ -23,11 +24,9 @@ create-foreign)
   ;;
 create-*)
   [ "$state" = ours ] || echo "CREATE DATABASE \`$database\` COMMENT '$owner'" | sql || exit 1
-  # In a grant an underscore stands for any character.
-  pattern=$(echo "$database" | sed 's/_/\\_/g')
   sql <<SQL || exit 1
 CREATE OR REPLACE USER '$login'@'%' IDENTIFIED BY '$password';
-GRANT ALL ON \`$pattern\`.* TO '$login'@'%';
+GRANT ALL ON \`$database\`.* TO '$login'@'%';
 SQL
   echo "database $database, user $login"
   ;;
