@@ -161,6 +161,7 @@ fn read(document: &str) -> Result<Value, (usize, ParseProblem)> {
         // A document is trusted as far as its length: the caller rendered it.
         budget: None,
         with_snippet: false,
+        emit_comments: false,
     };
     serde_yaml::from_str_with_options::<Value>(document, options).map_err(|error| {
         let line = error

@@ -203,6 +203,10 @@ fn port(field: &Cursor<'_>, ports: &BTreeMap<&str, u16>) -> Option<u16> {
     number
 }
 
+/// Starting a process in a container takes Docker this many seconds on a busy machine. It counts as
+/// the check's own time, and the default of one second would fail healthy pods.
+const EXEC_START: u32 = 2;
+
 /// Docker has one health check per container: the readiness probe, with the time that the startup
 /// probe grants as its start period; or the startup probe alone.
 fn health(
@@ -235,7 +239,7 @@ fn health(
             .map(str::to_owned)
             .collect(),
         interval: seconds(interval),
-        timeout: seconds(timing.timeout),
+        timeout: seconds(timing.timeout.saturating_add(EXEC_START)),
         retries: tolerated,
         start_period: seconds(start_period),
         start_interval: (eager && start_period > 0).then(|| seconds(first)),
@@ -288,7 +292,7 @@ mod tests {
         let health = serde_json::to_value(probes.health).expect("serializes");
         assert_eq!(
             health,
-            serde_json::json!({"test": ["CMD", "a", "b"], "interval": "1s", "timeout": "1s", "retries": 60, "start_period": "60s"})
+            serde_json::json!({"test": ["CMD", "a", "b"], "interval": "1s", "timeout": "3s", "retries": 60, "start_period": "60s"})
         );
         let errors = notes.finish().expect_err("the port name is unknown");
         assert_eq!(

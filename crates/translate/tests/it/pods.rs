@@ -271,7 +271,7 @@ fn an_exec_probe_is_the_members_own_health_check() {
     let translation = translated(STACK);
     assert_eq!(
         service(&translation, "db-0.db")["healthcheck"],
-        json!({"test": ["CMD", "check", "$$HOME"], "interval": "5s", "timeout": "1s", "retries": 12, "start_period": "5s"})
+        json!({"test": ["CMD", "check", "$$HOME"], "interval": "5s", "timeout": "3s", "retries": 12, "start_period": "5s"})
     );
     let mut input = input(parse(STACK, "t").unwrap(), NEW_ENGINE);
     input.stage = Stage::Upgrade;
