@@ -63,6 +63,10 @@ impl Kept {
     fn objects(self, source: String) -> Result<Objects, Failure> {
         let mut list = parse(&self.manifests, "helm template")?;
         for (object, body) in list.iter_mut().zip(self.objects) {
+            // A name may be drawn at random too.
+            if let Some(name) = body["metadata"]["name"].as_str() {
+                name.clone_into(&mut object.name);
+            }
             object.body = body;
         }
         Ok(Objects { list, source })

@@ -145,7 +145,11 @@ fn read(path: &Path) -> Result<Option<String>, Failure> {
     match fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(Failure::Failed(format!("cannot read {}: {e}", path.display()))),
+        Err(e) => Err(Failure::Failed(format!(
+            "cannot read {} of the state directory: {e}\n  say with {}=DIR where envctl may keep its records",
+            path.display(),
+            crate::config::variables::STATE_DIR
+        ))),
     }
 }
 

@@ -163,7 +163,7 @@ fn a_state_directory_that_cannot_be_written_is_named() {
     // Root may write anywhere by mode; nobody can make a directory below a file.
     std::fs::remove_dir(house.state()).unwrap();
     std::fs::write(house.state(), "").unwrap();
-    house.envctl(&["up"]).exits(1).says("state directory").says("ENVCTL_STATE_DIR");
+    house.envctl(&["up"]).exits(1).says("of the state directory").says("ENVCTL_STATE_DIR");
     assert_eq!(house.on_engine(), [""; 0], "the lock was given back");
     std::fs::remove_file(house.state()).unwrap();
 }

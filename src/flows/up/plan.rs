@@ -85,8 +85,8 @@ pub(crate) fn plan(outline: &Outline<'_>) -> Result<Plan<Action>, PlanError> {
         before_render.push("terraform/apply".to_owned());
     }
     let before_render: Vec<_> = before_render.iter().map(String::as_str).collect();
-    steps.push(step("helm/render", ("helm", &outline.source), &before_render, Action::Render));
-    steps.push(step("compose/translate", ("compose", "translate"), &before_translate, Action::Translate));
+    steps.push(step("helm/render", ("helm", "render"), &before_render, Action::Render));
+    steps.push(step("compose/translate", ("helm", &outline.source), &before_translate, Action::Translate));
     steps.push(
         step("compose/deliver", ("compose", ""), &["compose/translate"], Action::Deliver).with(
             outline

@@ -275,9 +275,8 @@ impl UpWorld<'_> {
         self.home.write_json("compose.json", &translation.compose).map_err(failure)?;
         chart::write_host_files(&translation.host_files).map_err(failure)?;
         let summary = format!("{} objects, {} dropped", translation.objects, translation.dropped);
-        let source = objects.source.clone();
         progress.translation = Some(translation);
-        Ok(Done::shown(format!("{source}: {summary}")))
+        Ok(Done::shown(summary))
     }
 
     pub(super) fn translation(&self) -> Result<Translation, StepError> {

@@ -38,6 +38,8 @@ pub struct Change {
     pub provider: String,
     /// What is done.
     pub action: Action,
+    /// Whether it is replaced because its creation failed half-way: nobody can have used it.
+    pub tainted: bool,
 }
 
 /// What happens to one output.
@@ -97,7 +99,7 @@ impl Plan {
     pub fn consent(&self) -> impl Iterator<Item = &Change> {
         self.changes
             .iter()
-            .filter(|change| change.action.needs_consent())
+            .filter(|change| change.action.needs_consent() && !change.tainted)
     }
 
     /// Reads what `terraform show -json FILE` writes.
@@ -120,6 +122,7 @@ impl Plan {
                 kind: resource.kind,
                 provider: resource.provider_name,
                 action,
+                tainted: resource.action_reason.as_deref() == Some("replace_because_tainted"),
             });
         }
         plan.outputs = document
@@ -166,6 +169,8 @@ struct ResourceChange {
     kind: String,
     #[serde(default)]
     provider_name: String,
+    #[serde(default)]
+    action_reason: Option<String>,
     change: ValueChange,
 }
 

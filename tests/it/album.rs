@@ -1,0 +1,136 @@
+//! The example: a real application with a real database and a real queue.
+//!
+//! One test, one environment: its image takes minutes to build where nothing is cached.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::support::{House, Ran, copy, envctl, have, http, http_bytes, root};
+
+/// How long the worker may take for a thumbnail.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A copy of what the example needs, with names of its own.
+fn house() -> House {
+    let house = House::new("alb");
+    for part in ["examples", "docker"] {
+        std::fs::create_dir(house.src().join(part)).unwrap();
+        copy(&root().join(part), &house.src().join(part));
+    }
+    std::fs::copy(root().join("compose.yaml"), house.src().join("compose.yaml")).unwrap();
+    // The images of the backing services keep their names: they are built once.
+    house.edit("compose.yaml", |text| text.replacen("name: envctl-backing", &format!("name: {}bk", house.project), 1));
+    house.edit("examples/album/envctl.yaml", |text| {
+        text.replacen("project: album", &format!("project: {}", house.project), 1)
+            .replacen("repository: album/app", &format!("repository: {}/app", house.project), 1)
+    });
+    house
+}
+
+impl House {
+    fn album(&self, arguments: &[&str]) -> Ran {
+        let mut command = self.command(envctl());
+        Ran::of(command.current_dir(self.src().join("examples/album")).args(arguments))
+    }
+}
+
+/// A PNG of one grey pixel, as small as a real picture can be.
+const PIXEL: [u8; 67] = [
+    0x89, b'P', b'N', b'G', 0x0d, 0x0a, 0x1a, 0x0a, 0, 0, 0, 13, b'I', b'H', b'D', b'R', 0, 0, 0, 1, 0, 0, 0, 1, 8, 0, 0,
+    0, 0, 0x3a, 0x7e, 0x9b, 0x55, 0, 0, 0, 10, b'I', b'D', b'A', b'T', 0x78, 0x9c, 0x63, 0x68, 0, 0, 0, 0x82, 0, 0x81,
+    0x77, 0xcd, 0x72, 0xb6, 0, 0, 0, 0, b'I', b'E', b'N', b'D', 0xae, 0x42, 0x60, 0x82,
+];
+
+/// Uploads a photo, waits for its thumbnail, downloads it as a browser would: by the presigned URL.
+fn upload_to_thumbnail(house: &House) -> String {
+    let host = format!("web.{}.localhost", house.environment());
+    let json = |text: &str| serde_json::from_str::<Value>(text).unwrap_or_else(|e| panic!("{e}: {text}"));
+    let content = [("Content-Type", "application/json")];
+    let (status, album) = http(house.port, &host, "POST", "/albums", &content, br#"{"title": "Summer"}"#);
+    assert_eq!(status, 201, "{album}");
+    let album = json(&album)["id"].to_string();
+    let png = [("Content-Type", "image/png")];
+    let (status, photo) = http(house.port, &host, "POST", &format!("/albums/{album}/photos"), &png, &PIXEL);
+    assert!(status == 201 || status == 202, "{status} {photo}");
+    let photo = json(&photo)["id"].to_string();
+    let begun = Instant::now();
+    let location = loop {
+        // `--include` would mix headers into the body: ask curl where it would go.
+        let output = Command::new("curl")
+            .args(["--silent", "--output", "/dev/null", "--write-out", "%{http_code} %{redirect_url}"])
+            .args(["--header", &format!("Host: {host}")])
+            .arg(format!("http://127.0.0.1:{}/photos/{photo}/thumbnail", house.port))
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        if let Some((code, location)) = text.split_once(' ')
+            && code.starts_with('3')
+        {
+            break location.to_owned();
+        }
+        assert!(begun.elapsed() < PATIENCE, "no thumbnail: {text}");
+        // The application has no way to wait for it; its users' browsers ask again too.
+        std::thread::sleep(Duration::from_millis(200));
+    };
+    let prefix = format!("http://aws.{}.localhost:{}", house.environment(), house.port);
+    let path = location.strip_prefix(&prefix).unwrap_or_else(|| panic!("{location} is not at {prefix}"));
+    let host = prefix.trim_start_matches("http://");
+    let (status, bytes) = http_bytes(house.port, host, "GET", path, &[], &[]);
+    assert_eq!(status, 200, "{}", String::from_utf8_lossy(&bytes));
+    assert!(bytes.starts_with(&[0xff, 0xd8]) || bytes.starts_with(&PIXEL[..8]), "a JPEG or a PNG");
+    photo
+}
+
+#[test]
+fn the_album_goes_up_works_changes_and_leaves_nothing() {
+    if !have(&["docker", "helm", "terraform", "curl"], "the album") {
+        return;
+    }
+    let house = house();
+    let name = house.environment();
+    let up = house.album(&["up"]).exits(0);
+    assert!(up.stdout.contains("to add, applied"), "{}", up.stdout);
+    let photo = upload_to_thumbnail(&house);
+    // The same URL from inside a pod.
+    house.album(&["exec", "api", "--", "album", "check-url", &photo]).exits(0).says("fetched");
+    assert!(!up.stdout.contains("password"));
+
+    let urls = house.album(&["status", "--json"]).exits(0).json()["urls"].clone();
+    assert!(urls.as_array().unwrap().contains(&format!("http://web.{name}.localhost:{}", house.port).into()));
+    let parity = house.album(&["parity", "--json"]).exits(0).json();
+    assert!(parity["findings"].as_array().unwrap().iter().any(|f| f["object"].as_str().unwrap().starts_with("NetworkPolicy/")));
+    // Secrets are not shown unless asked for.
+    let hidden = house.album(&["render"]).exits(0).stdout;
+    let shown = house.album(&["render", "--show-secrets"]).exits(0).stdout;
+    assert!(hidden.contains("(hidden)") && !shown.contains("(hidden)"));
+
+    // Nothing changed, nothing is done.
+    house.album(&["up"]).exits(0).says("unchanged sha256:").says("no changes");
+
+    // A second environment has its own database, queue and bucket; the backing services are shared.
+    let other = format!("{}-yui", house.project);
+    house.album(&["up", "--name", &other]).exits(0);
+    house.album(&["down", "--yes", "--name", &other]).exits(0).says("0 left").says(&format!("used by {name}"));
+    upload_to_thumbnail(&house);
+
+    // A changed source line reaches the running environment with one more `up`.
+    house.edit("examples/album/app/src/api.rs", |text| text.replace(r#""alive\n""#, r#""alive and changed\n""#));
+    house.album(&["up"]).exits(0).says("built sha256:");
+    let (_, health) = http(house.port, &format!("web.{name}.localhost"), "GET", "/healthz", &[], &[]);
+    assert_eq!(health, "alive and changed\n");
+
+    // Killed in the middle, twice: once on the way up, once on the way down.
+    for (place, verb) in [("terraform/apply@after-intent", &["up"][..]), ("terraform/destroy@destroyed", &["down", "--yes"])] {
+        let mut command = house.command(envctl());
+        command.current_dir(house.src().join("examples/album")).env("ENVCTL_FAILPOINT", place);
+        assert_eq!(Ran::of(command.args(verb)).code, -1, "{place} was not reached");
+    }
+    let down = house.album(&["down", "--yes"]).exits(0);
+    assert!(down.stdout.contains("0 left") && !down.stdout.contains("unverified"), "{}", down.stdout);
+    let receipt = house.album(&["receipt", "--json"]).exits(0).json();
+    let resources = receipt["gone"].as_array().unwrap().iter().filter(|i| i["kind"] == "resource");
+    assert!(resources.count() >= 4, "{receipt}");
+    assert_eq!(house.on_engine(), [""; 0]);
+}
