@@ -6,6 +6,7 @@
 //!                data/           TF_DATA_DIR
 //!                plan            the saved plan
 //!                vars.json       variables of the last `up`
+//!                workspace.json  the workspace, once we are about to create it: then it is ours
 //!                resources.json  what the state knew last, for looking things up after `destroy`
 //! ```
 
@@ -86,6 +87,18 @@ impl Place {
     /// The variables of the last `up`.
     pub(crate) fn variables(&self, home: &Home) -> Result<Map<String, Value>, Failure> {
         Ok(home.read_json("terraform/vars.json")?.unwrap_or_default())
+    }
+
+    /// Writes down that a workspace is about to be created by us, having been seen not to exist. The
+    /// journal's intent alone would not tell ours from one that was there before.
+    pub(crate) fn claim_workspace(&self, home: &Home, workspace: &str) -> Result<(), Failure> {
+        home.write_json("terraform/workspace.json", &workspace)
+    }
+
+    /// Whether we created a workspace, or were about to.
+    pub(crate) fn owns_workspace(&self, home: &Home, workspace: &str) -> Result<bool, Failure> {
+        let claimed: Option<String> = home.read_json("terraform/workspace.json")?;
+        Ok(claimed.as_deref() == Some(workspace))
     }
 
     /// Remembers what the state knows.

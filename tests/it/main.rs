@@ -10,6 +10,7 @@ mod album;
 mod bad_input;
 mod command_line;
 mod crashes;
+mod faults;
 mod lifecycle;
 mod shells;
 mod waiting;

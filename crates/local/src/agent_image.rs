@@ -123,16 +123,18 @@ pub(crate) async fn users(
         .list_containers(Some(options))
         .await
         .map_err(reader.failed("listing containers"))?;
-    let mut users: Vec<String> = containers
-        .into_iter()
-        .filter_map(|container| {
-            let environment = container
-                .labels
-                .and_then(|mut labels| labels.remove(labels::ENVIRONMENT));
-            let name = container.names.and_then(|names| names.into_iter().next());
-            environment.or(name.map(|name| name.trim_start_matches('/').to_owned()))
-        })
-        .collect();
+    // Environments by name; other containers (the machine's router) only where there are none: they
+    // are there for the environments' sake.
+    let (mut users, mut others) = (Vec::new(), Vec::new());
+    for container in containers {
+        let environment = container.labels.and_then(|mut labels| labels.remove(labels::ENVIRONMENT));
+        match (environment, container.names.and_then(|names| names.into_iter().next())) {
+            (Some(environment), _) => users.push(environment),
+            (None, Some(name)) => others.push(name.trim_start_matches('/').to_owned()),
+            (None, None) => {}
+        }
+    }
+    let mut users = if users.is_empty() { others } else { users };
     users.sort();
     users.dedup();
     Ok(users)

@@ -21,7 +21,8 @@ use serde::{Deserialize, Serialize};
 
 /// The agent's path inside its image.
 pub const AGENT_PATH: &str = "/envctl-agent";
-/// The variable that carries a role's configuration as JSON.
+/// The variable that carries a role's configuration as JSON, or `@` and the path of a file that does:
+/// the kernel takes no environment variable above 128 KiB.
 pub const CONFIG_VARIABLE: &str = "ENVCTL_AGENT_CONFIG";
 /// Where the seeder finds its configuration: a Compose `configs` entry with inline content.
 pub const SEED_FILE: &str = "/envctl-seed.json";

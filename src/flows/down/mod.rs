@@ -50,7 +50,10 @@ pub(crate) async fn remove(
         let things = journal.lock().unwrap_or_else(PoisonError::into_inner).things().clone();
         record.phase = Phase::Removing;
         home.save_record(&record)?;
-        let resources = record.terraform.is_some() && may_have_resources(&home, &things)?;
+        let resources = match &record.terraform {
+            Some(terraform) => Place::of(&home).owns_workspace(&home, &terraform.workspace)?,
+            None => false,
+        };
         let plan = plan::plan(&record, resources).map_err(Failure::failed)?;
         screen.show(Event::Planned {
             verb: "down".to_owned(),
@@ -89,13 +92,6 @@ pub(crate) async fn remove(
     }
     screen.show(Event::Receipt(receipt));
     if left { Err(Failure::Left) } else { Ok(()) }
-}
-
-/// Whether Terraform may have made something: it is in the journal, or an `apply` may have died
-/// before it was.
-fn may_have_resources(home: &Home, things: &BTreeSet<Thing>) -> Result<bool, Failure> {
-    let workspace = things.iter().any(|t| t.kind == ThingKind::Workspace);
-    Ok(workspace && Place::of(home).archived()?.is_some())
 }
 
 /// There is no record. Things on the Engine may still carry the name: say so, and whose they are.

@@ -90,13 +90,9 @@ impl DownWorld<'_> {
         Ok(copy.map(|copy| (place, record.clone(), copy)))
     }
 
-    fn workspace_is_ours(&self, workspace: &str) -> bool {
-        self.things.contains(&Thing::new(ThingKind::Workspace, workspace)) && !self.home.file("terraform/foreign").exists()
-    }
-
     async fn destroy(&self, context: &Context) -> Result<Done, StepError> {
         let Some((place, record, copy)) = self.terraform()? else { return Ok(Done::quiet("nothing to destroy")) };
-        if !self.workspace_is_ours(&record.workspace) {
+        if !place.owns_workspace(self.home, &record.workspace).map_err(failure)? {
             return Ok(Done::quiet("nothing to destroy"));
         }
         let vars = place.variables(self.home).map_err(failure)?;
@@ -134,7 +130,7 @@ impl DownWorld<'_> {
 
     async fn delete_workspace(&self, context: &Context) -> Result<Done, StepError> {
         let Some((place, record, copy)) = self.terraform()? else { return Ok(Done::quiet("no workspace")) };
-        if !self.workspace_is_ours(&record.workspace) {
+        if !place.owns_workspace(self.home, &record.workspace).map_err(failure)? {
             return Ok(Done::quiet("not ours"));
         }
         let terraform = place.terraform(&record, &copy, serde_json::Map::new());

@@ -5,7 +5,7 @@ mod plan;
 mod preflight;
 mod world;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -95,8 +95,6 @@ async fn run(
         home.create()?;
         let record = begin(base, project, settings, &checked, &home)?;
         let journal = open_journal(&home, screen, interrupts).await?;
-        let before: BTreeSet<_> =
-            journal.lock().unwrap_or_else(std::sync::PoisonError::into_inner).things().clone();
         home.save_record(&record)?;
         let plan = checked.plan()?;
         screen.show(Event::Planned {
@@ -118,7 +116,6 @@ async fn run(
             checked: &checked,
             home: &home,
             agent_image: &locked.agent_image,
-            before,
             record: Mutex::new(record),
             progress: Mutex::default(),
         };

@@ -1,6 +1,6 @@
 //! What the steps of `up` do.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -36,8 +36,6 @@ pub(super) struct UpWorld<'a> {
     pub(super) checked: &'a Checked,
     pub(super) home: &'a Home,
     pub(super) agent_image: &'a str,
-    /// What the journal knew before this run: a thing of our name that is not in it is not ours.
-    pub(super) before: BTreeSet<Thing>,
     pub(super) record: Mutex<Record>,
     pub(super) progress: Mutex<Progress>,
 }
@@ -189,13 +187,15 @@ impl UpWorld<'_> {
         context.progress("init");
         terraform.init(&digest, &by).await.map_err(terraform_failed)?;
         let thing = Thing::new(ThingKind::Workspace, terraform.workspace.clone());
-        let ours = self.before.contains(&thing);
-        if !ours && terraform.workspace(&by).await.map_err(terraform_failed)? == Workspace::Found {
-            return Err(StepError::Refused(format!(
-                "the Terraform workspace `{}` exists already, and envctl did not create it\n\
-                 choose another environment with --name, or delete that workspace if nobody needs it",
-                terraform.workspace
-            )));
+        if !place.owns_workspace(self.home, &terraform.workspace).map_err(failure)? {
+            if terraform.workspace(&by).await.map_err(terraform_failed)? == Workspace::Found {
+                return Err(StepError::Refused(format!(
+                    "the Terraform workspace `{}` exists already, and envctl did not create it\n\
+                     choose another environment with --name, or delete that workspace if nobody needs it",
+                    terraform.workspace
+                )));
+            }
+            place.claim_workspace(self.home, &terraform.workspace).map_err(failure)?;
         }
         let made = terraform.ensure_workspace(&by).await.map_err(terraform_failed)?;
         Ok(Done::quiet(if made == Workspace::Created { "created" } else { "unchanged" }).with([thing]))
