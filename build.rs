@@ -19,7 +19,8 @@ fn main() {
     let mut list = String::new();
     for (rust, docker) in ARCHITECTURES {
         for libc in ["gnu", "musl"] {
-            let built = agents.join(format!("{rust}-unknown-linux-{libc}")).join("release").join("envctl-agent");
+            let built =
+                agents.join(format!("{rust}-unknown-linux-{libc}")).join("release").join("envctl-agent");
             // Watched also where it does not exist yet: once it does, envctl is built again.
             println!("cargo::rerun-if-changed={}", built.display());
             if built.is_file() {

@@ -18,7 +18,10 @@ pub(super) fn run(base: &Base, arguments: Arguments, format: Format) -> Result<(
         return print_json(&rows);
     }
     print(&if arguments.show_origin {
-        table(&["SETTING", "VALUE", "FROM"], rows.into_iter().map(|r| vec![r.setting.to_owned(), r.value, r.origin]))
+        table(
+            &["SETTING", "VALUE", "FROM"],
+            rows.into_iter().map(|r| vec![r.setting.to_owned(), r.value, r.origin]),
+        )
     } else {
         table(&["SETTING", "VALUE"], rows.into_iter().map(|r| vec![r.setting.to_owned(), r.value]))
     });

@@ -51,7 +51,8 @@ pub(super) async fn run(base: &Base, arguments: Arguments) -> Result<(), Failure
         Format::Compose => {
             // What runs, if something does; else what would run, as far as it can be known.
             let compose = home.read_json::<Value>("compose.json")?.unwrap_or(checked.translation.compose);
-            let compose = if arguments.show_secrets { compose } else { chart::hide_secrets(compose, &checked.objects) };
+            let compose =
+                if arguments.show_secrets { compose } else { chart::hide_secrets(compose, &checked.objects) };
             pretty(&compose)
         }
         Format::Objects => {

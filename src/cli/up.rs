@@ -42,7 +42,9 @@ pub(super) struct Chart {
 
 fn name_and_reference(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
-        Some((name, reference)) if !name.is_empty() && !reference.is_empty() => Ok((name.to_owned(), reference.to_owned())),
+        Some((name, reference)) if !name.is_empty() && !reference.is_empty() => {
+            Ok((name.to_owned(), reference.to_owned()))
+        }
         _ => Err("write NAME=REF, such as app=album/app:1.2".to_owned()),
     }
 }

@@ -96,7 +96,10 @@ impl Base {
             Sourced { value: dir.clone(), origin: Origin::Variable(variables::STATE_DIR) }
         } else {
             let base = dirs::state_dir().or_else(dirs::data_local_dir).ok_or_else(|| {
-                Failure::Usage(format!("there is no home directory: say where envctl may keep its records with {}", variables::STATE_DIR))
+                Failure::Usage(format!(
+                    "there is no home directory: say where envctl may keep its records with {}",
+                    variables::STATE_DIR
+                ))
             })?;
             Sourced { value: base.join("envctl"), origin: Origin::Default }
         };
@@ -150,8 +153,11 @@ impl Base {
         let name = match self.explicit_name()? {
             Some(name) => name,
             None => Sourced {
-                value: EnvironmentName::from_text(&format!("{}-{}", stack.project.value, self.variables.user))
-                    .map_err(|e| Failure::Usage(e.to_string()))?,
+                value: EnvironmentName::from_text(&format!(
+                    "{}-{}",
+                    stack.project.value, self.variables.user
+                ))
+                .map_err(|e| Failure::Usage(e.to_string()))?,
                 origin: Origin::Default,
             },
         };
@@ -300,10 +306,11 @@ fn satisfies(version: &str, requirement: &str) -> Option<bool> {
         .split(',')
         .map(|comparison| {
             let comparison = comparison.trim();
-            let (operator, rest) = ["=", ">", "<"]
-                .iter()
-                .find(|o| comparison.starts_with(**o))
-                .map(|_| comparison.split_at(comparison.find(|c: char| c.is_ascii_digit()).unwrap_or(comparison.len())))?;
+            let (operator, rest) =
+                ["=", ">", "<"].iter().find(|o| comparison.starts_with(**o)).map(|_| {
+                    comparison
+                        .split_at(comparison.find(|c: char| c.is_ascii_digit()).unwrap_or(comparison.len()))
+                })?;
             let wanted = parse(rest)?;
             Some(match operator.trim() {
                 ">=" => version >= wanted,

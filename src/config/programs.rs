@@ -22,7 +22,8 @@ pub(crate) struct Programs {
 impl Programs {
     /// Looks for them on PATH.
     pub(super) fn find(variables: &Variables) -> Self {
-        let on_path = |name: &str| variables.path.iter().map(|dir| dir.join(name)).find(|file| is_program(file));
+        let on_path =
+            |name: &str| variables.path.iter().map(|dir| dir.join(name)).find(|file| is_program(file));
         let choose = |given: &Option<PathBuf>, variable: &'static str, names: &[&str]| match given {
             Some(path) => Sourced { value: path.clone(), origin: Origin::Variable(variable) },
             None => Sourced {
@@ -51,7 +52,8 @@ impl Programs {
     }
 
     pub(super) fn shown(&self) -> Vec<Shown> {
-        let row = |setting, value: String, origin: &Origin| Shown { setting, value, origin: origin.to_string() };
+        let row =
+            |setting, value: String, origin: &Origin| Shown { setting, value, origin: origin.to_string() };
         let compose = self.compose.value.iter().map(|a| a.to_string_lossy()).collect::<Vec<_>>().join(" ");
         vec![
             row("helm", self.helm.value.display().to_string(), &self.helm.origin),

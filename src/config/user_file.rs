@@ -37,7 +37,9 @@ impl UserFile {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => UserSettings::default(),
             // A home that cannot be read (a service account) has no settings of its own.
             Err(_) if variables.config.is_none() => UserSettings::default(),
-            Err(e) => return Err(Failure::Usage(format!("cannot read the settings file {}: {e}", path.display()))),
+            Err(e) => {
+                return Err(Failure::Usage(format!("cannot read the settings file {}: {e}", path.display())));
+            }
         };
         Ok(Self { path, settings })
     }

@@ -12,10 +12,11 @@ use envctl_local::backing::Backing;
 use envctl_local::engine::EngineFacts;
 use envctl_local::{labels, router};
 use envctl_model::stack::Target;
-use envctl_programs::process::{Command, ProgramError, Supervisor};
 use envctl_programs::helm::{HelmError, Template};
+use envctl_programs::process::{Command, ProgramError, Supervisor};
 use envctl_translate::{
-    BackingInput, Environment, HostFile, Input, MissingReferences, Network, Object, Router, Stage, Translation,
+    BackingInput, Environment, HostFile, Input, MissingReferences, Network, Object, Router, Stage,
+    Translation,
 };
 use envctl_wire::{CONTROL_PORT, ROUTER_ALIAS};
 use ipnet::Ipv4Net;
@@ -121,11 +122,13 @@ pub(crate) async fn render(
     {
         return kept.objects(source);
     }
-    let former = home.read_json::<Kept>(Purpose::Deliver.file())?.map(|kept| kept.objects).unwrap_or_default();
-    let (rendered, again) = template.render_twice(&former, supervisor).await.map_err(|error| match error {
-        HelmError::Program(ProgramError::Interrupted { .. }) => Failure::Interrupted,
-        error => Failure::failed(error),
-    })?;
+    let former =
+        home.read_json::<Kept>(Purpose::Deliver.file())?.map(|kept| kept.objects).unwrap_or_default();
+    let (rendered, again) =
+        template.render_twice(&former, supervisor).await.map_err(|error| match error {
+            HelmError::Program(ProgramError::Interrupted { .. }) => Failure::Interrupted,
+            error => Failure::failed(error),
+        })?;
     let bodies = |manifests: &str| -> Result<Vec<Value>, Failure> {
         Ok(parse(manifests, "helm template")?.into_iter().map(|object| object.body).collect())
     };
@@ -345,7 +348,12 @@ pub(crate) fn hide_secret(object: &Value) -> Value {
     let mut object = object.clone();
     if object["kind"] == "Secret" {
         for section in ["data", "stringData"] {
-            for value in object.get_mut(section).and_then(Value::as_object_mut).into_iter().flat_map(|m| m.values_mut()) {
+            for value in object
+                .get_mut(section)
+                .and_then(Value::as_object_mut)
+                .into_iter()
+                .flat_map(|m| m.values_mut())
+            {
                 *value = HIDDEN.into();
             }
         }

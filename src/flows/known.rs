@@ -140,7 +140,8 @@ pub(crate) fn terraform_variables(project: &Project, facts: &Facts) -> Result<Ma
 fn render(project: &Project, facts: &Facts, template: &Spanned<Value>) -> Result<Value, Failure> {
     render_value(facts, &template.value).map(|(value, _)| value).map_err(|error| {
         let text = error.to_string();
-        let (message, help) = text.split_once('\n').map_or((text.as_str(), None), |(m, h)| (m, Some(h.to_owned())));
+        let (message, help) =
+            text.split_once('\n').map_or((text.as_str(), None), |(m, h)| (m, Some(h.to_owned())));
         Failure::Input(project.file.error_at(template, message, help))
     })
 }

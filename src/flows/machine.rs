@@ -38,17 +38,15 @@ impl Machine {
 
     /// Compose's version.
     pub(crate) async fn compose_version(&self) -> Result<(u32, u32, u32), Failure> {
-        let output = self
-            .cli
-            .compose()
-            .args(["version", "--short"])
-            .run(&Supervisor::default())
-            .await
-            .map_err(|_| {
-                Failure::Failed(
-                    "docker compose is not installed\n  get it: https://docs.docker.com/compose/install".to_owned(),
-                )
-            })?;
+        let output =
+            self.cli.compose().args(["version", "--short"]).run(&Supervisor::default()).await.map_err(
+                |_| {
+                    Failure::Failed(
+                        "docker compose is not installed\n  get it: https://docs.docker.com/compose/install"
+                            .to_owned(),
+                    )
+                },
+            )?;
         let text = output.stdout_text().trim().trim_start_matches('v').to_owned();
         let mut parts = text.split(['.', '-', '+']).map_while(|part| part.parse().ok());
         let version = (parts.next().unwrap_or(0), parts.next().unwrap_or(0), parts.next().unwrap_or(0));
@@ -79,7 +77,8 @@ fn endpoint(base: &Base) -> Result<Option<String>, Failure> {
     if let Some(host) = &base.variables.docker_host {
         return Ok(Some(host.clone()));
     }
-    let config = base.variables.docker_config.clone().or_else(|| dirs::home_dir().map(|home| home.join(".docker")));
+    let config =
+        base.variables.docker_config.clone().or_else(|| dirs::home_dir().map(|home| home.join(".docker")));
     match config {
         Some(config) => {
             Endpoint::of_context(&config, base.variables.docker_context.as_deref()).map_err(|e| explain(&e))

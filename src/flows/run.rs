@@ -100,7 +100,10 @@ impl Lock for Locked {
     async fn still_held(&self) -> Result<(), String> {
         match self.lock.still_held(&self.reader).await {
             Ok(true) => Ok(()),
-            Ok(false) => Err("the lock of this environment was taken away by somebody; nothing more was done".to_owned()),
+            Ok(false) => {
+                Err("the lock of this environment was taken away by somebody; nothing more was done"
+                    .to_owned())
+            }
             Err(error) => Err(error.to_string()),
         }
     }
@@ -122,7 +125,10 @@ pub(crate) async fn open_journal(
             continue;
         }
         screen.show(Event::Warning {
-            message: format!("{} (pid {}) of an earlier run is still at work; waiting for it to end", child.program, child.pid),
+            message: format!(
+                "{} (pid {}) of an earlier run is still at work; waiting for it to end",
+                child.program, child.pid
+            ),
         });
         tokio::select! {
             () = envctl_programs::process::gone(&child) => {}

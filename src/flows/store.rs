@@ -134,7 +134,9 @@ fn create_private(dir: &Path) -> Result<(), Failure> {
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
                 format!("\n  say with {}=DIR where envctl may write", crate::config::variables::STATE_DIR)
             }
-            io::ErrorKind::StorageFull => "\n  the disk is full: make room, then type the same command again".to_owned(),
+            io::ErrorKind::StorageFull => {
+                "\n  the disk is full: make room, then type the same command again".to_owned()
+            }
             _ => String::new(),
         };
         Failure::Failed(format!("cannot create the state directory {}: {e}{help}", dir.display()))
@@ -155,7 +157,10 @@ fn read(path: &Path) -> Result<Option<String>, Failure> {
 
 fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Failure> {
     read(path)?
-        .map(|text| serde_json::from_str(&text).map_err(|e| Failure::Failed(format!("{} is damaged: {e}", path.display()))))
+        .map(|text| {
+            serde_json::from_str(&text)
+                .map_err(|e| Failure::Failed(format!("{} is damaged: {e}", path.display())))
+        })
         .transpose()
 }
 

@@ -69,12 +69,18 @@ impl Place {
     }
 
     /// Terraform on the copy.
-    pub(crate) fn terraform(&self, record: &TerraformRecord, copy: &Copy, vars: Map<String, Value>) -> Terraform {
+    pub(crate) fn terraform(
+        &self,
+        record: &TerraformRecord,
+        copy: &Copy,
+        vars: Map<String, Value>,
+    ) -> Terraform {
         let mut terraform =
             Terraform::new(&record.program, &copy.root, self.dir.join("data"), record.workspace.clone());
         terraform.vars = vars;
         terraform.var_files.clone_from(&record.var_files);
-        terraform.backend = record.backend_config.iter().map(|(k, v)| (k.clone(), v.clone().into())).collect();
+        terraform.backend =
+            record.backend_config.iter().map(|(k, v)| (k.clone(), v.clone().into())).collect();
         terraform.env = BTreeMap::new();
         terraform
     }

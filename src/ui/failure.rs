@@ -47,9 +47,13 @@ impl Failure {
             format!("{head}: {text}")
         };
         match self {
-            Self::Failed(text) | Self::Usage(text) | Self::Refused(text) | Self::Gate(text) => Some(error(text)),
+            Self::Failed(text) | Self::Usage(text) | Self::Refused(text) | Self::Gate(text) => {
+                Some(error(text))
+            }
             Self::Input(diagnostic) => Some(diagnostic.render(colour)),
-            Self::Interrupted => Some(error("interrupted; the same command again goes on where this one stopped")),
+            Self::Interrupted => {
+                Some(error("interrupted; the same command again goes on where this one stopped"))
+            }
             Self::Reported | Self::RefusalReported | Self::Left => None,
         }
     }

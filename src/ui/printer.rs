@@ -5,8 +5,8 @@ use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
 use console::style;
-use envctl_model::{Event, StepId};
 use envctl_model::receipt::End;
+use envctl_model::{Event, StepId};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::Failure;
@@ -55,7 +55,10 @@ impl Printer {
     pub(crate) fn new(format: Format) -> Self {
         let screen = match format {
             Format::Json => Screen::Json,
-            Format::Text if std::io::stdout().is_terminal() && std::env::var_os("TERM").is_none_or(|t| t != "dumb") => {
+            Format::Text
+                if std::io::stdout().is_terminal()
+                    && std::env::var_os("TERM").is_none_or(|t| t != "dumb") =>
+            {
                 let bars = MultiProgress::with_draw_target(ProgressDrawTarget::stdout());
                 Screen::Live { bars, running: HashMap::new() }
             }
@@ -124,7 +127,10 @@ fn line(event: &Event) -> Option<String> {
     Some(match event {
         Event::Planned { environment, target, steps, expires, .. } => {
             let expires = expires.as_ref().map_or(String::new(), |e| format!(" · {e}"));
-            format!("  {} {steps} steps · target {target} · environment {environment}{expires}", style("plan      ").cyan())
+            format!(
+                "  {} {steps} steps · target {target} · environment {environment}{expires}",
+                style("plan      ").cyan()
+            )
         }
         Event::StepDone { topic, subject, summary, seconds, show: true, .. } => {
             columns(topic, subject, &format!("{summary:<30} {seconds:>6.1} s"))
@@ -132,7 +138,11 @@ fn line(event: &Event) -> Option<String> {
         Event::StepFailed { topic, subject, error, stuck, .. } => {
             let word = if *stuck { "stuck" } else { "failed" };
             let indented: Vec<_> = error.lines().map(|l| format!("             {l}")).collect();
-            format!("{}\n{}", columns(topic, subject, &style(word).red().bold().to_string()), indented.join("\n"))
+            format!(
+                "{}\n{}",
+                columns(topic, subject, &style(word).red().bold().to_string()),
+                indented.join("\n")
+            )
         }
         Event::Warning { message } => {
             format!("  {} {}", style("warning   ").yellow(), message.replace('\n', "\n             "))

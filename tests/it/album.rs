@@ -21,10 +21,15 @@ fn house() -> House {
     }
     std::fs::copy(root().join("compose.yaml"), house.src().join("compose.yaml")).unwrap();
     // The images of the backing services keep their names: they are built once.
-    house.edit("compose.yaml", |text| text.replacen("name: envctl-backing", &format!("name: {}bk", house.project), 1));
+    house.edit("compose.yaml", |text| {
+        text.replacen("name: envctl-backing", &format!("name: {}bk", house.project), 1)
+    });
     house.edit("examples/album/envctl.yaml", |text| {
-        text.replacen("project: album", &format!("project: {}", house.project), 1)
-            .replacen("repository: album/app", &format!("repository: {}/app", house.project), 1)
+        text.replacen("project: album", &format!("project: {}", house.project), 1).replacen(
+            "repository: album/app",
+            &format!("repository: {}/app", house.project),
+            1,
+        )
     });
     house
 }
@@ -38,9 +43,9 @@ impl House {
 
 /// A PNG of one grey pixel, as small as a real picture can be.
 const PIXEL: [u8; 67] = [
-    0x89, b'P', b'N', b'G', 0x0d, 0x0a, 0x1a, 0x0a, 0, 0, 0, 13, b'I', b'H', b'D', b'R', 0, 0, 0, 1, 0, 0, 0, 1, 8, 0, 0,
-    0, 0, 0x3a, 0x7e, 0x9b, 0x55, 0, 0, 0, 10, b'I', b'D', b'A', b'T', 0x78, 0x9c, 0x63, 0x68, 0, 0, 0, 0x82, 0, 0x81,
-    0x77, 0xcd, 0x72, 0xb6, 0, 0, 0, 0, b'I', b'E', b'N', b'D', 0xae, 0x42, 0x60, 0x82,
+    0x89, b'P', b'N', b'G', 0x0d, 0x0a, 0x1a, 0x0a, 0, 0, 0, 13, b'I', b'H', b'D', b'R', 0, 0, 0, 1, 0, 0, 0,
+    1, 8, 0, 0, 0, 0, 0x3a, 0x7e, 0x9b, 0x55, 0, 0, 0, 10, b'I', b'D', b'A', b'T', 0x78, 0x9c, 0x63, 0x68, 0,
+    0, 0, 0x82, 0, 0x81, 0x77, 0xcd, 0x72, 0xb6, 0, 0, 0, 0, b'I', b'E', b'N', b'D', 0xae, 0x42, 0x60, 0x82,
 ];
 
 /// Uploads a photo, waits for its thumbnail, downloads it as a browser would: by the presigned URL.
@@ -100,7 +105,13 @@ fn the_album_goes_up_works_changes_and_leaves_nothing() {
     let urls = house.album(&["status", "--json"]).exits(0).json()["urls"].clone();
     assert!(urls.as_array().unwrap().contains(&format!("http://web.{name}.localhost:{}", house.port).into()));
     let parity = house.album(&["parity", "--json"]).exits(0).json();
-    assert!(parity["findings"].as_array().unwrap().iter().any(|f| f["object"].as_str().unwrap().starts_with("NetworkPolicy/")));
+    assert!(
+        parity["findings"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|f| f["object"].as_str().unwrap().starts_with("NetworkPolicy/"))
+    );
     // Secrets are not shown unless asked for.
     let hidden = house.album(&["render"]).exits(0).stdout;
     let shown = house.album(&["render", "--show-secrets"]).exits(0).stdout;
@@ -112,17 +123,25 @@ fn the_album_goes_up_works_changes_and_leaves_nothing() {
     // A second environment has its own database, queue and bucket; the backing services are shared.
     let other = format!("{}-yui", house.project);
     house.album(&["up", "--name", &other]).exits(0);
-    house.album(&["down", "--yes", "--name", &other]).exits(0).says("0 left").says(&format!("used by {name}"));
+    house
+        .album(&["down", "--yes", "--name", &other])
+        .exits(0)
+        .says("0 left")
+        .says(&format!("used by {name}"));
     upload_to_thumbnail(&house);
 
     // A changed source line reaches the running environment with one more `up`.
-    house.edit("examples/album/app/src/api.rs", |text| text.replace(r#""alive\n""#, r#""alive and changed\n""#));
+    house.edit("examples/album/app/src/api.rs", |text| {
+        text.replace(r#""alive\n""#, r#""alive and changed\n""#)
+    });
     house.album(&["up"]).exits(0).says("built sha256:");
     let (_, health) = http(house.port, &format!("web.{name}.localhost"), "GET", "/healthz", &[], &[]);
     assert_eq!(health, "alive and changed\n");
 
     // Killed in the middle, twice: once on the way up, once on the way down.
-    for (place, verb) in [("terraform/apply@after-intent", &["up"][..]), ("terraform/destroy@destroyed", &["down", "--yes"])] {
+    for (place, verb) in
+        [("terraform/apply@after-intent", &["up"][..]), ("terraform/destroy@destroyed", &["down", "--yes"])]
+    {
         let mut command = house.command(envctl());
         command.current_dir(house.src().join("examples/album")).env("ENVCTL_FAILPOINT", place);
         assert_eq!(Ran::of(command.args(verb)).code, -1, "{place} was not reached");

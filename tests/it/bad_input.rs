@@ -36,8 +36,14 @@ fn broken_yaml_points_at_its_line() {
 #[test]
 fn a_missing_values_file_is_pointed_at() {
     let house = House::small("values");
-    house.edit("envctl.yaml", |text| text.replace("chart: {path: chart}", "chart: {path: chart, values: [prod.yaml]}"));
-    up(&house, &[]).exits(2).says("there is no values file prod.yaml").says("envctl.yaml:4:").says("paths are relative to");
+    house.edit("envctl.yaml", |text| {
+        text.replace("chart: {path: chart}", "chart: {path: chart, values: [prod.yaml]}")
+    });
+    up(&house, &[])
+        .exits(2)
+        .says("there is no values file prod.yaml")
+        .says("envctl.yaml:4:")
+        .says("paths are relative to");
 }
 
 #[test]
@@ -50,7 +56,10 @@ fn a_missing_chart_is_pointed_at() {
 #[test]
 fn an_unknown_target_is_named_with_those_that_exist() {
     let house = House::small("target");
-    up(&house, &["--target", "prod"]).exits(2).says("there is no target `prod` (flag --target)").says("local");
+    up(&house, &["--target", "prod"])
+        .exits(2)
+        .says("there is no target `prod` (flag --target)")
+        .says("local");
 }
 
 #[test]
@@ -81,7 +90,10 @@ fn a_stack_that_requires_another_version_says_so() {
 fn a_cluster_target_says_that_it_is_not_there_yet() {
     let house = House::small("eks");
     house.edit("envctl.yaml", |text| {
-        text.replace("local: {kind: compose}", "local: {kind: compose}\n  dev: {kind: eks, account: '1', region: r, cluster: c}")
+        text.replace(
+            "local: {kind: compose}",
+            "local: {kind: compose}\n  dev: {kind: eks, account: '1', region: r, cluster: c}",
+        )
     });
     up(&house, &["--target", "dev"]).exits(2).says("kind `eks`, which this envctl cannot bring up yet");
 }
@@ -112,7 +124,9 @@ fn errors_of_helm_are_passed_through_whole() {
         return;
     }
     let house = House::small("template");
-    house.edit("chart/templates/web.yaml", |text| text.replace("{{ .Values.message | quote }}", "{{ .Values.message | qoute }}"));
+    house.edit("chart/templates/web.yaml", |text| {
+        text.replace("{{ .Values.message | quote }}", "{{ .Values.message | qoute }}")
+    });
     up(&house, &[]).exits(1).says("function \"qoute\" not defined").says("web.yaml:");
     assert_eq!(house.on_engine(), [""; 0]);
 }
@@ -123,7 +137,9 @@ fn a_missing_configmap_is_found_before_anything_is_created() {
         return;
     }
     let house = House::small("configmap");
-    house.edit("chart/templates/web.yaml", |text| text.replace("configMapKeyRef: {name: web,", "configMapKeyRef: {name: wbe,"));
+    house.edit("chart/templates/web.yaml", |text| {
+        text.replace("configMapKeyRef: {name: web,", "configMapKeyRef: {name: wbe,")
+    });
     up(&house, &[]).exits(2).says("wbe").says("Deployment/web");
     assert_eq!(house.on_engine(), [""; 0]);
 }

@@ -6,7 +6,9 @@ use crate::support::House;
 fn help_names_every_verb_and_the_exit_codes() {
     let house = House::new("cli");
     let help = house.envctl(&["--help"]).exits(0);
-    for verb in ["up", "down", "plan", "list", "status", "logs", "exec", "render", "parity", "receipt", "config"] {
+    for verb in
+        ["up", "down", "plan", "list", "status", "logs", "exec", "render", "parity", "receipt", "config"]
+    {
         assert!(help.stdout.contains(&format!("\n  {verb} ")), "{verb}\n{}", help.stdout);
     }
     assert!(help.stdout.replace('\n', " ").contains("5 something is left"));

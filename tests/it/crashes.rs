@@ -155,7 +155,10 @@ fn a_workspace_that_is_not_ours_is_refused() {
     let house = with_terraform("workspace");
     let shared = house.dir().join("shared");
     house.edit("terraform/main.tf", |text| {
-        format!("terraform {{\n  backend \"local\" {{ workspace_dir = \"{}\" }}\n}}\n{text}", shared.display())
+        format!(
+            "terraform {{\n  backend \"local\" {{ workspace_dir = \"{}\" }}\n}}\n{text}",
+            shared.display()
+        )
     });
     std::fs::create_dir_all(shared.join(house.environment())).unwrap();
     house
@@ -173,9 +176,7 @@ fn what_terraform_would_destroy_needs_consent() {
     }
     let house = with_terraform("consent");
     house.envctl(&["up"]).exits(0);
-    house.edit("terraform/main.tf", |text| {
-        text.replace("input = ", "triggers_replace = \"2\"\n  input = ")
-    });
+    house.edit("terraform/main.tf", |text| text.replace("input = ", "triggers_replace = \"2\"\n  input = "));
     house.envctl(&["up"]).exits(3).says("replace terraform_data.directory").says("envctl up --yes");
     house.envctl(&["up", "--yes"]).exits(0).says("1 to replace, applied");
 }

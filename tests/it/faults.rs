@@ -152,14 +152,19 @@ fn an_interrupt_lets_terraform_save_its_state_and_the_same_command_goes_on() {
     Ran::of(Command::new("mkfifo").arg(&pipe)).exits(0);
     // The provisioner says when it has begun, and then takes its time.
     house.edit("terraform/main.tf", |text| {
-        text.replace("command = \"mkdir", &format!("command = \"echo begun > {}; sleep 3; mkdir", pipe.display()))
+        text.replace(
+            "command = \"mkdir",
+            &format!("command = \"echo begun > {}; sleep 3; mkdir", pipe.display()),
+        )
     });
     let mut command = house.command(envctl());
     let child = command.arg("up").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     assert_eq!(std::fs::read_to_string(&pipe).unwrap(), "begun\n");
     Ran::of(Command::new("kill").args(["-INT", &child.id().to_string()])).exits(0);
     Ran::from(child.wait_with_output().unwrap()).exits(130).says("interrupted; the same command again");
-    house.edit("terraform/main.tf", |text| text.replace(&format!("echo begun > {}; sleep 3; ", pipe.display()), ""));
+    house.edit("terraform/main.tf", |text| {
+        text.replace(&format!("echo begun > {}; sleep 3; ", pipe.display()), "")
+    });
     house.envctl(&["up"]).exits(0);
     house.envctl(&["down", "--yes"]).exits(0).says("0 left");
     assert_eq!(house.on_engine(), [""; 0]);
@@ -167,7 +172,8 @@ fn an_interrupt_lets_terraform_save_its_state_and_the_same_command_goes_on() {
 
 #[test]
 fn all_of_the_corpus_renders_to_what_compose_accepts() {
-    let corpus = std::env::var_os("ENVCTL_CORPUS").map_or_else(|| root().join("../shared/corpus"), PathBuf::from);
+    let corpus =
+        std::env::var_os("ENVCTL_CORPUS").map_or_else(|| root().join("../shared/corpus"), PathBuf::from);
     let Ok(entries) = std::fs::read_dir(&corpus) else {
         eprintln!("SKIPPED the corpus: there is none at {} (ENVCTL_CORPUS)", corpus.display());
         return;

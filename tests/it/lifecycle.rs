@@ -42,10 +42,14 @@ fn up_use_change_down() {
     let list = house.envctl(&["list", "--json"]).exits(0).json();
     assert_eq!(list[0]["name"], house.environment());
     house.envctl(&["logs", "web"]).exits(0).says("listening");
-    house.envctl(&["exec", "web", "--", "sh", "-c", "echo inside $MESSAGE; exit 9"]).exits(9).says("inside hello");
+    house
+        .envctl(&["exec", "web", "--", "sh", "-c", "echo inside $MESSAGE; exit 9"])
+        .exits(9)
+        .says("inside hello");
 
     // Nothing changed: nothing is made anew, and the password that the chart draws stays.
-    let password = |house: &House| house.envctl(&["exec", "web", "--", "sh", "-c", "echo $PASSWORD"]).exits(0).stdout;
+    let password =
+        |house: &House| house.envctl(&["exec", "web", "--", "sh", "-c", "echo $PASSWORD"]).exits(0).stdout;
     let (before, drawn) = (container_ids(&house), password(&house));
     assert!(drawn.trim().len() == 24, "{drawn}");
     house.envctl(&["up"]).exits(0);
@@ -77,8 +81,12 @@ fn up_use_change_down() {
     assert_eq!(house.on_engine(), [""; 0]);
     let receipt = house.envctl(&["receipt", "--json"]).exits(0).json();
     for list in ["kept", "retained", "unverified", "left"] {
-        let of_ours: Vec<_> =
-            receipt[list].as_array().unwrap().iter().filter(|i| i["id"].as_str().unwrap().contains(&house.project)).collect();
+        let of_ours: Vec<_> = receipt[list]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|i| i["id"].as_str().unwrap().contains(&house.project))
+            .collect();
         assert_eq!(of_ours, Vec::<&Value>::new(), "{list}");
     }
     assert!(receipt["gone"].as_array().unwrap().iter().all(|i| !i["evidence"].as_str().unwrap().is_empty()));
@@ -145,7 +153,8 @@ fn two_ups_at_once_one_waits_its_turn_by_being_refused() {
         command.spawn().unwrap()
     };
     let (first, second) = (spawn(), spawn());
-    let (first, second) = (Ran::from(first.wait_with_output().unwrap()), Ran::from(second.wait_with_output().unwrap()));
+    let (first, second) =
+        (Ran::from(first.wait_with_output().unwrap()), Ran::from(second.wait_with_output().unwrap()));
     let (won, lost) = if first.code == 0 { (first, second) } else { (second, first) };
     won.exits(0);
     if lost.code != 0 {

@@ -57,7 +57,9 @@ fn completions_are_accepted_by_the_shell() {
     if let Some(ran) = shell("bash", &["--norc"], "source <(envctl completions bash) && complete -p envctl") {
         ran.exits(0).says("envctl");
     }
-    if let Some(ran) = shell("fish", &["--no-config"], "envctl completions fish | source; complete -C 'envctl re'") {
+    if let Some(ran) =
+        shell("fish", &["--no-config"], "envctl completions fish | source; complete -C 'envctl re'")
+    {
         ran.exits(0).says("receipt");
     }
 }

@@ -57,7 +57,12 @@ fn a_failing_migration_stops_everything_after_it() {
         return;
     }
     let house = House::small("migration");
-    house.envctl(&["up", "--set", "jobExit=4"]).exits(1).says("migrate").says("exit code 4").says("migrating");
+    house
+        .envctl(&["up", "--set", "jobExit=4"])
+        .exits(1)
+        .says("migrate")
+        .says("exit code 4")
+        .says("migrating");
     let status = house.envctl(&["status", "--json"]).json();
     let web = status["pods"].as_array().unwrap().iter().find(|p| p["workload"] == "Deployment/web");
     assert!(web.is_none_or(|p| p["ready"] == false), "{status}");

@@ -41,7 +41,9 @@ impl House {
     pub(crate) fn with_sources(what: &str, sources: &Path, project: &str) -> Self {
         let house = Self::new(what);
         copy(sources, &house.src());
-        house.edit("envctl.yaml", |text| text.replace(&format!("project: {project}"), &format!("project: {}", house.project)));
+        house.edit("envctl.yaml", |text| {
+            text.replace(&format!("project: {project}"), &format!("project: {}", house.project))
+        });
         house
     }
 
@@ -237,7 +239,14 @@ pub(crate) fn free_port() -> u16 {
 }
 
 /// One HTTP/1.1 request to loopback; the response's status and body.
-pub(crate) fn http(port: u16, host: &str, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> (u16, String) {
+pub(crate) fn http(
+    port: u16,
+    host: &str,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> (u16, String) {
     let (status, body) = http_bytes(port, host, method, path, headers, body);
     (status, String::from_utf8_lossy(&body).into_owned())
 }
@@ -253,7 +262,16 @@ pub(crate) fn http_bytes(
 ) -> (u16, Vec<u8>) {
     let url = format!("http://127.0.0.1:{port}{path}");
     let mut command = Command::new("curl");
-    command.args(["--silent", "--show-error", "--max-time", "30", "--output", "-", "--write-out", "\n%{http_code}"]);
+    command.args([
+        "--silent",
+        "--show-error",
+        "--max-time",
+        "30",
+        "--output",
+        "-",
+        "--write-out",
+        "\n%{http_code}",
+    ]);
     command.args(["--request", method, "--header", &format!("Host: {host}")]);
     for (name, value) in headers {
         command.args(["--header", &format!("{name}: {value}")]);

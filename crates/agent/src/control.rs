@@ -57,11 +57,7 @@ pub(crate) async fn serve(listener: TcpListener, registry: Arc<impl Registry>) {
     }
 }
 
-async fn listen_to(
-    stream: TcpStream,
-    connection: Connection,
-    registry: &impl Registry,
-) -> io::Result<()> {
+async fn listen_to(stream: TcpStream, connection: Connection, registry: &impl Registry) -> io::Result<()> {
     net::watch_peer(&stream)?;
     let (mut lines, mut writer) = lines_of(stream);
     while let Some(line) = lines.next_line().await? {
@@ -110,10 +106,7 @@ impl Announcer {
                 pause = LONGEST_PAUSE.min(pause * 2);
             }
         });
-        Self {
-            announcement,
-            replied,
-        }
+        Self { announcement, replied }
     }
 
     /// Replaces what is announced and waits, not longer than `patience`, until the peer has
@@ -131,9 +124,7 @@ async fn announce(
     mut newest: watch::Receiver<Announcement>,
     replied: &watch::Sender<Option<Announcement>>,
 ) -> anyhow::Result<()> {
-    let stream = net::connect(peer)
-        .await
-        .map_err(|error| anyhow::anyhow!("{peer}: {error}"))?;
+    let stream = net::connect(peer).await.map_err(|error| anyhow::anyhow!("{peer}: {error}"))?;
     net::watch_peer(&stream)?;
     let (mut lines, mut writer) = lines_of(stream);
     loop {
@@ -144,10 +135,7 @@ async fn announce(
         };
         let reply: Reply = serde_json::from_str(&line)?;
         for refusal in reply.refused {
-            output::warn(format_args!(
-                "the host {} belongs to {}",
-                refusal.host, refusal.by
-            ));
+            output::warn(format_args!("the host {} belongs to {}", refusal.host, refusal.by));
         }
         replied.send_replace(Some(announcement));
         tokio::select! {
@@ -165,10 +153,7 @@ fn lines_of(stream: TcpStream) -> (Lines<BufReader<OwnedReadHalf>>, OwnedWriteHa
     (BufReader::with_capacity(512, reader).lines(), writer)
 }
 
-async fn write_line(
-    writer: &mut OwnedWriteHalf,
-    message: &impl serde::Serialize,
-) -> io::Result<()> {
+async fn write_line(writer: &mut OwnedWriteHalf, message: &impl serde::Serialize) -> io::Result<()> {
     let mut line = serde_json::to_vec(message)?;
     line.push(b'\n');
     writer.write_all(&line).await
@@ -197,10 +182,7 @@ mod tests {
     }
 
     fn pod(ready: bool) -> Announcement {
-        Announcement::Pod {
-            pod: "web".to_owned(),
-            ready,
-        }
+        Announcement::Pod { pod: "web".to_owned(), ready }
     }
 
     #[tokio::test]
@@ -236,13 +218,7 @@ mod tests {
 
     #[tokio::test]
     async fn without_a_peer_patience_ends() {
-        let announcer = Announcer::start(pod(false), || async {
-            anyhow::bail!("no gateway in this test")
-        });
-        assert!(
-            !announcer
-                .announce(pod(true), Duration::from_millis(20))
-                .await
-        );
+        let announcer = Announcer::start(pod(false), || async { anyhow::bail!("no gateway in this test") });
+        assert!(!announcer.announce(pod(true), Duration::from_millis(20)).await);
     }
 }

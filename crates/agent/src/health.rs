@@ -55,11 +55,7 @@ pub(crate) fn ask() -> ExitCode {
     match wait_for_answer() {
         Ok(Answer { ready, reason }) => {
             output::line(reason);
-            if ready {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::FAILURE
-            }
+            if ready { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Err(error) => {
             output::line(format_args!("the agent does not answer: {error}"));
@@ -128,14 +124,8 @@ async fn next_answer(health: &mut watch::Receiver<Health>, reported: Option<bool
     loop {
         let known = match health.borrow_and_update().clone() {
             Health::Starting => None,
-            Health::Ready => Some(Answer {
-                ready: true,
-                reason: "ready".to_owned(),
-            }),
-            Health::NotReady(reason) => Some(Answer {
-                ready: false,
-                reason,
-            }),
+            Health::Ready => Some(Answer { ready: true, reason: "ready".to_owned() }),
+            Health::NotReady(reason) => Some(Answer { ready: false, reason }),
         };
         if let Some(answer) = known.filter(|a| reported != Some(a.ready) || hold.is_elapsed()) {
             return answer;

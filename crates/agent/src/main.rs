@@ -66,14 +66,13 @@ where
     C: DeserializeOwned,
     F: Future<Output = anyhow::Result<()>>,
 {
-    let text =
-        env::var(CONFIG_VARIABLE).with_context(|| format!("{CONFIG_VARIABLE} is not set"))?;
+    let text = env::var(CONFIG_VARIABLE).with_context(|| format!("{CONFIG_VARIABLE} is not set"))?;
     let text = match text.strip_prefix('@') {
         Some(file) => std::fs::read_to_string(file).with_context(|| format!("cannot read {file}"))?,
         None => text,
     };
-    let config = serde_json::from_str(&text)
-        .with_context(|| format!("{CONFIG_VARIABLE} is not understood"))?;
+    let config =
+        serde_json::from_str(&text).with_context(|| format!("{CONFIG_VARIABLE} is not understood"))?;
     serve(async || role(config).await)
 }
 

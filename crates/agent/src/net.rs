@@ -56,9 +56,8 @@ pub(crate) fn watch_peer(stream: &TcpStream) -> io::Result<()> {
 
 /// Notices within minutes; costs an idle connection one packet a minute.
 pub(crate) fn collect_dead(stream: &TcpStream) -> io::Result<()> {
-    let keepalive = TcpKeepalive::new()
-        .with_time(Duration::from_secs(60))
-        .with_interval(Duration::from_secs(15));
+    let keepalive =
+        TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(15));
     SockRef::from(stream).set_tcp_keepalive(&keepalive)
 }
 
@@ -78,22 +77,15 @@ pub(crate) async fn own_address() -> anyhow::Result<Ipv4Addr> {
     let mut addresses = std::pin::pin!(handle.address().get().execute());
     let mut found = Vec::new();
     while let Some(message) = addresses.try_next().await? {
-        found.extend(
-            message
-                .attributes
-                .iter()
-                .filter_map(|attribute| match attribute {
-                    AddressAttribute::Address(IpAddr::V4(address)) if !address.is_loopback() => {
-                        Some((message.header.index, *address))
-                    }
-                    _ => None,
-                }),
-        );
+        found.extend(message.attributes.iter().filter_map(|attribute| match attribute {
+            AddressAttribute::Address(IpAddr::V4(address)) if !address.is_loopback() => {
+                Some((message.header.index, *address))
+            }
+            _ => None,
+        }));
     }
     connection.abort();
     found.sort();
     // A pod without a network still has its loopback.
-    Ok(found
-        .first()
-        .map_or(Ipv4Addr::LOCALHOST, |(_, address)| *address))
+    Ok(found.first().map_or(Ipv4Addr::LOCALHOST, |(_, address)| *address))
 }

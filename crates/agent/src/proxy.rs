@@ -77,17 +77,10 @@ pub(crate) async fn serve(listener: TcpListener, directory: Arc<impl Directory>)
 }
 
 async fn connection<D: Directory>(stream: TcpStream, peer: SocketAddr, proxy: Arc<Proxy<D>>) {
-    if !stream
-        .local_addr()
-        .is_ok_and(|local| proxy.directory.admits(local))
-    {
+    if !stream.local_addr().is_ok_and(|local| proxy.directory.admits(local)) {
         return net::reset(&stream);
     }
-    if stream
-        .set_nodelay(true)
-        .and_then(|()| net::collect_dead(&stream))
-        .is_err()
-    {
+    if stream.set_nodelay(true).and_then(|()| net::collect_dead(&stream)).is_err() {
         return;
     }
     let service = service_fn(|request| {
@@ -110,10 +103,7 @@ struct Proxy<D> {
 impl<D: Directory> Proxy<D> {
     async fn answer(&self, request: Request<Incoming>, client: IpAddr) -> Answer {
         let host = host_of(&request);
-        let found = self
-            .directory
-            .find(&host, request.uri().path(), client.to_canonical())
-            .await;
+        let found = self.directory.find(&host, request.uri().path(), client.to_canonical()).await;
         let answer = match found {
             Ok(to) => self.forward(request, to, client.to_canonical()).await,
             Err(page) => Err(page),
@@ -121,10 +111,9 @@ impl<D: Directory> Proxy<D> {
         answer.unwrap_or_else(|page| {
             let mut response = Response::new(Either::Right(Full::from(page.text)));
             *response.status_mut() = page.status;
-            response.headers_mut().insert(
-                header::CONTENT_TYPE,
-                HeaderValue::from_static("text/plain; charset=utf-8"),
-            );
+            response
+                .headers_mut()
+                .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
             response
         })
     }
@@ -135,23 +124,15 @@ impl<D: Directory> Proxy<D> {
         to: SocketAddr,
         client: IpAddr,
     ) -> Result<Answer, Page> {
-        let bad = |text: &str| Page {
-            status: StatusCode::BAD_REQUEST,
-            text: format!("{text}\n"),
-        };
+        let bad = |text: &str| Page { status: StatusCode::BAD_REQUEST, text: format!("{text}\n") };
         if request.method() == Method::CONNECT {
-            return Err(bad(
-                "CONNECT is for forward proxies; this is a reverse proxy",
-            ));
+            return Err(bad("CONNECT is for forward proxies; this is a reverse proxy"));
         }
         let upgrade = upgrade_of(request.headers());
         let client_side = upgrade.is_some().then(|| hyper::upgrade::on(&mut request));
 
         note_client(&mut request, client);
-        let path = request
-            .uri()
-            .path_and_query()
-            .map_or("/", |path| path.as_str());
+        let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
         *request.uri_mut() = Uri::builder()
             .scheme("http")
             .authority(to.to_string())
@@ -189,11 +170,7 @@ impl<D: Directory> Proxy<D> {
 /// The host a request is for: lower case, without the port.
 fn host_of(request: &Request<Incoming>) -> String {
     let header = || request.headers().get(header::HOST)?.to_str().ok();
-    let authority = request
-        .uri()
-        .authority()
-        .map(|authority| authority.as_str())
-        .or_else(header);
+    let authority = request.uri().authority().map(|authority| authority.as_str()).or_else(header);
     without_port(authority.unwrap_or_default()).to_ascii_lowercase()
 }
 
@@ -210,11 +187,7 @@ fn note_client(request: &mut Request<Incoming>, client: IpAddr) {
     let host = match request.headers().get(header::HOST) {
         Some(host) => host.clone(),
         // An absolute request target stands for the header.
-        None => match request
-            .uri()
-            .authority()
-            .map(|host| HeaderValue::try_from(host.as_str()))
-        {
+        None => match request.uri().authority().map(|host| HeaderValue::try_from(host.as_str())) {
             Some(Ok(host)) => host,
             _ => HeaderValue::from_static(""),
         },
@@ -222,21 +195,11 @@ fn note_client(request: &mut Request<Incoming>, client: IpAddr) {
     let headers = request.headers_mut();
     headers.entry(header::HOST).or_insert_with(|| host.clone());
     headers.entry(FORWARDED_HOST).or_insert(host);
-    headers
-        .entry(FORWARDED_PROTO)
-        .or_insert(HeaderValue::from_static("http"));
-    let before: Vec<&str> = headers
-        .get_all(FORWARDED_FOR)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .collect();
+    headers.entry(FORWARDED_PROTO).or_insert(HeaderValue::from_static("http"));
+    let before: Vec<&str> =
+        headers.get_all(FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok()).collect();
     let chain = [before.join(", "), client.to_string()];
-    let chain = chain
-        .iter()
-        .filter(|part| !part.is_empty())
-        .cloned()
-        .collect::<Vec<_>>()
-        .join(", ");
+    let chain = chain.iter().filter(|part| !part.is_empty()).cloned().collect::<Vec<_>>().join(", ");
     if let Ok(chain) = HeaderValue::try_from(chain) {
         headers.insert(FORWARDED_FOR, chain);
     }
@@ -245,11 +208,9 @@ fn note_client(request: &mut Request<Incoming>, client: IpAddr) {
 /// The protocol that the message wants to switch to.
 fn upgrade_of(headers: &HeaderMap) -> Option<HeaderValue> {
     let wanted = headers.get_all(header::CONNECTION).iter().any(|value| {
-        value.to_str().is_ok_and(|value| {
-            value
-                .split(',')
-                .any(|option| option.trim().eq_ignore_ascii_case("upgrade"))
-        })
+        value
+            .to_str()
+            .is_ok_and(|value| value.split(',').any(|option| option.trim().eq_ignore_ascii_case("upgrade")))
     });
     headers.get(header::UPGRADE).filter(|_| wanted).cloned()
 }
@@ -350,7 +311,8 @@ mod tests {
     #[tokio::test]
     async fn passes_requests_on_and_says_for_whom() {
         let (server, heard) =
-            canned("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close, X-Hop\r\nX-Hop: 1\r\n\r\nok").await;
+            canned("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close, X-Hop\r\nX-Hop: 1\r\n\r\nok")
+                .await;
         let proxy = proxy_to(Some(server)).await;
         let answer = ask(
             proxy,
@@ -363,23 +325,16 @@ mod tests {
         let heard = heard.await.unwrap().to_lowercase();
         assert!(heard.starts_with("get /a?b=c http/1.1"), "{heard}");
         assert!(heard.contains("host: web.shop.localhost:8080"), "{heard}");
-        assert!(
-            heard.contains("x-forwarded-for: 192.0.2.7, 127.0.0.1"),
-            "{heard}"
-        );
-        assert!(
-            heard.contains("x-forwarded-host: web.shop.localhost:8080"),
-            "{heard}"
-        );
+        assert!(heard.contains("x-forwarded-for: 192.0.2.7, 127.0.0.1"), "{heard}");
+        assert!(heard.contains("x-forwarded-host: web.shop.localhost:8080"), "{heard}");
         assert!(heard.contains("x-forwarded-proto: http"), "{heard}");
     }
 
     #[tokio::test]
     async fn tunnels_what_was_upgraded() {
-        let (server, heard) = canned(
-            "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: chat\r\n\r\nhello",
-        )
-        .await;
+        let (server, heard) =
+            canned("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: chat\r\n\r\nhello")
+                .await;
         let proxy = proxy_to(Some(server)).await;
         let mut stream = TcpStream::connect(proxy).await.unwrap();
         stream
@@ -408,13 +363,8 @@ mod tests {
             wait.await.unwrap();
             stream.write_all(b"4\r\nlast\r\n0\r\n\r\n").await.unwrap();
         });
-        let mut stream = TcpStream::connect(proxy_to(Some(server)).await)
-            .await
-            .unwrap();
-        stream
-            .write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-            .await
-            .unwrap();
+        let mut stream = TcpStream::connect(proxy_to(Some(server)).await).await.unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.unwrap();
         let mut seen = String::new();
         while !seen.contains("first") {
             seen.push(char::from(stream.read_u8().await.unwrap()));
@@ -426,27 +376,16 @@ mod tests {
 
     #[tokio::test]
     async fn says_what_is_wrong() {
-        let nowhere = ask(
-            proxy_to(None).await,
-            "GET / HTTP/1.0\r\nHost: nope:80\r\n\r\n",
-        )
-        .await;
+        let nowhere = ask(proxy_to(None).await, "GET / HTTP/1.0\r\nHost: nope:80\r\n\r\n").await;
         assert!(nowhere.contains("404"), "{nowhere}");
         assert!(nowhere.ends_with("nobody serves nope\n"), "{nowhere}");
 
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let closed = listener.local_addr().unwrap();
         drop(listener);
-        let down = ask(
-            proxy_to(Some(closed)).await,
-            "GET / HTTP/1.0\r\nHost: a\r\n\r\n",
-        )
-        .await;
+        let down = ask(proxy_to(Some(closed)).await, "GET / HTTP/1.0\r\nHost: a\r\n\r\n").await;
         assert!(down.contains("502"), "{down}");
-        assert!(
-            down.contains("does not answer: Connection refused"),
-            "{down}"
-        );
+        assert!(down.contains("does not answer: Connection refused"), "{down}");
     }
 
     #[test]

@@ -41,9 +41,7 @@ impl Resolver {
     /// Knows nobody.
     #[cfg(test)]
     pub(crate) fn none() -> Self {
-        Self {
-            nameservers: Vec::new(),
-        }
+        Self { nameservers: Vec::new() }
     }
 
     fn parse(text: &str) -> Self {
@@ -59,12 +57,7 @@ impl Resolver {
     /// The answer of the first nameserver that gives one, as it came.
     pub(crate) async fn exchange(&self, query: &[u8], by: Transport) -> io::Result<Vec<u8>> {
         let mut last = io::Error::new(io::ErrorKind::NotFound, "no nameserver is configured");
-        for nameserver in self
-            .nameservers
-            .iter()
-            .cycle()
-            .take(ATTEMPTS * self.nameservers.len())
-        {
+        for nameserver in self.nameservers.iter().cycle().take(ATTEMPTS * self.nameservers.len()) {
             let attempt = async {
                 match by {
                     Transport::Udp => ask_udp(*nameserver, query).await,
@@ -88,9 +81,7 @@ impl Resolver {
         let question = question.to_vec()?;
         let answer = Message::from_vec(&self.exchange(&question, Transport::Udp).await?)?;
         if answer.metadata.truncation {
-            return Ok(Message::from_vec(
-                &self.exchange(&question, Transport::Tcp).await?,
-            )?);
+            return Ok(Message::from_vec(&self.exchange(&question, Transport::Tcp).await?)?);
         }
         Ok(answer)
     }
@@ -100,13 +91,10 @@ impl Resolver {
         if let Ok(address) = host.parse() {
             return Ok(address);
         }
-        let mut name =
-            Name::from_ascii(host).with_context(|| format!("`{host}` is no host name"))?;
+        let mut name = Name::from_ascii(host).with_context(|| format!("`{host}` is no host name"))?;
         name.set_fqdn(true);
-        let answer = self
-            .query(&name, RecordType::A)
-            .await
-            .with_context(|| format!("cannot look up {host}"))?;
+        let answer =
+            self.query(&name, RecordType::A).await.with_context(|| format!("cannot look up {host}"))?;
         let address = answer.answers.iter().find_map(|record| match record.data {
             RData::A(address) => Some(address.0),
             _ => None,
@@ -154,10 +142,7 @@ pub(crate) async fn read_message(stream: &mut (impl AsyncRead + Unpin)) -> io::R
 }
 
 /// Writes one message with the length before it.
-pub(crate) async fn write_message(
-    stream: &mut (impl AsyncWrite + Unpin),
-    message: &[u8],
-) -> io::Result<()> {
+pub(crate) async fn write_message(stream: &mut (impl AsyncWrite + Unpin), message: &[u8]) -> io::Result<()> {
     let length = u16::try_from(message.len()).map_err(|_| io::ErrorKind::InvalidData)?;
     let mut framed = Vec::with_capacity(2 + message.len());
     framed.extend(length.to_be_bytes());
@@ -174,27 +159,14 @@ mod tests {
         let resolver = Resolver::parse(
             "# made by a daemon\nsearch a.example\nnameserver 127.0.0.11\n nameserver  ::1\noptions ndots:0\n",
         );
-        let expected: Vec<SocketAddr> = vec![
-            "127.0.0.11:53".parse().unwrap(),
-            "[::1]:53".parse().unwrap(),
-        ];
+        let expected: Vec<SocketAddr> = vec!["127.0.0.11:53".parse().unwrap(), "[::1]:53".parse().unwrap()];
         assert_eq!(resolver.nameservers, expected);
     }
 
     #[tokio::test]
     async fn an_address_is_its_own_answer() {
         let resolver = Resolver::none();
-        assert_eq!(
-            resolver.address("10.1.2.3").await.unwrap(),
-            Ipv4Addr::new(10, 1, 2, 3)
-        );
-        assert!(
-            resolver
-                .address("db")
-                .await
-                .unwrap_err()
-                .to_string()
-                .contains("cannot look up db")
-        );
+        assert_eq!(resolver.address("10.1.2.3").await.unwrap(), Ipv4Addr::new(10, 1, 2, 3));
+        assert!(resolver.address("db").await.unwrap_err().to_string().contains("cannot look up db"));
     }
 }

@@ -37,10 +37,7 @@ pub async fn ensure(engine: &VerifiedEngine, binary: &[u8]) -> Result<AgentImage
     let reference = reference(binary);
     let inspected = engine.docker().inspect_image(&reference).await;
     if found(inspected.map_err(engine.failed("looking for the agent's image")))?.is_some() {
-        return Ok(AgentImage {
-            reference,
-            loaded: false,
-        });
+        return Ok(AgentImage { reference, loaded: false });
     }
     let archive = archive(binary, &reference, &engine.facts().arch);
     let options = ImportImageOptionsBuilder::default().quiet(true).build();
@@ -56,10 +53,7 @@ pub async fn ensure(engine: &VerifiedEngine, binary: &[u8]) -> Result<AgentImage
         .inspect_image(&reference)
         .await
         .map_err(engine.failed("looking for the loaded agent's image"))?;
-    Ok(AgentImage {
-        reference,
-        loaded: true,
-    })
+    Ok(AgentImage { reference, loaded: true })
 }
 
 /// Removes every agent image that no container uses. An image in use is `kept`, with the names of
@@ -75,13 +69,7 @@ pub async fn remove_unused(engine: &VerifiedEngine) -> Result<Vec<(End, Item)>, 
             let evidence = "containers run from it".to_owned();
             ends.push((
                 End::Kept,
-                Item {
-                    kind: ThingKind::Image,
-                    id: reference,
-                    evidence,
-                    used_by,
-                    remove: None,
-                },
+                Item { kind: ThingKind::Image, id: reference, evidence, used_by, remove: None },
             ));
             continue;
         }
@@ -94,11 +82,7 @@ pub async fn remove_unused(engine: &VerifiedEngine) -> Result<Vec<(End, Item)>, 
 async fn loaded(reader: &EngineReader) -> Result<Vec<String>, EngineError> {
     let filter = with_label(labels::ROLE, Role::Agent.as_str());
     let options = ListImagesOptionsBuilder::default().filters(&filter).build();
-    let images = reader
-        .docker()
-        .list_images(Some(options))
-        .await
-        .map_err(reader.failed("listing images"))?;
+    let images = reader.docker().list_images(Some(options)).await.map_err(reader.failed("listing images"))?;
     Ok(images
         .into_iter()
         .flat_map(|image| image.repo_tags)
@@ -108,21 +92,12 @@ async fn loaded(reader: &EngineReader) -> Result<Vec<String>, EngineError> {
 
 /// Who has containers made from an image: environments' names, or the containers' where they
 /// belong to none.
-pub(crate) async fn users(
-    reader: &EngineReader,
-    reference: &str,
-) -> Result<Vec<String>, EngineError> {
-    let filter =
-        std::collections::HashMap::from([("ancestor".to_owned(), vec![reference.to_owned()])]);
-    let options = bollard::query_parameters::ListContainersOptionsBuilder::default()
-        .all(true)
-        .filters(&filter)
-        .build();
-    let containers = reader
-        .docker()
-        .list_containers(Some(options))
-        .await
-        .map_err(reader.failed("listing containers"))?;
+pub(crate) async fn users(reader: &EngineReader, reference: &str) -> Result<Vec<String>, EngineError> {
+    let filter = std::collections::HashMap::from([("ancestor".to_owned(), vec![reference.to_owned()])]);
+    let options =
+        bollard::query_parameters::ListContainersOptionsBuilder::default().all(true).filters(&filter).build();
+    let containers =
+        reader.docker().list_containers(Some(options)).await.map_err(reader.failed("listing containers"))?;
     // Environments by name; other containers (the machine's router) only where there are none: they
     // are there for the environments' sake.
     let (mut users, mut others) = (Vec::new(), Vec::new());
@@ -161,8 +136,7 @@ fn archive(binary: &[u8], reference: &str, arch: &str) -> Vec<u8> {
     let config_name = format!("{}.json", sha256(config.as_bytes()));
     let layer_name = format!("{layer_digest}/layer.tar");
     let manifest =
-        json!([{"Config": config_name, "RepoTags": [reference], "Layers": [layer_name]}])
-            .to_string();
+        json!([{"Config": config_name, "RepoTags": [reference], "Layers": [layer_name]}]).to_string();
     let mut archive = Archive::default();
     archive.directory(&layer_digest, 0o755);
     archive.file(&layer_name, 0o644, &layer);
@@ -250,9 +224,6 @@ mod tests {
             ("tmp/", 0o1777, ""),
             ("envctl-agent", 0o755, "agent"),
         ];
-        assert_eq!(
-            seen,
-            expected.map(|(p, m, c)| (p.to_owned(), m, c.to_owned()))
-        );
+        assert_eq!(seen, expected.map(|(p, m, c)| (p.to_owned(), m, c.to_owned())));
     }
 }

@@ -42,10 +42,7 @@ pub enum BackingError {
         reason: String,
     },
     /// A label with a bad value.
-    #[error(
-        "service {service}: the label {}: {value:?} is not NAME:PORT",
-        labels::ROUTE
-    )]
+    #[error("service {service}: the label {}: {value:?} is not NAME:PORT", labels::ROUTE)]
     BadRoute {
         /// The service.
         service: String,
@@ -98,19 +95,12 @@ impl Backing {
     ///
     /// # Errors
     /// When the file does not exist, Compose refuses it, or a label in it has a bad value.
-    pub async fn read(
-        cli: &DockerCli,
-        supervisor: &Supervisor,
-        file: &Path,
-    ) -> Result<Self, BackingError> {
+    pub async fn read(cli: &DockerCli, supervisor: &Supervisor, file: &Path) -> Result<Self, BackingError> {
         if !file.is_file() {
             return Err(BackingError::Missing(file.to_owned()));
         }
-        let output = command(cli, file)
-            .args(["config", "--format", "json"])
-            .whole_stdout()
-            .run(supervisor)
-            .await?;
+        let output =
+            command(cli, file).args(["config", "--format", "json"]).whole_stdout().run(supervisor).await?;
         Self::parse(file, &output.stdout)
     }
 
@@ -125,48 +115,27 @@ impl Backing {
         let mut services = Vec::new();
         for (name, service) in config.services {
             if let Some(mode) = service.network_mode {
-                return Err(BackingError::Unreachable {
-                    service: name,
-                    mode,
-                });
+                return Err(BackingError::Unreachable { service: name, mode });
             }
             let mut ports: Vec<u16> = service
                 .expose
                 .iter()
                 .filter_map(|port| tcp_port(port))
-                .chain(
-                    service
-                        .ports
-                        .iter()
-                        .filter(|p| p.protocol != "udp")
-                        .map(|p| p.target),
-                )
+                .chain(service.ports.iter().filter(|p| p.protocol != "udp").map(|p| p.target))
                 .collect();
             ports.sort_unstable();
             ports.dedup();
             let route = match service.labels.get(labels::ROUTE) {
                 None => None,
                 Some(value) => {
-                    let bad = || BackingError::BadRoute {
-                        service: name.clone(),
-                        value: value.clone(),
-                    };
-                    let (host, port) = value
-                        .split_once(':')
-                        .filter(|(host, _)| !host.is_empty())
-                        .ok_or_else(bad)?;
+                    let bad = || BackingError::BadRoute { service: name.clone(), value: value.clone() };
+                    let (host, port) =
+                        value.split_once(':').filter(|(host, _)| !host.is_empty()).ok_or_else(bad)?;
                     Some((host.to_owned(), port.parse().map_err(|_| bad())?))
                 }
             };
-            let container = service
-                .container_name
-                .unwrap_or_else(|| format!("{}-{name}-1", config.name));
-            services.push(BackingService {
-                name,
-                container,
-                ports,
-                route,
-            });
+            let container = service.container_name.unwrap_or_else(|| format!("{}-{name}-1", config.name));
+            services.push(BackingService { name, container, ports, route });
         }
         Ok(Self {
             network: default.unwrap_or_else(|| format!("{}_default", config.name)),
@@ -207,11 +176,7 @@ impl Backing {
         supervisor: &Supervisor,
         line: impl FnMut(Stream, &str),
     ) -> Result<(), ProgramError> {
-        command(cli, &self.file)
-            .arg("build")
-            .run_with_lines(supervisor, line)
-            .await
-            .map(drop)
+        command(cli, &self.file).arg("build").run_with_lines(supervisor, line).await.map(drop)
     }
 }
 
@@ -232,10 +197,7 @@ pub async fn is_up(reader: &EngineReader, backing: &Backing) -> Result<bool, Eng
             Some((name, status.starts_with("Up") && healthy))
         })
         .collect();
-    Ok(backing
-        .services
-        .iter()
-        .all(|service| running.get(&service.name) == Some(&true)))
+    Ok(backing.services.iter().all(|service| running.get(&service.name) == Some(&true)))
 }
 
 /// The environments that use the backing network: identity to name. Those whose gateway has joined
@@ -251,20 +213,11 @@ pub async fn users(
     let mut users = router::gateways_on(reader, network).await?;
     let filter = HashMap::from([(
         "label".to_owned(),
-        vec![
-            format!("{}={}", labels::ROLE, Role::Lock),
-            format!("{}={project}", labels::BACKING),
-        ],
+        vec![format!("{}={}", labels::ROLE, Role::Lock), format!("{}={project}", labels::BACKING)],
     )]);
-    let options = ListContainersOptionsBuilder::default()
-        .all(true)
-        .filters(&filter)
-        .build();
-    let locks = reader
-        .docker()
-        .list_containers(Some(options))
-        .await
-        .map_err(reader.failed("listing locks"))?;
+    let options = ListContainersOptionsBuilder::default().all(true).filters(&filter).build();
+    let locks =
+        reader.docker().list_containers(Some(options)).await.map_err(reader.failed("listing locks"))?;
     for lock in locks {
         if let Some(name) = lock.labels.and_then(|mut l| l.remove(labels::ENVIRONMENT))
             && !users.values().any(|user| *user == name)
@@ -297,16 +250,7 @@ pub async fn release(
     let before = containers(reader, backing.project).await?;
     let names: Vec<String> = before
         .into_iter()
-        .filter_map(|container| {
-            Some(
-                container
-                    .names?
-                    .into_iter()
-                    .next()?
-                    .trim_start_matches('/')
-                    .to_owned(),
-            )
-        })
+        .filter_map(|container| Some(container.names?.into_iter().next()?.trim_start_matches('/').to_owned()))
         .collect();
     let item = |id: String, evidence: &str, used_by: Vec<String>, remove: Option<String>| Item {
         kind: ThingKind::BackingService,
@@ -316,12 +260,7 @@ pub async fn release(
         remove,
     };
     if !used_by.is_empty() {
-        let kept = |name| {
-            (
-                End::Kept,
-                item(name, "other environments use it", used_by.clone(), None),
-            )
-        };
+        let kept = |name| (End::Kept, item(name, "other environments use it", used_by.clone(), None));
         return Ok(names.into_iter().map(kept).collect());
     }
     let arguments = ["--ansi", "never", "-p", backing.project, "down"];
@@ -336,21 +275,13 @@ pub async fn release(
     let mut ends = Vec::new();
     for name in names {
         let inspected = reader.docker().inspect_container(&name, None).await;
-        ends.push(
-            match found(inspected.map_err(reader.failed("looking for a backing service")))? {
-                None => (
-                    End::Gone,
-                    item(name, "no container of that name", vec![], None),
-                ),
-                Some(_) => {
-                    let remove = format!("docker rm -f {name}");
-                    (
-                        End::Left,
-                        item(name, "still on the Engine", vec![], Some(remove)),
-                    )
-                }
-            },
-        );
+        ends.push(match found(inspected.map_err(reader.failed("looking for a backing service")))? {
+            None => (End::Gone, item(name, "no container of that name", vec![], None)),
+            Some(_) => {
+                let remove = format!("docker rm -f {name}");
+                (End::Left, item(name, "still on the Engine", vec![], Some(remove)))
+            }
+        });
     }
     Ok(ends)
 }
@@ -369,22 +300,12 @@ async fn containers(
     project: &str,
 ) -> Result<Vec<bollard::models::ContainerSummary>, EngineError> {
     let filter = crate::engine::with_label(COMPOSE_PROJECT, project);
-    let options = ListContainersOptionsBuilder::default()
-        .all(true)
-        .filters(&filter)
-        .build();
-    reader
-        .docker()
-        .list_containers(Some(options))
-        .await
-        .map_err(reader.failed("listing backing services"))
+    let options = ListContainersOptionsBuilder::default().all(true).filters(&filter).build();
+    reader.docker().list_containers(Some(options)).await.map_err(reader.failed("listing backing services"))
 }
 
 fn command(cli: &DockerCli, file: &Path) -> Command {
-    cli.compose()
-        .args(["--ansi", "never", "--progress", "plain"])
-        .arg("-f")
-        .arg(file.as_os_str())
+    cli.compose().args(["--ansi", "never", "--progress", "plain"]).arg("-f").arg(file.as_os_str())
 }
 
 /// `3306`, `3306/tcp`; ranges and UDP are left out.
@@ -438,18 +359,14 @@ mod tests {
                    "labels":{"dev.envctl.route":"aws:5000"},"container_name":"the-aws","networks":{"default":null}}},
             "networks":{"default":{"name":"album_default","ipam":{}}}}"#;
         let backing = Backing::parse(Path::new("compose.yaml"), json).unwrap();
-        assert_eq!(
-            (backing.project.as_str(), backing.network.as_str()),
-            ("album", "album_default")
-        );
-        let service = |name: &str, container: &str, ports: &[u16], route: Option<(&str, u16)>| {
-            BackingService {
+        assert_eq!((backing.project.as_str(), backing.network.as_str()), ("album", "album_default"));
+        let service =
+            |name: &str, container: &str, ports: &[u16], route: Option<(&str, u16)>| BackingService {
                 name: name.into(),
                 container: container.into(),
                 ports: ports.to_vec(),
                 route: route.map(|(host, port)| (host.into(), port)),
-            }
-        };
+            };
         assert_eq!(
             backing.services,
             [
@@ -463,9 +380,6 @@ mod tests {
     fn a_bad_route_names_the_service() {
         let json = br#"{"name":"a","services":{"aws":{"labels":{"dev.envctl.route":"aws"}}}}"#;
         let error = Backing::parse(Path::new("c"), json).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "service aws: the label dev.envctl.route: \"aws\" is not NAME:PORT"
-        );
+        assert_eq!(error.to_string(), "service aws: the label dev.envctl.route: \"aws\" is not NAME:PORT");
     }
 }

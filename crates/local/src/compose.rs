@@ -59,10 +59,7 @@ pub enum ComposeError {
 /// # Errors
 /// When the directory cannot be written to.
 pub fn write_file(path: &Path, content: &[u8]) -> io::Result<()> {
-    let directory = path
-        .parent()
-        .filter(|p| !p.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
+    let directory = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     // `tempfile` makes files of mode 0600.
     let mut file = tempfile::NamedTempFile::new_in(directory)?;
     file.write_all(content)?;
@@ -74,19 +71,11 @@ pub fn write_file(path: &Path, content: &[u8]) -> io::Result<()> {
 impl ComposeProject<'_> {
     /// `docker compose -p NAME -f FILE`.
     fn command(&self, cli: &DockerCli) -> Command {
-        let command = cli
-            .compose()
-            .args(["--ansi", "never", "--progress", "plain"]);
-        let command = command
-            .arg("-p")
-            .arg(self.name)
-            .arg("-f")
-            .arg(self.file.as_os_str());
+        let command = cli.compose().args(["--ansi", "never", "--progress", "plain"]);
+        let command = command.arg("-p").arg(self.name).arg("-f").arg(self.file.as_os_str());
         match self.file.parent().filter(|p| !p.as_os_str().is_empty()) {
             // Neither a `.env` nor relative paths of wherever the user happens to be.
-            Some(directory) => command
-                .arg("--project-directory")
-                .arg(directory.as_os_str()),
+            Some(directory) => command.arg("--project-directory").arg(directory.as_os_str()),
             None => command,
         }
     }
@@ -95,16 +84,8 @@ impl ComposeProject<'_> {
     ///
     /// # Errors
     /// Compose's own words when it refuses the file.
-    pub async fn check(
-        &self,
-        cli: &DockerCli,
-        supervisor: &Supervisor,
-    ) -> Result<(), ProgramError> {
-        self.command(cli)
-            .args(["config", "--quiet"])
-            .run(supervisor)
-            .await
-            .map(drop)
+    pub async fn check(&self, cli: &DockerCli, supervisor: &Supervisor) -> Result<(), ProgramError> {
+        self.command(cli).args(["config", "--quiet"]).run(supervisor).await.map(drop)
     }
 
     /// Brings exactly `services` up: those of the pods that changed, a pod's services together.
@@ -129,13 +110,10 @@ impl ComposeProject<'_> {
         match command.run_with_lines(supervisor, line).await {
             Ok(_) => Ok(()),
             Err(ProgramError::Failed(failure)) => Err(match cause(&failure.message) {
-                Cause::ImageMissing { image, reason } => {
-                    ComposeError::ImageMissing { image, reason }
+                Cause::ImageMissing { image, reason } => ComposeError::ImageMissing { image, reason },
+                Cause::PortTaken(port) => {
+                    ComposeError::PortTaken { port, owner: port_owner::find(reader, port).await? }
                 }
-                Cause::PortTaken(port) => ComposeError::PortTaken {
-                    port,
-                    owner: port_owner::find(reader, port).await?,
-                },
                 Cause::DependencyFailed(words) => ComposeError::DependencyFailed { words },
                 Cause::Other => ProgramError::Failed(failure).into(),
             }),
@@ -146,14 +124,7 @@ impl ComposeProject<'_> {
 
 /// The arguments after the project's.
 fn up_arguments(services: &[String]) -> Vec<&str> {
-    let mut arguments = vec![
-        "up",
-        "--detach",
-        "--no-deps",
-        "--no-build",
-        "--quiet-pull",
-        "--",
-    ];
+    let mut arguments = vec!["up", "--detach", "--no-deps", "--no-build", "--quiet-pull", "--"];
     arguments.extend(services.iter().map(String::as_str));
     arguments
 }
@@ -175,10 +146,7 @@ fn cause(stderr: &str) -> Cause {
                 .iter()
                 .find_map(|words| Some(line.split_once(words)?.1))
                 .unwrap_or(line);
-            return Cause::ImageMissing {
-                image,
-                reason: reason.trim().to_owned(),
-            };
+            return Cause::ImageMissing { image, reason: reason.trim().to_owned() };
         }
         if is_port_taken(line)
             && let Some(port) = port_in(line)
@@ -198,22 +166,14 @@ fn cause(stderr: &str) -> Cause {
 /// The image in one of the ways of saying that it cannot be had.
 fn missing_image(line: &str) -> Option<String> {
     // Compose since 5: ` Image mysql:99 Error manifest unknown`.
-    if let Some((image, _)) = line
-        .trim_start()
-        .strip_prefix("Image ")
-        .and_then(|rest| rest.split_once(" Error "))
+    if let Some((image, _)) =
+        line.trim_start().strip_prefix("Image ").and_then(|rest| rest.split_once(" Error "))
     {
         return Some(image.to_owned());
     }
-    let words = [
-        "pull access denied for ",
-        "manifest for ",
-        "No such image: ",
-        "failed to resolve reference \"",
-    ];
-    let rest = words
-        .iter()
-        .find_map(|words| Some(line.split_once(words)?.1))?;
+    let words =
+        ["pull access denied for ", "manifest for ", "No such image: ", "failed to resolve reference \""];
+    let rest = words.iter().find_map(|words| Some(line.split_once(words)?.1))?;
     let image = rest.split([' ', ',', '"']).next()?.trim_end_matches(':');
     (!image.is_empty()).then(|| image.to_owned())
 }
@@ -222,13 +182,7 @@ fn missing_image(line: &str) -> Option<String> {
 /// already in use`: the number behind the last colon that stands before other words.
 fn port_in(line: &str) -> Option<u16> {
     line.split(|c: char| c.is_whitespace())
-        .filter_map(|word| {
-            word.trim_end_matches([':', ',', '.'])
-                .rsplit_once(':')?
-                .1
-                .parse()
-                .ok()
-        })
+        .filter_map(|word| word.trim_end_matches([':', ',', '.']).rsplit_once(':')?.1.parse().ok())
         .find(|port| *port != 0)
 }
 
@@ -253,11 +207,15 @@ mod tests {
             Cause::PortTaken(8080)
         );
         assert_eq!(
-            cause(" Image album:nope Pulling\nError response from daemon: pull access denied for album, \
-                   repository does not exist or may require 'docker login'"),
+            cause(
+                " Image album:nope Pulling\nError response from daemon: pull access denied for album, \
+                   repository does not exist or may require 'docker login'"
+            ),
             Cause::ImageMissing {
                 image: "album".into(),
-                reason: "pull access denied for album, repository does not exist or may require 'docker login'".into()
+                reason:
+                    "pull access denied for album, repository does not exist or may require 'docker login'"
+                        .into()
             }
         );
         assert!(matches!(
@@ -284,10 +242,7 @@ mod tests {
         let arguments = up_arguments(&services);
         assert_eq!(arguments[..2], ["up", "--detach"]);
         assert!(arguments.contains(&"--no-deps") && !arguments.contains(&"--remove-orphans"));
-        assert_eq!(
-            arguments[arguments.len() - 3..],
-            ["--", "api", "api-sandbox"]
-        );
+        assert_eq!(arguments[arguments.len() - 3..], ["--", "api", "api-sandbox"]);
     }
 
     #[cfg(unix)]
@@ -299,10 +254,7 @@ mod tests {
         write_file(&path, b"old").unwrap();
         write_file(&path, b"new").unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"new");
-        assert_eq!(
-            std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
-            0o600
-        );
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
     }
 }

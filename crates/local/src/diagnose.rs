@@ -62,10 +62,8 @@ pub async fn pod(
     containers: &[ActualContainer],
     pod: &str,
 ) -> Result<Option<Diagnosis>, EngineError> {
-    let members: Vec<&ActualContainer> = containers
-        .iter()
-        .filter(|c| c.pod.as_deref() == Some(pod))
-        .collect();
+    let members: Vec<&ActualContainer> =
+        containers.iter().filter(|c| c.pod.as_deref() == Some(pod)).collect();
     let sandbox = members.iter().find(|c| c.role == Some(Role::Sandbox));
     let events = match sandbox {
         Some(sandbox) => sandbox_events(&lines(reader, sandbox, SANDBOX_LINES).await?),
@@ -75,16 +73,8 @@ pub async fn pod(
     let Some(suspect) = suspect(&members, &probes) else {
         return Ok(None);
     };
-    let (log, health_log) =
-        tokio::try_join!(lines(reader, suspect, LINES), health_log(reader, suspect))?;
-    Ok(Some(explain(
-        pod,
-        suspect,
-        &probes,
-        warnings(&events),
-        health_log,
-        &log,
-    )))
+    let (log, health_log) = tokio::try_join!(lines(reader, suspect, LINES), health_log(reader, suspect))?;
+    Ok(Some(explain(pod, suspect, &probes, warnings(&events), health_log, &log)))
 }
 
 /// What an exit code means.
@@ -128,16 +118,8 @@ fn suspect<'a>(members: &[&'a ActualContainer], probes: &Probes) -> Option<&'a A
             _ if ended && container.role == Some(Role::Container) => 3,
             ContainerState::Restarting => 4,
             _ if container.restarts > 0 && container.role == Some(Role::Container) => 5,
-            ContainerState::Exited | ContainerState::Dead
-                if container.role == Some(Role::Container) =>
-            {
-                6
-            }
-            _ if container.role == Some(Role::Container)
-                && container.health == Some(Health::Unhealthy) =>
-            {
-                7
-            }
+            ContainerState::Exited | ContainerState::Dead if container.role == Some(Role::Container) => 6,
+            _ if container.role == Some(Role::Container) && container.health == Some(Health::Unhealthy) => 7,
             _ if probes.contains_key(name) => 8,
             _ if ended => 9,
             // An init container that runs on is what the others wait for.
@@ -148,10 +130,7 @@ fn suspect<'a>(members: &[&'a ActualContainer], probes: &Probes) -> Option<&'a A
             _ => 14,
         }
     };
-    members
-        .iter()
-        .copied()
-        .min_by_key(|container| rank(container))
+    members.iter().copied().min_by_key(|container| rank(container))
 }
 
 fn explain(
@@ -162,10 +141,7 @@ fn explain(
     health_log: Vec<String>,
     log: &[LogLine],
 ) -> Diagnosis {
-    let container = suspect
-        .container
-        .clone()
-        .unwrap_or_else(|| suspect.name.clone());
+    let container = suspect.container.clone().unwrap_or_else(|| suspect.name.clone());
     let probe = probes.get(&container).map(|(kind, reason, count)| {
         let kind = match kind {
             ProbeKind::Startup => "startup",
@@ -192,10 +168,7 @@ fn explain(
         log: log
             .iter()
             .map(|line| DiagnosedLine {
-                earlier_run: line
-                    .time
-                    .zip(started)
-                    .is_some_and(|(written, started)| written < started),
+                earlier_run: line.time.zip(started).is_some_and(|(written, started)| written < started),
                 text: line.text.clone(),
             })
             .collect(),
@@ -213,48 +186,33 @@ fn cause(
         return format!("Docker could not start it: {}", start_error(error));
     }
     if suspect.oom_killed {
-        return "it was killed for using more memory than its limit (resources.limits.memory)"
-            .to_owned();
+        return "it was killed for using more memory than its limit (resources.limits.memory)".to_owned();
     }
-    let again = if suspect.restarts > 0 {
-        format!(", restarted {} times", suspect.restarts)
-    } else {
-        String::new()
-    };
+    let again =
+        if suspect.restarts > 0 { format!(", restarted {} times", suspect.restarts) } else { String::new() };
     match suspect.state {
         ContainerState::Restarting | ContainerState::Exited | ContainerState::Dead => {
             let code = suspect.exit_code.unwrap_or_default();
             if suspect.role == Some(Role::Sandbox) {
-                let why = warnings
-                    .last()
-                    .map(|w| format!(": {w}"))
-                    .unwrap_or_default();
+                let why = warnings.last().map(|w| format!(": {w}")).unwrap_or_default();
                 return format!("the pod's sandbox ended ({}){why}", exit_words(code));
             }
             format!("it ended ({}){again}", exit_words(code))
         }
-        ContainerState::Created => {
-            "it was never started: what it waits for has not come about".to_owned()
-        }
+        ContainerState::Created => "it was never started: what it waits for has not come about".to_owned(),
         ContainerState::Paused => "it is paused (`docker unpause` lets it go on)".to_owned(),
         ContainerState::Running => {
             if let Some(probe) = probe {
                 format!("it runs{again}, but is not ready: {probe}")
             } else if suspect.health == Some(Health::Unhealthy) {
-                let said = health_log
-                    .last()
-                    .map(|line| format!(": {line}"))
-                    .unwrap_or_default();
+                let said = health_log.last().map(|line| format!(": {line}")).unwrap_or_default();
                 format!("it runs{again}, but its health check fails{said}")
             } else if suspect.role.is_some_and(Role::is_run_once) {
                 "it has not ended yet, and the pod's containers wait for it".to_owned()
             } else if suspect.restarts > 0 {
                 format!("it runs now, but has crashed before{again}")
             } else {
-                warnings
-                    .last()
-                    .cloned()
-                    .unwrap_or_else(|| "it runs, but is not ready yet".to_owned())
+                warnings.last().cloned().unwrap_or_else(|| "it runs, but is not ready yet".to_owned())
             }
         }
     }
@@ -263,27 +221,13 @@ fn cause(
 /// The part of a runtime's error that means something to the application's author.
 fn start_error(error: &str) -> String {
     let words = [
-        (
-            "executable file not found in $PATH",
-            "its command was not found in the image",
-        ),
-        (
-            "no such file or directory",
-            "its command, or the interpreter it needs, was not found in the image",
-        ),
-        (
-            "exec format error",
-            "the image is for another processor architecture",
-        ),
+        ("executable file not found in $PATH", "its command was not found in the image"),
+        ("no such file or directory", "its command, or the interpreter it needs, was not found in the image"),
+        ("exec format error", "the image is for another processor architecture"),
         ("permission denied", "its command is not executable"),
     ];
-    let meaning = words
-        .iter()
-        .find(|(needle, _)| error.contains(needle))
-        .map(|(_, meaning)| *meaning);
-    let detail = error
-        .rsplit_once("starting container process caused: ")
-        .map_or(error, |(_, detail)| detail);
+    let meaning = words.iter().find(|(needle, _)| error.contains(needle)).map(|(_, meaning)| *meaning);
+    let detail = error.rsplit_once("starting container process caused: ").map_or(error, |(_, detail)| detail);
     let detail = detail.trim_end_matches(": unknown").trim();
     match meaning {
         Some(meaning) if error.contains("exec") => format!("{meaning} ({detail})"),
@@ -292,28 +236,15 @@ fn start_error(error: &str) -> String {
 }
 
 fn sandbox_events(lines: &[LogLine]) -> Vec<SandboxEvent> {
-    lines
-        .iter()
-        .filter_map(|line| serde_json::from_str(&line.text).ok())
-        .collect()
+    lines.iter().filter_map(|line| serde_json::from_str(&line.text).ok()).collect()
 }
 
 /// Per container the probe that fails now.
 fn failing_probes(events: &[SandboxEvent]) -> Probes {
     let mut latest = BTreeMap::new();
     for event in events {
-        if let SandboxEvent::Probe {
-            container,
-            kind,
-            success,
-            reason,
-            count,
-        } = event
-        {
-            latest.insert(
-                (container.clone(), *kind as u8),
-                (*kind, *success, reason.clone(), *count),
-            );
+        if let SandboxEvent::Probe { container, kind, success, reason, count } = event {
+            latest.insert((container.clone(), *kind as u8), (*kind, *success, reason.clone(), *count));
         }
     }
     latest
@@ -336,13 +267,9 @@ async fn lines(
     container: &ActualContainer,
     tail: u64,
 ) -> Result<Vec<LogLine>, EngineError> {
-    let options = LogOptions {
-        tail: Some(tail),
-        ..LogOptions::default()
-    };
-    let lines: Result<Vec<_>, _> = logs::lines(reader, std::slice::from_ref(container), options)
-        .try_collect()
-        .await;
+    let options = LogOptions { tail: Some(tail), ..LogOptions::default() };
+    let lines: Result<Vec<_>, _> =
+        logs::lines(reader, std::slice::from_ref(container), options).try_collect().await;
     // A container without a log (never started, another log driver) is explained without.
     match lines {
         Err(EngineError::Refused { .. }) => Ok(Vec::new()),
@@ -350,20 +277,12 @@ async fn lines(
     }
 }
 
-async fn health_log(
-    reader: &EngineReader,
-    container: &ActualContainer,
-) -> Result<Vec<String>, EngineError> {
+async fn health_log(reader: &EngineReader, container: &ActualContainer) -> Result<Vec<String>, EngineError> {
     let inspected = reader.docker().inspect_container(&container.id, None).await;
     let inspected = found(inspected.map_err(reader.failed("inspecting a container")))?;
-    let log = inspected
-        .and_then(|c| c.state?.health?.log)
-        .unwrap_or_default();
+    let log = inspected.and_then(|c| c.state?.health?.log).unwrap_or_default();
     let failed = log.into_iter().filter(|result| result.exit_code != Some(0));
-    Ok(failed
-        .filter_map(|HealthcheckResult { output, .. }| output)
-        .map(|o| o.trim().to_owned())
-        .collect())
+    Ok(failed.filter_map(|HealthcheckResult { output, .. }| output).map(|o| o.trim().to_owned()).collect())
 }
 
 #[cfg(test)]
@@ -380,23 +299,11 @@ mod tests {
             time: "2026-01-01T00:00:00Z".parse().ok(),
             text: text.into(),
         };
-        let events = sandbox_events(
-            &sandbox_log
-                .iter()
-                .map(|text| line(text))
-                .collect::<Vec<_>>(),
-        );
+        let events = sandbox_events(&sandbox_log.iter().map(|text| line(text)).collect::<Vec<_>>());
         let probes = failing_probes(&events);
         let members: Vec<_> = members.iter().collect();
         let suspect = suspect(&members, &probes).unwrap();
-        explain(
-            "api",
-            suspect,
-            &probes,
-            warnings(&events),
-            vec![],
-            &[line("last words")],
-        )
+        explain("api", suspect, &probes, warnings(&events), vec![], &[line("last words")])
     }
 
     fn pod() -> Vec<ActualContainer> {
@@ -435,11 +342,7 @@ mod tests {
         members[2].state = ContainerState::Created;
         let diagnosis = diagnose(&members, &[]);
         assert_eq!(diagnosis.container, "init");
-        assert!(
-            diagnosis.cause.contains("not found in the image"),
-            "{}",
-            diagnosis.cause
-        );
+        assert!(diagnosis.cause.contains("not found in the image"), "{}", diagnosis.cause);
     }
 
     #[test]
@@ -483,10 +386,6 @@ mod tests {
         let mut members = pod();
         members[2] = exited("api", "app", Role::Container, 137);
         members[2].oom_killed = true;
-        assert!(
-            diagnose(&members, &[])
-                .cause
-                .contains("more memory than its limit")
-        );
+        assert!(diagnose(&members, &[]).cause.contains("more memory than its limit"));
     }
 }

@@ -28,21 +28,13 @@ impl DockerCli {
         compose: Vec<OsString>,
         environment: Vec<(OsString, OsString)>,
     ) -> Self {
-        Self {
-            docker,
-            compose,
-            environment,
-            endpoint: reader.endpoint().to_string(),
-        }
+        Self { docker, compose, environment, endpoint: reader.endpoint().to_string() }
     }
 
     /// The same programs, talking to this very Engine.
     #[must_use]
     pub fn on(&self, engine: &VerifiedEngine) -> Self {
-        Self {
-            endpoint: engine.facts().endpoint.clone(),
-            ..self.clone()
-        }
+        Self { endpoint: engine.facts().endpoint.clone(), ..self.clone() }
     }
 
     /// `docker`.
@@ -58,9 +50,8 @@ impl DockerCli {
     }
 
     fn command(&self, program: &[OsString]) -> Command {
-        let (program, arguments) = program
-            .split_first()
-            .map_or((OsString::from("docker"), &[][..]), |(p, a)| (p.clone(), a));
+        let (program, arguments) =
+            program.split_first().map_or((OsString::from("docker"), &[][..]), |(p, a)| (p.clone(), a));
         Command::new(program)
             .args(arguments.iter().cloned())
             .envs(self.environment.iter().cloned())

@@ -36,19 +36,15 @@ impl Holder {
     /// When the system does not say when this process started.
     pub fn this_process(host: &str, user: &str, command: &str) -> std::io::Result<Self> {
         let pid = std::process::id();
-        let started = process::started(pid).ok_or_else(|| {
-            std::io::Error::other("the system does not say when this process started")
-        })?;
+        let started = process::started(pid)
+            .ok_or_else(|| std::io::Error::other("the system does not say when this process started"))?;
         Ok(Self {
             pid,
             started,
             host: host.to_owned(),
             boot: process::boot(),
             user: user.to_owned(),
-            since: jiff::Timestamp::now()
-                .round(jiff::Unit::Second)
-                .unwrap_or_default()
-                .to_string(),
+            since: jiff::Timestamp::now().round(jiff::Unit::Second).unwrap_or_default().to_string(),
             command: command.to_owned(),
         })
     }
@@ -65,18 +61,8 @@ impl Holder {
 
 impl std::fmt::Display for Holder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self {
-            pid,
-            host,
-            user,
-            since,
-            command,
-            ..
-        } = self;
-        write!(
-            f,
-            "`{command}` of {user} on {host} (process {pid}, since {since})"
-        )
+        let Self { pid, host, user, since, command, .. } = self;
+        write!(f, "`{command}` of {user} on {host} (process {pid}, since {since})")
     }
 }
 
@@ -120,11 +106,7 @@ impl std::fmt::Display for Held {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.holder {
             Some(holder) => write!(f, "locked by {holder}"),
-            None => write!(
-                f,
-                "locked by the container {}, which does not say who made it",
-                self.container
-            ),
+            None => write!(f, "locked by the container {}, which does not say who made it", self.container),
         }
     }
 }
@@ -148,10 +130,7 @@ pub struct LockRequest<'a> {
 ///
 /// # Errors
 /// When the Engine does not answer. A lock held by somebody is no error.
-pub async fn acquire(
-    engine: &VerifiedEngine,
-    request: &LockRequest<'_>,
-) -> Result<Acquired, EngineError> {
+pub async fn acquire(engine: &VerifiedEngine, request: &LockRequest<'_>) -> Result<Acquired, EngineError> {
     let name = format!("envctl-lock-{}", request.key);
     loop {
         match create(engine, &name, request).await {
@@ -192,9 +171,7 @@ impl Lock {
     /// # Errors
     /// When the Engine does not answer.
     pub async fn still_held(&self, reader: &EngineReader) -> Result<bool, EngineError> {
-        Ok(holder(reader, &self.name)
-            .await?
-            .is_some_and(|held| held.id == self.id))
+        Ok(holder(reader, &self.name).await?.is_some_and(|held| held.id == self.id))
     }
 
     /// Gives the lock back. One that is already gone is no error.
@@ -213,14 +190,8 @@ async fn create(
 ) -> Result<String, EngineError> {
     let mut marks = std::collections::HashMap::from([
         (labels::ROLE.to_owned(), Role::Lock.as_str().to_owned()),
-        (
-            labels::ENVIRONMENT.to_owned(),
-            request.environment.to_owned(),
-        ),
-        (
-            labels::HOLDER.to_owned(),
-            serde_json::json!(request.holder).to_string(),
-        ),
+        (labels::ENVIRONMENT.to_owned(), request.environment.to_owned()),
+        (labels::HOLDER.to_owned(), serde_json::json!(request.holder).to_string()),
     ]);
     if let Some(backing) = request.backing {
         marks.insert(labels::BACKING.to_owned(), backing.to_owned());
@@ -234,22 +205,16 @@ async fn create(
     };
     let options = CreateContainerOptionsBuilder::default().name(name).build();
     let created = engine.docker().create_container(Some(options), body).await;
-    Ok(created
-        .map_err(engine.failed("taking the environment's lock"))?
-        .id)
+    Ok(created.map_err(engine.failed("taking the environment's lock"))?.id)
 }
 
 async fn holder(reader: &EngineReader, name: &str) -> Result<Option<Held>, EngineError> {
     let inspected = reader.docker().inspect_container(name, None).await;
-    let Some(container) =
-        found(inspected.map_err(reader.failed("looking at the environment's lock")))?
+    let Some(container) = found(inspected.map_err(reader.failed("looking at the environment's lock")))?
     else {
         return Ok(None);
     };
-    let label = container
-        .config
-        .and_then(|c| c.labels)
-        .and_then(|mut l| l.remove(labels::HOLDER));
+    let label = container.config.and_then(|c| c.labels).and_then(|mut l| l.remove(labels::HOLDER));
     Ok(Some(Held {
         holder: label.and_then(|json| serde_json::from_str(&json).ok()),
         container: name.to_owned(),
@@ -282,10 +247,8 @@ mod process {
 
     #[cfg(not(target_os = "linux"))]
     pub(super) fn started(pid: u32) -> Option<String> {
-        let output = std::process::Command::new("ps")
-            .args(["-o", "lstart=", "-p", &pid.to_string()])
-            .output()
-            .ok()?;
+        let output =
+            std::process::Command::new("ps").args(["-o", "lstart=", "-p", &pid.to_string()]).output().ok()?;
         let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
         (!text.is_empty()).then_some(text)
     }
@@ -293,10 +256,7 @@ mod process {
     /// What changes with each boot of the machine.
     #[cfg(target_os = "linux")]
     pub(super) fn boot() -> String {
-        std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
-            .unwrap_or_default()
-            .trim()
-            .to_owned()
+        std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
     }
 
     /// The start time of a process is a date here, which needs no boot to be unique.
@@ -314,28 +274,9 @@ mod tests {
     fn only_a_process_of_this_machine_can_be_known_to_be_dead() {
         let me = Holder::this_process("here", "me", "envctl up").unwrap();
         assert!(!me.is_dead(&me));
-        assert!(
-            Holder {
-                started: "1".into(),
-                ..me.clone()
-            }
-            .is_dead(&me)
-        );
-        assert!(
-            Holder {
-                boot: "earlier".into(),
-                ..me.clone()
-            }
-            .is_dead(&me)
-        );
-        assert!(
-            !Holder {
-                host: "there".into(),
-                started: "1".into(),
-                ..me.clone()
-            }
-            .is_dead(&me)
-        );
+        assert!(Holder { started: "1".into(), ..me.clone() }.is_dead(&me));
+        assert!(Holder { boot: "earlier".into(), ..me.clone() }.is_dead(&me));
+        assert!(!Holder { host: "there".into(), started: "1".into(), ..me.clone() }.is_dead(&me));
     }
 
     #[test]

@@ -53,10 +53,8 @@ pub fn lines(
     containers: &[ActualContainer],
     options: LogOptions,
 ) -> BoxStream<'static, Result<LogLine, EngineError>> {
-    let each: Vec<_> = containers
-        .iter()
-        .map(|container| of_container(reader, container, options).boxed())
-        .collect();
+    let each: Vec<_> =
+        containers.iter().map(|container| of_container(reader, container, options).boxed()).collect();
     let merged = stream::select_all(each);
     if options.follow {
         return merged.boxed();
@@ -79,44 +77,20 @@ fn of_container(
         .stderr(true)
         .timestamps(true)
         .follow(options.follow)
-        .since(
-            options
-                .since
-                .and_then(|at| at.as_second().try_into().ok())
-                .unwrap_or_default(),
-        )
-        .tail(
-            &options
-                .tail
-                .map_or("all".to_owned(), |count| count.to_string()),
-        )
+        .since(options.since.and_then(|at| at.as_second().try_into().ok()).unwrap_or_default())
+        .tail(&options.tail.map_or("all".to_owned(), |count| count.to_string()))
         .build();
     let failed = reader.failed("reading logs");
-    let pod = container
-        .pod
-        .clone()
-        .unwrap_or_else(|| container.name.clone());
-    let name = container
-        .container
-        .clone()
-        .unwrap_or_else(|| container.name.clone());
-    let frames = reader
-        .docker()
-        .logs(&container.id, Some(wanted))
-        .map(move |frame| frame.map_err(&failed));
+    let pod = container.pod.clone().unwrap_or_else(|| container.name.clone());
+    let name = container.container.clone().unwrap_or_else(|| container.name.clone());
+    let frames = reader.docker().logs(&container.id, Some(wanted)).map(move |frame| frame.map_err(&failed));
     let mut partial = Partial::default();
     frames
         .map_ok(move |frame| {
             let lines = partial.push(frame).into_iter().map(|(stream, text)| {
                 let (time, text) = split_time(&text);
                 let (pod, container, text) = (pod.clone(), name.clone(), text.to_owned());
-                Ok(LogLine {
-                    pod,
-                    container,
-                    stream,
-                    time,
-                    text,
-                })
+                Ok(LogLine { pod, container, stream, time, text })
             });
             stream::iter(lines.collect::<Vec<_>>())
         })
@@ -154,14 +128,7 @@ fn split_time(line: &str) -> (Option<Timestamp>, &str) {
             Ok(time) => (Some(time), text),
             Err(_) => (None, line),
         },
-        None => (
-            line.parse().ok(),
-            if line.parse::<Timestamp>().is_ok() {
-                ""
-            } else {
-                line
-            },
-        ),
+        None => (line.parse().ok(), if line.parse::<Timestamp>().is_ok() { "" } else { line }),
     }
 }
 
@@ -187,9 +154,7 @@ pub enum TargetError {
         known: Vec<String>,
     },
     /// It does not run.
-    #[error(
-        "no container of {component} is running; `envctl logs {component}` shows what it said last"
-    )]
+    #[error("no container of {component} is running; `envctl logs {component}` shows what it said last")]
     NotRunning {
         /// The component.
         component: String,
@@ -205,28 +170,16 @@ pub fn select<'a>(
     containers: &'a [ActualContainer],
     name: Option<&str>,
 ) -> Result<Vec<&'a ActualContainer>, TargetError> {
-    let application = || {
-        containers
-            .iter()
-            .filter(|c| matches!(c.role, Some(Role::Container | Role::Init)))
-    };
+    let application = || containers.iter().filter(|c| matches!(c.role, Some(Role::Container | Role::Init)));
     let Some(name) = name else {
         return Ok(application().collect());
     };
-    let chosen: Vec<_> = application()
-        .filter(|container| is_named(container, name))
-        .collect();
+    let chosen: Vec<_> = application().filter(|container| is_named(container, name)).collect();
     if chosen.is_empty() {
-        let mut known: Vec<_> = application()
-            .filter_map(component)
-            .map(str::to_owned)
-            .collect();
+        let mut known: Vec<_> = application().filter_map(component).map(str::to_owned).collect();
         known.sort();
         known.dedup();
-        return Err(TargetError::Unknown {
-            name: name.to_owned(),
-            known,
-        });
+        return Err(TargetError::Unknown { name: name.to_owned(), known });
     }
     Ok(chosen)
 }
@@ -244,11 +197,8 @@ pub fn exec_target<'a>(
     let chosen: Vec<_> = match container {
         None => chosen,
         Some(wanted) => {
-            let found: Vec<_> = chosen
-                .iter()
-                .copied()
-                .filter(|c| c.container.as_deref() == Some(wanted))
-                .collect();
+            let found: Vec<_> =
+                chosen.iter().copied().filter(|c| c.container.as_deref() == Some(wanted)).collect();
             if found.is_empty() {
                 let mut known: Vec<_> = chosen.iter().filter_map(|c| c.container.clone()).collect();
                 known.sort();
@@ -265,9 +215,7 @@ pub fn exec_target<'a>(
     chosen
         .into_iter()
         .find(|c| c.state == ContainerState::Running && c.role == Some(Role::Container))
-        .ok_or_else(|| TargetError::NotRunning {
-            component: component.to_owned(),
-        })
+        .ok_or_else(|| TargetError::NotRunning { component: component.to_owned() })
 }
 
 /// `api` of `Deployment/api`.
@@ -292,33 +240,17 @@ mod tests {
     #[test]
     fn lines_are_whole_however_the_frames_fall() {
         let mut partial = Partial::default();
-        let out = |text: &'static str| LogOutput::StdOut {
-            message: text.into(),
-        };
-        let err = |text: &'static str| LogOutput::StdErr {
-            message: text.into(),
-        };
-        assert_eq!(
-            partial.push(out("one\ntw")),
-            [(LogStream::Stdout, "one".to_owned())]
-        );
-        assert_eq!(
-            partial.push(err("bad\r\n")),
-            [(LogStream::Stderr, "bad".to_owned())]
-        );
-        assert_eq!(
-            partial.push(out("o\n")),
-            [(LogStream::Stdout, "two".to_owned())]
-        );
+        let out = |text: &'static str| LogOutput::StdOut { message: text.into() };
+        let err = |text: &'static str| LogOutput::StdErr { message: text.into() };
+        assert_eq!(partial.push(out("one\ntw")), [(LogStream::Stdout, "one".to_owned())]);
+        assert_eq!(partial.push(err("bad\r\n")), [(LogStream::Stderr, "bad".to_owned())]);
+        assert_eq!(partial.push(out("o\n")), [(LogStream::Stdout, "two".to_owned())]);
     }
 
     #[test]
     fn the_time_is_taken_off_the_line() {
         let (time, text) = split_time("2026-11-23T10:00:00.123456789Z hello world");
-        assert_eq!(
-            (time.unwrap().as_second(), text),
-            (1_795_428_000, "hello world")
-        );
+        assert_eq!((time.unwrap().as_second(), text), (1_795_428_000, "hello world"));
         assert_eq!(split_time("2026-11-23T10:00:00Z").1, "");
         assert_eq!(split_time("no time"), (None, "no time"));
     }
@@ -334,34 +266,18 @@ mod tests {
             },
             ActualContainer {
                 workload: Some("Deployment/album-worker".into()),
-                ..exited(
-                    "album-worker-0",
-                    "album-worker-0-worker",
-                    Role::Container,
-                    1,
-                )
+                ..exited("album-worker-0", "album-worker-0-worker", Role::Container, 1)
             },
         ];
         for name in ["api", "album-api", "Deployment/album-api", "album-api-0"] {
-            assert_eq!(
-                exec_target(&all, name, None).unwrap().container.as_deref(),
-                Some("api"),
-                "{name}"
-            );
+            assert_eq!(exec_target(&all, name, None).unwrap().container.as_deref(), Some("api"), "{name}");
         }
-        let message = |component, container| {
-            exec_target(&all, component, container)
-                .unwrap_err()
-                .to_string()
-        };
+        let message = |component, container| exec_target(&all, component, container).unwrap_err().to_string();
         assert_eq!(
             message("ap", None),
             "there is no component ap in this environment; there are: album-api, album-worker"
         );
-        assert_eq!(
-            message("api", Some("x")),
-            "api has no container x; it has: api"
-        );
+        assert_eq!(message("api", Some("x")), "api has no container x; it has: api");
         assert!(message("worker", None).starts_with("no container of worker is running"));
         assert_eq!(select(&all, None).unwrap().len(), 2);
     }

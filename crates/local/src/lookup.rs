@@ -24,37 +24,22 @@ pub enum Existence {
 ///
 /// # Errors
 /// When the Engine does not answer.
-pub async fn exists(
-    reader: &EngineReader,
-    thing: &Thing,
-    identity: &str,
-) -> Result<Existence, EngineError> {
+pub async fn exists(reader: &EngineReader, thing: &Thing, identity: &str) -> Result<Existence, EngineError> {
     let docker = reader.docker();
     let failed = reader.failed(&format!("looking for the {thing}"));
     let marks = match thing.kind {
-        ThingKind::Container => found(
-            docker
-                .inspect_container(&thing.id, None)
-                .await
-                .map_err(failed),
-        )?
-        .map(|container| container.config.and_then(|c| c.labels).unwrap_or_default()),
-        ThingKind::Network => found(
-            docker
-                .inspect_network(&thing.id, None)
-                .await
-                .map_err(failed),
-        )?
-        .map(|network| network.labels.unwrap_or_default()),
-        ThingKind::Volume => found(docker.inspect_volume(&thing.id).await.map_err(failed))?
-            .map(|volume| volume.labels),
+        ThingKind::Container => found(docker.inspect_container(&thing.id, None).await.map_err(failed))?
+            .map(|container| container.config.and_then(|c| c.labels).unwrap_or_default()),
+        ThingKind::Network => found(docker.inspect_network(&thing.id, None).await.map_err(failed))?
+            .map(|network| network.labels.unwrap_or_default()),
+        ThingKind::Volume => {
+            found(docker.inspect_volume(&thing.id).await.map_err(failed))?.map(|volume| volume.labels)
+        }
         _ => None,
     };
     Ok(match marks {
         None => Existence::None,
-        Some(marks) if marks.get(labels::IDENTITY).is_some_and(|i| i == identity) => {
-            Existence::Ours
-        }
+        Some(marks) if marks.get(labels::IDENTITY).is_some_and(|i| i == identity) => Existence::Ours,
         Some(_) => Existence::NotOurs,
     })
 }
@@ -66,15 +51,9 @@ pub async fn exists(
 /// When the Engine does not answer.
 pub async fn named(reader: &EngineReader, environment: &str) -> Result<Vec<String>, EngineError> {
     let filter = with_label(labels::ENVIRONMENT, environment);
-    let options = ListContainersOptionsBuilder::default()
-        .all(true)
-        .filters(&filter)
-        .build();
-    let listed = reader
-        .docker()
-        .list_containers(Some(options))
-        .await
-        .map_err(reader.failed("listing containers"))?;
+    let options = ListContainersOptionsBuilder::default().all(true).filters(&filter).build();
+    let listed =
+        reader.docker().list_containers(Some(options)).await.map_err(reader.failed("listing containers"))?;
     Ok(listed
         .into_iter()
         .filter_map(|c| Some(c.names?.first()?.trim_start_matches('/').to_owned()))
@@ -86,21 +65,12 @@ pub async fn named(reader: &EngineReader, environment: &str) -> Result<Vec<Strin
 /// # Errors
 /// When the Engine does not answer.
 pub async fn running(reader: &EngineReader) -> Result<BTreeMap<String, usize>, EngineError> {
-    let filter =
-        std::collections::HashMap::from([("label".to_owned(), vec![labels::IDENTITY.to_owned()])]);
-    let options = ListContainersOptionsBuilder::default()
-        .filters(&filter)
-        .build();
-    let listed = reader
-        .docker()
-        .list_containers(Some(options))
-        .await
-        .map_err(reader.failed("listing containers"))?;
+    let filter = std::collections::HashMap::from([("label".to_owned(), vec![labels::IDENTITY.to_owned()])]);
+    let options = ListContainersOptionsBuilder::default().filters(&filter).build();
+    let listed =
+        reader.docker().list_containers(Some(options)).await.map_err(reader.failed("listing containers"))?;
     let mut running = BTreeMap::new();
-    for identity in listed
-        .into_iter()
-        .filter_map(|c| c.labels?.remove(labels::IDENTITY))
-    {
+    for identity in listed.into_iter().filter_map(|c| c.labels?.remove(labels::IDENTITY)) {
         *running.entry(identity).or_default() += 1;
     }
     Ok(running)

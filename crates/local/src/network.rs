@@ -130,12 +130,7 @@ pub async fn ensure(
         match create(engine, request, Subnet(subnet)).await {
             Ok(id) => {
                 let name = request.name.to_owned();
-                return Ok(EnvironmentNetwork {
-                    name,
-                    id,
-                    subnet: Subnet(subnet),
-                    created: true,
-                });
+                return Ok(EnvironmentNetwork { name, id, subnet: Subnet(subnet), created: true });
             }
             Err(error) if error.to_string().contains("overlaps") => {}
             // Made by another run of the same `up` meanwhile, or by somebody else.
@@ -176,8 +171,7 @@ async fn existing(
     request: &NetworkRequest<'_>,
 ) -> Result<Option<EnvironmentNetwork>, NetworkError> {
     let inspected = reader.docker().inspect_network(request.name, None).await;
-    let Some(network) =
-        found(inspected.map_err(reader.failed("looking for the environment's network")))?
+    let Some(network) = found(inspected.map_err(reader.failed("looking for the environment's network")))?
     else {
         return Ok(None);
     };
@@ -185,11 +179,8 @@ async fn existing(
     if network.name.as_deref() != Some(request.name) {
         return Ok(None);
     }
-    let ours = network
-        .labels
-        .as_ref()
-        .and_then(|l| l.get(labels::IDENTITY))
-        .is_some_and(|i| i == request.identity);
+    let ours =
+        network.labels.as_ref().and_then(|l| l.get(labels::IDENTITY)).is_some_and(|i| i == request.identity);
     let subnet = network
         .ipam
         .and_then(|ipam| ipam.config)
@@ -199,16 +190,9 @@ async fn existing(
     match (ours, network.id, subnet) {
         (true, Some(id), Some(subnet)) => {
             let name = request.name.to_owned();
-            Ok(Some(EnvironmentNetwork {
-                name,
-                id,
-                subnet: Subnet(subnet),
-                created: false,
-            }))
+            Ok(Some(EnvironmentNetwork { name, id, subnet: Subnet(subnet), created: false }))
         }
-        _ => Err(NetworkError::NotOurs {
-            name: request.name.to_owned(),
-        }),
+        _ => Err(NetworkError::NotOurs { name: request.name.to_owned() }),
     }
 }
 
@@ -235,9 +219,7 @@ async fn create(
         ..NetworkCreateRequest::default()
     };
     let created = engine.docker().create_network(wanted).await;
-    Ok(created
-        .map_err(engine.failed("making the environment's network"))?
-        .id)
+    Ok(created.map_err(engine.failed("making the environment's network"))?.id)
 }
 
 /// The IPv4 subnets of all networks of the Engine.
@@ -308,13 +290,7 @@ mod tests {
                      eth0 00000000 010200C0 0003 0 0 0 00000000 0 0 0\n\
                      tun0 0000400A 00000000 0001 0 0 0 0000C0FF 0 0 0\n";
         assert_eq!(parse_routes(table), ["10.64.0.0/10".parse().unwrap()]);
-        assert!(overlap(
-            "10.64.0.0/10".parse().unwrap(),
-            "10.64.16.0/20".parse().unwrap()
-        ));
-        assert!(!overlap(
-            "10.64.0.0/20".parse().unwrap(),
-            "10.64.16.0/20".parse().unwrap()
-        ));
+        assert!(overlap("10.64.0.0/10".parse().unwrap(), "10.64.16.0/20".parse().unwrap()));
+        assert!(!overlap("10.64.0.0/20".parse().unwrap(), "10.64.16.0/20".parse().unwrap()));
     }
 }

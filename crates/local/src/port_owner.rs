@@ -35,16 +35,10 @@ pub enum PortOwner {
 impl fmt::Display for PortOwner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Container {
-                name,
-                project: Some(project),
-            } => {
+            Self::Container { name, project: Some(project) } => {
                 write!(f, "the container {name} of the Compose project {project}")
             }
-            Self::Container {
-                name,
-                project: None,
-            } => write!(f, "the container {name}"),
+            Self::Container { name, project: None } => write!(f, "the container {name}"),
             Self::Process { pid, program } => write!(f, "the process {pid} ({program})"),
             Self::Unknown { port } => {
                 write!(
@@ -63,27 +57,16 @@ impl fmt::Display for PortOwner {
 /// When the Engine does not answer.
 pub async fn find(reader: &EngineReader, port: u16) -> Result<PortOwner, EngineError> {
     let options = ListContainersOptionsBuilder::default().build();
-    let containers = reader
-        .docker()
-        .list_containers(Some(options))
-        .await
-        .map_err(reader.failed("listing containers"))?;
+    let containers =
+        reader.docker().list_containers(Some(options)).await.map_err(reader.failed("listing containers"))?;
     let publisher = containers.into_iter().find(|container| {
-        container
-            .ports
-            .as_ref()
-            .is_some_and(|ports| ports.iter().any(|p| p.public_port == Some(port)))
+        container.ports.as_ref().is_some_and(|ports| ports.iter().any(|p| p.public_port == Some(port)))
     });
     if let Some(container) = publisher {
-        let name = container
-            .names
-            .and_then(|n| n.into_iter().next())
-            .unwrap_or_default();
+        let name = container.names.and_then(|n| n.into_iter().next()).unwrap_or_default();
         return Ok(PortOwner::Container {
             name: name.trim_start_matches('/').to_owned(),
-            project: container
-                .labels
-                .and_then(|mut l| l.remove("com.docker.compose.project")),
+            project: container.labels.and_then(|mut l| l.remove("com.docker.compose.project")),
         });
     }
     Ok(process(Path::new("/proc"), port).unwrap_or(PortOwner::Unknown { port }))
@@ -101,18 +84,11 @@ fn process(proc: &Path, port: u16) -> Option<PortOwner> {
     }
     std::fs::read_dir(proc).ok()?.flatten().find_map(|entry| {
         let pid = entry.file_name().to_str()?.parse().ok()?;
-        let holds = std::fs::read_dir(entry.path().join("fd"))
-            .ok()?
-            .flatten()
-            .any(|fd| {
-                std::fs::read_link(fd.path())
-                    .is_ok_and(|to| to.to_str().is_some_and(|to| sockets.contains(to)))
-            });
+        let holds = std::fs::read_dir(entry.path().join("fd")).ok()?.flatten().any(|fd| {
+            std::fs::read_link(fd.path()).is_ok_and(|to| to.to_str().is_some_and(|to| sockets.contains(to)))
+        });
         let program = std::fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
-        holds.then(|| PortOwner::Process {
-            pid,
-            program: program.trim().to_owned(),
-        })
+        holds.then(|| PortOwner::Process { pid, program: program.trim().to_owned() })
     })
 }
 
@@ -143,9 +119,6 @@ mod tests {
             return;
         }
         let owner = process(Path::new("/proc"), port).unwrap();
-        assert!(
-            matches!(owner, PortOwner::Process { pid, .. } if pid == std::process::id()),
-            "{owner}"
-        );
+        assert!(matches!(owner, PortOwner::Process { pid, .. } if pid == std::process::id()), "{owner}");
     }
 }

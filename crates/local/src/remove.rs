@@ -23,30 +23,11 @@ use crate::state::{self, ActualContainer, Named};
 ///
 /// # Errors
 /// When the Engine does not answer. What it refuses to remove is no error but `left`.
-pub async fn environment(
-    engine: &VerifiedEngine,
-    identity: &str,
-) -> Result<Vec<(End, Item)>, EngineError> {
+pub async fn environment(engine: &VerifiedEngine, identity: &str) -> Result<Vec<(End, Item)>, EngineError> {
     let inventory = state::inventory(engine.reader(), identity).await?;
     let mut ends = containers(engine, inventory.containers).await?;
-    ends.extend(
-        try_join_all(
-            inventory
-                .networks
-                .iter()
-                .map(|n| network(engine, n, identity)),
-        )
-        .await?,
-    );
-    ends.extend(
-        try_join_all(
-            inventory
-                .volumes
-                .iter()
-                .map(|v| volume(engine, v, identity)),
-        )
-        .await?,
-    );
+    ends.extend(try_join_all(inventory.networks.iter().map(|n| network(engine, n, identity))).await?);
+    ends.extend(try_join_all(inventory.volumes.iter().map(|v| volume(engine, v, identity))).await?);
     Ok(ends)
 }
 
@@ -60,9 +41,8 @@ pub async fn containers(
     engine: &VerifiedEngine,
     containers: Vec<ActualContainer>,
 ) -> Result<Vec<(End, Item)>, EngineError> {
-    let (carriers, members): (Vec<_>, Vec<_>) = containers
-        .into_iter()
-        .partition(|c| matches!(c.role, Some(Role::Sandbox | Role::Gateway)));
+    let (carriers, members): (Vec<_>, Vec<_>) =
+        containers.into_iter().partition(|c| matches!(c.role, Some(Role::Sandbox | Role::Gateway)));
     let mut ends = try_join_all(members.iter().map(|c| container(engine, c))).await?;
     ends.extend(try_join_all(carriers.iter().map(|c| container(engine, c))).await?);
     Ok(ends)
@@ -71,54 +51,34 @@ pub async fn containers(
 /// What was refused, in the Engine's words; other errors are errors.
 fn refusal<T>(result: Result<T, EngineError>) -> Result<Option<String>, EngineError> {
     match result {
-        Err(EngineError::Refused {
-            status, message, ..
-        }) if status != 404 => Ok(Some(message)),
+        Err(EngineError::Refused { status, message, .. }) if status != 404 => Ok(Some(message)),
         Err(error) if !error.is_not_found() => Err(error),
         _ => Ok(None),
     }
 }
 
-async fn container(
-    engine: &VerifiedEngine,
-    container: &ActualContainer,
-) -> Result<(End, Item), EngineError> {
+async fn container(engine: &VerifiedEngine, container: &ActualContainer) -> Result<(End, Item), EngineError> {
     let doing = format!("removing the container {}", container.name);
     // Without a number the Engine takes the container's own grace period.
     let options = StopContainerOptionsBuilder::default().build();
-    let stopped = engine
-        .docker()
-        .stop_container(&container.id, Some(options))
-        .await;
+    let stopped = engine.docker().stop_container(&container.id, Some(options)).await;
     refusal(stopped.map_err(engine.failed(&doing)))?;
-    let options = RemoveContainerOptionsBuilder::default()
-        .v(true)
-        .force(true)
-        .build();
-    let removed = engine
-        .docker()
-        .remove_container(&container.id, Some(options))
-        .await;
+    let options = RemoveContainerOptionsBuilder::default().v(true).force(true).build();
+    let removed = engine.docker().remove_container(&container.id, Some(options)).await;
     let refused = refusal(removed.map_err(engine.failed(&doing)))?;
     if refused.is_some() {
         removal_elsewhere(engine, &container.id).await;
     }
     let found = state::container(engine.reader(), &container.id).await?;
-    Ok(end(
-        ThingKind::Container,
-        &container.name,
-        found.is_some(),
-        refused,
-        || format!("docker rm -f {}", container.name),
-    ))
+    Ok(end(ThingKind::Container, &container.name, found.is_some(), refused, || {
+        format!("docker rm -f {}", container.name)
+    }))
 }
 
 /// Waits for a removal that another process has begun: ours is refused then, and the container is
 /// gone a moment later.
 async fn removal_elsewhere(engine: &VerifiedEngine, id: &str) {
-    let options = WaitContainerOptionsBuilder::default()
-        .condition("removed")
-        .build();
+    let options = WaitContainerOptionsBuilder::default().condition("removed").build();
     let mut removal = pin!(engine.docker().wait_container(id, Some(options)));
     // Gone already (404) or not going at all: the look-up afterwards tells.
     let _ = tokio::time::timeout(Duration::from_secs(5), removal.next()).await;
@@ -143,27 +103,13 @@ async fn network(
     let refused = if strangers.is_empty() {
         refused
     } else {
-        Some(format!(
-            "containers that envctl did not make are attached: {}",
-            strangers.join(", ")
-        ))
+        Some(format!("containers that envctl did not make are attached: {}", strangers.join(", ")))
     };
-    Ok(end(
-        ThingKind::Network,
-        &network.name,
-        found.is_some(),
-        refused,
-        || {
-            let detach = strangers
-                .iter()
-                .map(|name| format!("docker network disconnect -f {} {name}; ", network.name));
-            format!(
-                "{}docker network rm {}",
-                detach.collect::<String>(),
-                network.name
-            )
-        },
-    ))
+    Ok(end(ThingKind::Network, &network.name, found.is_some(), refused, || {
+        let detach =
+            strangers.iter().map(|name| format!("docker network disconnect -f {} {name}; ", network.name));
+        format!("{}docker network rm {}", detach.collect::<String>(), network.name)
+    }))
 }
 
 /// Detaches the machine's router and whatever else envctl made. Strangers stay: taking a network
@@ -183,55 +129,34 @@ async fn disconnect_ours(
         let inspected = engine.docker().inspect_container(&id, None).await;
         let Ok(container) = inspected else { return };
         let marks = container.config.and_then(|c| c.labels).unwrap_or_default();
-        if marks
-            .get(labels::ROLE)
-            .is_some_and(|role| role == Role::Router.as_str())
-            || marks
-                .get(labels::IDENTITY)
-                .is_some_and(|owner| owner == identity)
+        if marks.get(labels::ROLE).is_some_and(|role| role == Role::Router.as_str())
+            || marks.get(labels::IDENTITY).is_some_and(|owner| owner == identity)
         {
-            let request = NetworkDisconnectRequest {
-                container: id,
-                force: Some(true),
-            };
+            let request = NetworkDisconnectRequest { container: id, force: Some(true) };
             // That the network goes afterwards, or not, says how this ended.
-            let _ = engine
-                .docker()
-                .disconnect_network(&network.id, request)
-                .await;
+            let _ = engine.docker().disconnect_network(&network.id, request).await;
         }
     });
     join_all(detached).await;
     Ok(())
 }
 
-async fn volume(
-    engine: &VerifiedEngine,
-    volume: &Named,
-    identity: &str,
-) -> Result<(End, Item), EngineError> {
+async fn volume(engine: &VerifiedEngine, volume: &Named, identity: &str) -> Result<(End, Item), EngineError> {
     let doing = format!("removing the volume {}", volume.name);
     let look = || async {
         let inspected = engine.docker().inspect_volume(&volume.name).await;
         found(inspected.map_err(engine.failed(&doing)))
     };
-    let ours = |labels: &HashMap<String, String>| {
-        labels.get(labels::IDENTITY).is_some_and(|i| i == identity)
-    };
+    let ours = |labels: &HashMap<String, String>| labels.get(labels::IDENTITY).is_some_and(|i| i == identity);
     let mut refused = None;
     // Volumes have no id: the name may have been given to another one since the listing.
     if look().await?.is_some_and(|volume| ours(&volume.labels)) {
         let options = RemoveVolumeOptionsBuilder::default().build();
-        let removed = engine
-            .docker()
-            .remove_volume(&volume.name, Some(options))
-            .await;
+        let removed = engine.docker().remove_volume(&volume.name, Some(options)).await;
         refused = refusal(removed.map_err(engine.failed(&doing)))?;
     }
     let left = look().await?.is_some_and(|volume| ours(&volume.labels));
-    Ok(end(ThingKind::Volume, &volume.name, left, refused, || {
-        format!("docker volume rm {}", volume.name)
-    }))
+    Ok(end(ThingKind::Volume, &volume.name, left, refused, || format!("docker volume rm {}", volume.name)))
 }
 
 fn end(
@@ -241,25 +166,10 @@ fn end(
     refused: Option<String>,
     remove: impl FnOnce() -> String,
 ) -> (End, Item) {
-    let item = |evidence, remove| Item {
-        kind,
-        id: name.to_owned(),
-        evidence,
-        used_by: vec![],
-        remove,
-    };
+    let item = |evidence, remove| Item { kind, id: name.to_owned(), evidence, used_by: vec![], remove };
     if left {
-        (
-            End::Left,
-            item(
-                refused.unwrap_or_else(|| "still on the Engine".to_owned()),
-                Some(remove()),
-            ),
-        )
+        (End::Left, item(refused.unwrap_or_else(|| "still on the Engine".to_owned()), Some(remove())))
     } else {
-        (
-            End::Gone,
-            item(format!("the Engine has no such {kind}"), None),
-        )
+        (End::Gone, item(format!("the Engine has no such {kind}"), None))
     }
 }

@@ -4,17 +4,15 @@
 use std::collections::{BTreeMap, HashMap};
 
 use bollard::models::{
-    ContainerCreateBody, EndpointSettings, HealthConfig, HostConfig, NetworkCreateRequest,
-    NetworkingConfig, PortBinding, RestartPolicy, RestartPolicyNameEnum,
+    ContainerCreateBody, EndpointSettings, HealthConfig, HostConfig, NetworkCreateRequest, NetworkingConfig,
+    PortBinding, RestartPolicy, RestartPolicyNameEnum,
 };
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, ListContainersOptionsBuilder, RemoveContainerOptionsBuilder,
     StartContainerOptions,
 };
 use envctl_model::receipt::{End, Item, ThingKind};
-use envctl_wire::{
-    AGENT_PATH, CONFIG_VARIABLE, HEALTH_TIMEOUT_SECONDS, ROUTER_ALIAS, RouterConfig,
-};
+use envctl_wire::{AGENT_PATH, CONFIG_VARIABLE, HEALTH_TIMEOUT_SECONDS, ROUTER_ALIAS, RouterConfig};
 
 use crate::engine::{EngineError, EngineReader, VerifiedEngine, found};
 use crate::labels::{self, Role};
@@ -93,30 +91,15 @@ pub async fn ensure(
     let mut change = Change::Created;
     if let Some(found) = look(engine.reader(), &name).await? {
         if !found.ours {
-            return Err(RouterError::NotOurs {
-                kind: ThingKind::Container,
-                name,
-            });
+            return Err(RouterError::NotOurs { kind: ThingKind::Container, name });
         }
-        let others = users(engine.reader(), port)
-            .await?
-            .into_keys()
-            .any(|user| user != identity);
+        let others = users(engine.reader(), port).await?.into_keys().any(|user| user != identity);
         if found.image == image || others {
-            let change = if found.running {
-                Change::None
-            } else {
-                Change::Started
-            };
+            let change = if found.running { Change::None } else { Change::Started };
             if !found.running {
                 start(engine, &found.id, port).await?;
             }
-            return Ok(Router {
-                name,
-                container: found.id,
-                network,
-                change,
-            });
+            return Ok(Router { name, container: found.id, network, change });
         }
         remove(engine, &found.id).await?;
         change = Change::Upgraded;
@@ -126,23 +109,14 @@ pub async fn ensure(
         Err(RouterError::Engine(error)) if error.is_conflict() => {
             let found = look(engine.reader(), &name).await?.ok_or(error)?;
             start(engine, &found.id, port).await?;
-            return Ok(Router {
-                name,
-                container: found.id,
-                network,
-                change: Change::None,
-            });
+            return Ok(Router { name, container: found.id, network, change: Change::None });
         }
         created => created?,
     };
     let container = match start(engine, &container, port).await {
         Ok(()) => container,
         // A machine without IPv6 has no ::1 to bind.
-        Err(RouterError::Engine(error))
-            if error
-                .to_string()
-                .contains("cannot assign requested address") =>
-        {
+        Err(RouterError::Engine(error)) if error.to_string().contains("cannot assign requested address") => {
             remove(engine, &container).await?;
             let container = create(engine, port, image, &["127.0.0.1"]).await?;
             start_or_remove(engine, &container, port).await?;
@@ -153,12 +127,7 @@ pub async fn ensure(
             return Err(error);
         }
     };
-    Ok(Router {
-        name,
-        container,
-        network,
-        change,
-    })
+    Ok(Router { name, container, network, change })
 }
 
 /// The environments whose gateways have joined the router's network: identity to name. Stopped
@@ -166,10 +135,7 @@ pub async fn ensure(
 ///
 /// # Errors
 /// When the Engine does not answer.
-pub async fn users(
-    reader: &EngineReader,
-    port: u16,
-) -> Result<BTreeMap<String, String>, EngineError> {
+pub async fn users(reader: &EngineReader, port: u16) -> Result<BTreeMap<String, String>, EngineError> {
     gateways_on(reader, &name(port)).await
 }
 
@@ -180,29 +146,18 @@ pub(crate) async fn gateways_on(
 ) -> Result<BTreeMap<String, String>, EngineError> {
     let filter = HashMap::from([
         ("network".to_owned(), vec![network.to_owned()]),
-        (
-            "label".to_owned(),
-            vec![format!("{}={}", labels::ROLE, Role::Gateway)],
-        ),
+        ("label".to_owned(), vec![format!("{}={}", labels::ROLE, Role::Gateway)]),
     ]);
-    let options = ListContainersOptionsBuilder::default()
-        .all(true)
-        .filters(&filter)
-        .build();
+    let options = ListContainersOptionsBuilder::default().all(true).filters(&filter).build();
     let containers = reader.docker().list_containers(Some(options)).await;
-    Ok(
-        found(containers.map_err(reader.failed("listing gateways")))?
-            .unwrap_or_default()
-            .into_iter()
-            .filter_map(|container| {
-                let mut marks = container.labels?;
-                Some((
-                    marks.remove(labels::IDENTITY)?,
-                    marks.remove(labels::ENVIRONMENT).unwrap_or_default(),
-                ))
-            })
-            .collect(),
-    )
+    Ok(found(containers.map_err(reader.failed("listing gateways")))?
+        .unwrap_or_default()
+        .into_iter()
+        .filter_map(|container| {
+            let mut marks = container.labels?;
+            Some((marks.remove(labels::IDENTITY)?, marks.remove(labels::ENVIRONMENT).unwrap_or_default()))
+        })
+        .collect())
 }
 
 /// Removes the router if nobody uses it any more. Returns how its container and network ended;
@@ -210,10 +165,7 @@ pub(crate) async fn gateways_on(
 ///
 /// # Errors
 /// When the Engine does not answer.
-pub async fn remove_unused(
-    engine: &VerifiedEngine,
-    port: u16,
-) -> Result<Vec<(End, Item)>, EngineError> {
+pub async fn remove_unused(engine: &VerifiedEngine, port: u16) -> Result<Vec<(End, Item)>, EngineError> {
     let name = name(port);
     let item = |evidence: &str, used_by| Item {
         kind: ThingKind::Router,
@@ -230,10 +182,7 @@ pub async fn remove_unused(
     }
     let used_by: Vec<_> = users(engine.reader(), port).await?.into_values().collect();
     if !used_by.is_empty() {
-        return Ok(vec![(
-            End::Kept,
-            item("gateways are attached to its network", used_by),
-        )]);
+        return Ok(vec![(End::Kept, item("gateways are attached to its network", used_by))]);
     }
     if let Some(container) = container {
         remove(engine, &container.id).await?;
@@ -256,19 +205,10 @@ pub async fn remove_unused(
     let gone = look(engine.reader(), &name).await?.is_none()
         && look_network(engine.reader(), &name).await?.is_none();
     Ok(vec![if gone {
-        (
-            End::Gone,
-            item("neither a container nor a network of that name", vec![]),
-        )
+        (End::Gone, item("neither a container nor a network of that name", vec![]))
     } else {
         let remove = Some(format!("docker rm -f {name}; docker network rm {name}"));
-        (
-            End::Left,
-            Item {
-                remove,
-                ..item("still on the Engine", vec![])
-            },
-        )
+        (End::Left, Item { remove, ..item("still on the Engine", vec![]) })
     }])
 }
 
@@ -299,18 +239,12 @@ struct FoundNetwork {
     ours: bool,
 }
 
-async fn look_network(
-    reader: &EngineReader,
-    name: &str,
-) -> Result<Option<FoundNetwork>, EngineError> {
+async fn look_network(reader: &EngineReader, name: &str) -> Result<Option<FoundNetwork>, EngineError> {
     let inspected = reader.docker().inspect_network(name, None).await;
     let network = found(inspected.map_err(reader.failed("looking for the router's network")))?;
     Ok(network.and_then(|network| {
         let role = network.labels.as_ref().and_then(|l| l.get(labels::ROLE));
-        Some(FoundNetwork {
-            ours: role.is_some_and(|role| role == Role::Router.as_str()),
-            id: network.id?,
-        })
+        Some(FoundNetwork { ours: role.is_some_and(|role| role == Role::Router.as_str()), id: network.id? })
     }))
 }
 
@@ -319,10 +253,7 @@ async fn network(engine: &VerifiedEngine, name: &str) -> Result<String, RouterEr
         match look_network(engine.reader(), name).await? {
             Some(network) if network.ours => return Ok(network.id),
             Some(_) => {
-                return Err(RouterError::NotOurs {
-                    kind: ThingKind::Network,
-                    name: name.to_owned(),
-                });
+                return Err(RouterError::NotOurs { kind: ThingKind::Network, name: name.to_owned() });
             }
             None => {}
         }
@@ -357,10 +288,7 @@ async fn create(
     let config = serde_json::json!(RouterConfig { http_port: port }).to_string();
     let bindings = addresses
         .iter()
-        .map(|ip| PortBinding {
-            host_ip: Some((*ip).to_owned()),
-            host_port: Some(port.to_string()),
-        })
+        .map(|ip| PortBinding { host_ip: Some((*ip).to_owned()), host_port: Some(port.to_string()) })
         .collect();
     let second = 1_000_000_000;
     let body = ContainerCreateBody {
@@ -371,11 +299,7 @@ async fn create(
         exposed_ports: Some(vec![exposed.clone()]),
         // A check that has no news to tell takes its time: see HEALTH_TIMEOUT_SECONDS.
         healthcheck: Some(HealthConfig {
-            test: Some(vec![
-                "CMD".to_owned(),
-                AGENT_PATH.to_owned(),
-                "health".to_owned(),
-            ]),
+            test: Some(vec!["CMD".to_owned(), AGENT_PATH.to_owned(), "health".to_owned()]),
             interval: Some(second),
             timeout: Some(i64::from(HEALTH_TIMEOUT_SECONDS) * second),
             retries: Some(1),
@@ -416,36 +340,25 @@ async fn start_or_remove(engine: &VerifiedEngine, id: &str, port: u16) -> Result
 }
 
 async fn start(engine: &VerifiedEngine, id: &str, port: u16) -> Result<(), RouterError> {
-    let started = engine
-        .docker()
-        .start_container(id, None::<StartContainerOptions>)
-        .await;
+    let started = engine.docker().start_container(id, None::<StartContainerOptions>).await;
     match started.map_err(engine.failed("starting the router")) {
         Ok(()) => Ok(()),
-        Err(error) if is_port_taken(&error.to_string()) => Err(RouterError::PortTaken {
-            port,
-            owner: port_owner::find(engine.reader(), port).await?,
-        }),
+        Err(error) if is_port_taken(&error.to_string()) => {
+            Err(RouterError::PortTaken { port, owner: port_owner::find(engine.reader(), port).await? })
+        }
         Err(error) => Err(error.into()),
     }
 }
 
 /// Whether Docker's words mean that a published port is in use: by a container, or by a process.
 pub(crate) fn is_port_taken(message: &str) -> bool {
-    [
-        "port is already allocated",
-        "address already in use",
-        "ports are not available",
-    ]
-    .iter()
-    .any(|words| message.contains(words))
+    ["port is already allocated", "address already in use", "ports are not available"]
+        .iter()
+        .any(|words| message.contains(words))
 }
 
 async fn remove(engine: &VerifiedEngine, id: &str) -> Result<(), EngineError> {
-    let options = RemoveContainerOptionsBuilder::default()
-        .force(true)
-        .v(true)
-        .build();
+    let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
     let removed = engine.docker().remove_container(id, Some(options)).await;
     found(removed.map_err(engine.failed("removing the router")))?;
     Ok(())

@@ -111,79 +111,40 @@ pub enum Health {
 /// When the Engine does not answer.
 pub async fn inventory(reader: &EngineReader, identity: &str) -> Result<Inventory, EngineError> {
     let filter = with_label(labels::IDENTITY, identity);
-    let (containers, networks, volumes) = tokio::try_join!(
-        containers(reader, identity),
-        networks(reader, &filter),
-        volumes(reader, &filter)
-    )?;
-    Ok(Inventory {
-        containers,
-        networks,
-        volumes,
-    })
+    let (containers, networks, volumes) =
+        tokio::try_join!(containers(reader, identity), networks(reader, &filter), volumes(reader, &filter))?;
+    Ok(Inventory { containers, networks, volumes })
 }
 
 type Filter = std::collections::HashMap<String, Vec<String>>;
 
 async fn networks(reader: &EngineReader, filter: &Filter) -> Result<Vec<Named>, EngineError> {
-    let options = ListNetworksOptionsBuilder::default()
-        .filters(filter)
-        .build();
-    let networks = reader
-        .docker()
-        .list_networks(Some(options))
-        .await
-        .map_err(reader.failed("listing networks"))?;
-    Ok(networks
-        .into_iter()
-        .filter_map(|n| {
-            Some(Named {
-                id: n.id?,
-                name: n.name?,
-            })
-        })
-        .collect())
+    let options = ListNetworksOptionsBuilder::default().filters(filter).build();
+    let networks =
+        reader.docker().list_networks(Some(options)).await.map_err(reader.failed("listing networks"))?;
+    Ok(networks.into_iter().filter_map(|n| Some(Named { id: n.id?, name: n.name? })).collect())
 }
 
 async fn volumes(reader: &EngineReader, filter: &Filter) -> Result<Vec<Named>, EngineError> {
     let options = ListVolumesOptionsBuilder::default().filters(filter).build();
-    let volumes = reader
-        .docker()
-        .list_volumes(Some(options))
-        .await
-        .map_err(reader.failed("listing volumes"))?;
+    let volumes =
+        reader.docker().list_volumes(Some(options)).await.map_err(reader.failed("listing volumes"))?;
     let volumes = volumes.volumes.unwrap_or_default();
-    Ok(volumes
-        .into_iter()
-        .map(|v| Named {
-            id: v.name.clone(),
-            name: v.name,
-        })
-        .collect())
+    Ok(volumes.into_iter().map(|v| Named { id: v.name.clone(), name: v.name }).collect())
 }
 
 /// The containers of an environment, by name, stopped ones too.
 ///
 /// # Errors
 /// When the Engine does not answer.
-pub async fn containers(
-    reader: &EngineReader,
-    identity: &str,
-) -> Result<Vec<ActualContainer>, EngineError> {
+pub async fn containers(reader: &EngineReader, identity: &str) -> Result<Vec<ActualContainer>, EngineError> {
     let filter = with_label(labels::IDENTITY, identity);
-    let options = ListContainersOptionsBuilder::default()
-        .all(true)
-        .filters(&filter)
-        .build();
-    let listed = reader
-        .docker()
-        .list_containers(Some(options))
-        .await
-        .map_err(reader.failed("listing containers"))?;
+    let options = ListContainersOptionsBuilder::default().all(true).filters(&filter).build();
+    let listed =
+        reader.docker().list_containers(Some(options)).await.map_err(reader.failed("listing containers"))?;
     let ids = listed.into_iter().filter_map(|container| container.id);
     // One that vanished between the two calls is not there: no error.
-    let inspected =
-        futures_util::stream::iter(ids.map(|id| async move { container(reader, &id).await }));
+    let inspected = futures_util::stream::iter(ids.map(|id| async move { container(reader, &id).await }));
     let mut containers: Vec<_> = inspected
         .buffer_unordered(PARALLEL)
         .try_filter_map(|container| async move { Ok(container) })
@@ -197,10 +158,7 @@ pub async fn containers(
 ///
 /// # Errors
 /// When the Engine does not answer.
-pub async fn container(
-    reader: &EngineReader,
-    id: &str,
-) -> Result<Option<ActualContainer>, EngineError> {
+pub async fn container(reader: &EngineReader, id: &str) -> Result<Option<ActualContainer>, EngineError> {
     let inspected = reader.docker().inspect_container(id, None).await;
     Ok(found(inspected.map_err(reader.failed("inspecting a container")))?.map(actual))
 }
@@ -214,22 +172,13 @@ pub(crate) fn actual(inspected: ContainerInspectResponse) -> ActualContainer {
         Some(ContainerStateStatusEnum::PAUSED) => ContainerState::Paused,
         Some(ContainerStateStatusEnum::RESTARTING) => ContainerState::Restarting,
         Some(ContainerStateStatusEnum::EXITED) => ContainerState::Exited,
-        Some(ContainerStateStatusEnum::DEAD | ContainerStateStatusEnum::REMOVING) => {
-            ContainerState::Dead
-        }
+        Some(ContainerStateStatusEnum::DEAD | ContainerStateStatusEnum::REMOVING) => ContainerState::Dead,
         _ => ContainerState::Created,
     };
-    let ended = matches!(
-        status,
-        ContainerState::Exited | ContainerState::Dead | ContainerState::Restarting
-    );
+    let ended = matches!(status, ContainerState::Exited | ContainerState::Dead | ContainerState::Restarting);
     ActualContainer {
         id: inspected.id.unwrap_or_default(),
-        name: inspected
-            .name
-            .unwrap_or_default()
-            .trim_start_matches('/')
-            .to_owned(),
+        name: inspected.name.unwrap_or_default().trim_start_matches('/').to_owned(),
         role: marks.get(labels::ROLE).and_then(|role| Role::parse(role)),
         pod: marks.remove(labels::POD),
         workload: marks.remove(labels::WORKLOAD),
@@ -246,10 +195,7 @@ pub(crate) fn actual(inspected: ContainerInspectResponse) -> ActualContainer {
             Some(HealthStatusEnum::UNHEALTHY) => Some(Health::Unhealthy),
             _ => None,
         },
-        restarts: inspected
-            .restart_count
-            .and_then(|n| n.try_into().ok())
-            .unwrap_or_default(),
+        restarts: inspected.restart_count.and_then(|n| n.try_into().ok()).unwrap_or_default(),
         oom_killed: state.oom_killed.unwrap_or_default(),
         started_at: state.started_at.filter(|at| !at.starts_with("0001-")),
         stop_timeout: config.stop_timeout,
@@ -288,11 +234,7 @@ impl DesiredPod {
     /// Whether the pod as a whole runs to its end: a Job or a hook.
     #[must_use]
     pub fn is_run_once(&self) -> bool {
-        let mut members = self
-            .containers
-            .iter()
-            .filter(|c| c.role == Role::Container)
-            .peekable();
+        let mut members = self.containers.iter().filter(|c| c.role == Role::Container).peekable();
         members.peek().is_some() && members.all(|c| c.run_once)
     }
 }
@@ -316,14 +258,9 @@ pub enum Why {
 /// its containers share the sandbox's namespaces and run-once containers come first.
 #[must_use]
 pub fn changed_pods(desired: &[DesiredPod], actual: &[ActualContainer]) -> BTreeMap<String, Why> {
-    let by_service: BTreeMap<&str, &ActualContainer> = actual
-        .iter()
-        .filter_map(|container| Some((container.service.as_deref()?, container)))
-        .collect();
-    desired
-        .iter()
-        .filter_map(|pod| Some((pod.name.clone(), change(pod, &by_service)?)))
-        .collect()
+    let by_service: BTreeMap<&str, &ActualContainer> =
+        actual.iter().filter_map(|container| Some((container.service.as_deref()?, container))).collect();
+    desired.iter().filter_map(|pod| Some((pod.name.clone(), change(pod, &by_service)?))).collect()
 }
 
 fn change(pod: &DesiredPod, actual: &BTreeMap<&str, &ActualContainer>) -> Option<Why> {
@@ -336,22 +273,15 @@ fn change(pod: &DesiredPod, actual: &BTreeMap<&str, &ActualContainer>) -> Option
         if found.hash.as_deref() != Some(&pod.hash) {
             return Some(Why::Changed);
         }
-        if wanted
-            .image
-            .as_ref()
-            .is_some_and(|image| *image != found.image)
-        {
+        if wanted.image.as_ref().is_some_and(|image| *image != found.image) {
             return Some(Why::Image(wanted.service.clone()));
         }
         pairs.push((wanted, *found));
     }
-    let succeeded = |found: &ActualContainer| {
-        found.state == ContainerState::Exited && found.exit_code == Some(0)
-    };
+    let succeeded =
+        |found: &ActualContainer| found.state == ContainerState::Exited && found.exit_code == Some(0);
     // A Job that has completed is done, whatever became of its sandbox afterwards.
-    let completed = pairs
-        .iter()
-        .all(|(wanted, found)| !wanted.run_once || succeeded(found));
+    let completed = pairs.iter().all(|(wanted, found)| !wanted.run_once || succeeded(found));
     if whole && completed {
         return None;
     }
@@ -375,11 +305,7 @@ fn change(pod: &DesiredPod, actual: &BTreeMap<&str, &ActualContainer>) -> Option
 #[must_use]
 pub fn surplus_pods(desired: &[DesiredPod], actual: &[ActualContainer]) -> BTreeSet<String> {
     let wanted: BTreeSet<&str> = desired.iter().map(|pod| pod.name.as_str()).collect();
-    actual
-        .iter()
-        .filter_map(|c| c.pod.clone())
-        .filter(|pod| !wanted.contains(pod.as_str()))
-        .collect()
+    actual.iter().filter_map(|c| c.pod.clone()).filter(|pod| !wanted.contains(pod.as_str())).collect()
 }
 
 #[cfg(test)]
@@ -455,26 +381,15 @@ pub(crate) mod tests {
         let mut done = actual("migrate");
         done[2] = exited("migrate", "migrate-app", Role::Container, 0);
         done[0] = exited("migrate", "migrate-sandbox", Role::Sandbox, 137);
-        assert_eq!(
-            why(&desired("migrate", true), &done),
-            None,
-            "a completed Job does not run again"
-        );
-        assert_eq!(
-            why(&desired("migrate", true), &actual("migrate")),
-            None,
-            "a running Job is waited for"
-        );
+        assert_eq!(why(&desired("migrate", true), &done), None, "a completed Job does not run again");
+        assert_eq!(why(&desired("migrate", true), &actual("migrate")), None, "a running Job is waited for");
     }
 
     #[test]
     fn every_reason_to_make_a_pod_anew() {
         let pod = desired("api", false);
         let app = "api-app".to_owned();
-        assert_eq!(
-            why(&pod, &actual("api")[..2]),
-            Some(Why::Missing(app.clone()))
-        );
+        assert_eq!(why(&pod, &actual("api")[..2]), Some(Why::Missing(app.clone())));
 
         let mut changed = actual("api");
         changed[0].hash = Some("older".into());
@@ -486,18 +401,11 @@ pub(crate) mod tests {
 
         let mut stopped = actual("api");
         stopped[2] = exited("api", "api-app", Role::Container, 0);
-        assert_eq!(
-            why(&pod, &stopped),
-            Some(Why::Ended(app.clone(), Some(0))),
-            "a service should run"
-        );
+        assert_eq!(why(&pod, &stopped), Some(Why::Ended(app.clone(), Some(0))), "a service should run");
 
         let mut failed = actual("api");
         failed[1].exit_code = Some(3);
-        assert_eq!(
-            why(&pod, &failed),
-            Some(Why::Ended("api-init".into(), Some(3)))
-        );
+        assert_eq!(why(&pod, &failed), Some(Why::Ended("api-init".into(), Some(3))));
 
         let mut sick = actual("api");
         sick[2].health = Some(Health::Unhealthy);
@@ -509,18 +417,12 @@ pub(crate) mod tests {
 
         let mut job = actual("migrate");
         job[2] = exited("migrate", "migrate-app", Role::Container, 1);
-        assert_eq!(
-            why(&desired("migrate", true), &job),
-            Some(Why::Ended("migrate-app".into(), Some(1)))
-        );
+        assert_eq!(why(&desired("migrate", true), &job), Some(Why::Ended("migrate-app".into(), Some(1))));
     }
 
     #[test]
     fn pods_nobody_wants_any_more_are_surplus() {
-        let surplus = surplus_pods(
-            &[desired("api", false)],
-            &[actual("api"), actual("old")].concat(),
-        );
+        let surplus = surplus_pods(&[desired("api", false)], &[actual("api"), actual("old")].concat());
         assert_eq!(surplus, BTreeSet::from(["old".to_owned()]));
     }
 }

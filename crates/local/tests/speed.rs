@@ -13,20 +13,12 @@ use envctl_local::images::Context;
 fn ten_thousand_unchanged_files_are_recognised_without_being_read() {
     let root = tempfile::tempdir().unwrap();
     std::fs::write(root.path().join("Dockerfile"), "FROM scratch").unwrap();
-    std::fs::write(
-        root.path().join(".dockerignore"),
-        "**/*.log\n.git\nnode_modules\n!keep.log\n",
-    )
-    .unwrap();
+    std::fs::write(root.path().join(".dockerignore"), "**/*.log\n.git\nnode_modules\n!keep.log\n").unwrap();
     for directory in 0..100 {
         let directory = root.path().join(format!("src/module{directory}"));
         std::fs::create_dir_all(&directory).unwrap();
         for file in 0..100 {
-            std::fs::write(
-                directory.join(format!("file{file}.rs")),
-                format!("{file}").repeat(500),
-            )
-            .unwrap();
+            std::fs::write(directory.join(format!("file{file}.rs")), format!("{file}").repeat(500)).unwrap();
         }
     }
     std::thread::sleep(Duration::from_millis(1100)); // until the files count as settled

@@ -52,7 +52,8 @@ pub enum TemplateError {
 }
 
 fn suggestion(name: &str, known: &[String]) -> String {
-    crate::stack::closest(name, known.iter().map(String::as_str)).map_or(String::new(), |k| format!("; did you mean `{k}`?"))
+    crate::stack::closest(name, known.iter().map(String::as_str))
+        .map_or(String::new(), |k| format!("; did you mean `{k}`?"))
 }
 
 impl Facts {
@@ -136,7 +137,8 @@ impl Facts {
         match result {
             Ok(value) => Ok(Rendered { value, sensitive: reads.sensitive }),
             Err(error) if error.kind() == minijinja::ErrorKind::UndefinedError => {
-                let name = undeclared(&environment, template, &known_roots).unwrap_or_else(|| template.trim().to_owned());
+                let name = undeclared(&environment, template, &known_roots)
+                    .unwrap_or_else(|| template.trim().to_owned());
                 Err(TemplateError::Unknown { name, known: self.names() })
             }
             Err(error) => Err(TemplateError::Syntax(error.to_string())),
@@ -189,7 +191,11 @@ impl Object for Node {
             return Some(Value::from(minijinja::value::Serde(&fact.value)));
         }
         if self.facts.is_prefix(&name) {
-            return Some(Value::from_object(Self { facts: self.facts.clone(), name, reads: self.reads.clone() }));
+            return Some(Value::from_object(Self {
+                facts: self.facts.clone(),
+                name,
+                reads: self.reads.clone(),
+            }));
         }
         reads.missing.push(name);
         None

@@ -117,7 +117,15 @@ mod tests {
 
     #[test]
     fn odd_names_become_labels_that_stay_apart() {
-        let names = ["feature/Login", "feature-login", "Feature/login", "fea ture/login", "日本 album", "1password", "-x-"];
+        let names = [
+            "feature/Login",
+            "feature-login",
+            "Feature/login",
+            "fea ture/login",
+            "日本 album",
+            "1password",
+            "-x-",
+        ];
         let made: Vec<_> = names.iter().map(|n| EnvironmentName::from_text(n).unwrap().0).collect();
         for (name, text) in made.iter().zip(names) {
             assert!(name.len() <= ENVIRONMENT_MAX, "{text}");

@@ -110,6 +110,9 @@ mod tests {
             Plan::new(vec![step("b", &["a"]), step("a", &[])]).unwrap_err().to_string(),
             "step `b` of the plan waits for `a`, which is not before it"
         );
-        assert_eq!(Plan::new(vec![step("a", &[]), step("a", &[])]).unwrap_err(), PlanError::Duplicate(StepId::new("a")));
+        assert_eq!(
+            Plan::new(vec![step("a", &[]), step("a", &[])]).unwrap_err(),
+            PlanError::Duplicate(StepId::new("a"))
+        );
     }
 }

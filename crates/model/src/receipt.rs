@@ -167,7 +167,8 @@ impl Receipt {
             let mut users: Vec<_> = self.kept.iter().flat_map(|i| i.used_by.iter().cloned()).collect();
             users.sort();
             users.dedup();
-            let users = if users.is_empty() { String::new() } else { format!(", used by {}", users.join(", ")) };
+            let users =
+                if users.is_empty() { String::new() } else { format!(", used by {}", users.join(", ")) };
             parts.push(format!("{} kept ({}{users})", self.kept.len(), kinds.join(", ")));
         }
         if !self.retained.is_empty() {
@@ -186,7 +187,13 @@ mod tests {
     use super::*;
 
     fn item(id: &str) -> Item {
-        Item { kind: ThingKind::Container, id: id.into(), evidence: "looked up".into(), used_by: vec![], remove: None }
+        Item {
+            kind: ThingKind::Container,
+            id: id.into(),
+            evidence: "looked up".into(),
+            used_by: vec![],
+            remove: None,
+        }
     }
 
     #[test]
@@ -207,6 +214,9 @@ mod tests {
             End::Kept,
             Item { kind: ThingKind::BackingService, used_by: vec!["album-yui".into()], ..item("mysql") },
         );
-        assert_eq!(receipt.summary(), "2 created: 1 gone, 1 kept (backing services, used by album-yui), 0 left");
+        assert_eq!(
+            receipt.summary(),
+            "2 created: 1 gone, 1 kept (backing services, used by album-yui), 0 left"
+        );
     }
 }

@@ -380,7 +380,12 @@ impl StackFile {
 
     /// An error at a value of this file.
     #[must_use]
-    pub fn error_at<T>(&self, at: &Spanned<T>, message: impl Into<String>, help: Option<String>) -> Box<Diagnostic> {
+    pub fn error_at<T>(
+        &self,
+        at: &Spanned<T>,
+        message: impl Into<String>,
+        help: Option<String>,
+    ) -> Box<Diagnostic> {
         Box::new(Diagnostic {
             message: message.into(),
             file: self.file.clone(),
@@ -403,29 +408,49 @@ impl StackFile {
         }
         let project = &stack.project.value;
         if project.len() > 20 || crate::name::label(project, 20) != *project {
-            let message = format!("project `{project}` is not a name of a-z, 0-9 and `-`, of at most 20 characters");
+            let message =
+                format!("project `{project}` is not a name of a-z, 0-9 and `-`, of at most 20 characters");
             return Err(self.error_at(&stack.project, message, None));
         }
         match (&stack.chart, &stack.manifests) {
             (Some(_), Some(manifests)) => {
-                return Err(self.error_at(manifests, "both `chart` and `manifests` are given", Some("keep one of them".into())));
+                return Err(self.error_at(
+                    manifests,
+                    "both `chart` and `manifests` are given",
+                    Some("keep one of them".into()),
+                ));
             }
             (None, None) => {
                 let help = "add `chart: {path: ...}` or `manifests: {files: [...]}`".to_owned();
-                return Err(self.error_at(&stack.kind, "the stack has neither `chart` nor `manifests`", Some(help)));
+                return Err(self.error_at(
+                    &stack.kind,
+                    "the stack has neither `chart` nor `manifests`",
+                    Some(help),
+                ));
             }
             (None, Some(manifests)) => {
                 if manifests.value.files.is_some() == manifests.value.command.is_some() {
-                    return Err(self.error_at(manifests, "`manifests` needs exactly one of `files` and `command`", None));
+                    return Err(self.error_at(
+                        manifests,
+                        "`manifests` needs exactly one of `files` and `command`",
+                        None,
+                    ));
                 }
             }
             (Some(_), None) => {}
         }
         for keys in stack.secrets.values() {
             for (key, source) in &keys.value {
-                let given = [source.generate.is_some(), source.env.is_some(), source.file.is_some(), source.command.is_some()];
+                let given = [
+                    source.generate.is_some(),
+                    source.env.is_some(),
+                    source.file.is_some(),
+                    source.command.is_some(),
+                ];
                 if given.iter().filter(|g| **g).count() != 1 {
-                    let message = format!("secret key `{key}` needs exactly one of `generate`, `env`, `file`, `command`");
+                    let message = format!(
+                        "secret key `{key}` needs exactly one of `generate`, `env`, `file`, `command`"
+                    );
                     return Err(self.error_at(keys, message, None));
                 }
             }
@@ -438,7 +463,11 @@ impl StackFile {
         {
             let names: Vec<_> = stack.targets.keys().map(String::as_str).collect();
             let help = format!("targets of this file: {}", names.join(", "));
-            return Err(self.error_at(default, format!("there is no target `{}`", default.value), Some(help)));
+            return Err(self.error_at(
+                default,
+                format!("there is no target `{}`", default.value),
+                Some(help),
+            ));
         }
         if let Some(ttl) = &stack.defaults.ttl {
             parse_ttl(&ttl.value).map_err(|message| self.error_at(ttl, message, None))?;
@@ -473,7 +502,8 @@ impl StackFile {
                 TargetKind::Compose => ("compose", "eks"),
                 TargetKind::Eks => ("eks", "compose"),
             };
-            let message = format!("target `{name}` is of kind `{kind}`, and `{key}` belongs to kind `{other}`");
+            let message =
+                format!("target `{name}` is of kind `{kind}`, and `{key}` belongs to kind `{other}`");
             return Err(self.error_at(&target.kind, message, None));
         }
         if target.kind.value == TargetKind::Eks {
@@ -502,7 +532,10 @@ impl StackFile {
             list.push(not_yet("secrets", "no Secrets are made from it yet; give them by the chart's values"));
         }
         if target.dev.is_some() {
-            list.push(not_yet("dev", "`up --dev` does not exist yet; a changed source is built into the image by `up`"));
+            list.push(not_yet(
+                "dev",
+                "`up --dev` does not exist yet; a changed source is built into the image by `up`",
+            ));
         }
         list
     }
@@ -536,7 +569,11 @@ pub fn parse_ttl(text: &str) -> Result<Option<jiff::SignedDuration>, String> {
 ///
 /// # Errors
 /// When a shorter path was already set to something that is not a map.
-pub fn set_path(root: &mut serde_json::Map<String, serde_json::Value>, path: &str, value: serde_json::Value) -> Result<(), String> {
+pub fn set_path(
+    root: &mut serde_json::Map<String, serde_json::Value>,
+    path: &str,
+    value: serde_json::Value,
+) -> Result<(), String> {
     let mut keys = vec![String::new()];
     let mut escaped = false;
     for c in path.chars() {
@@ -558,9 +595,9 @@ pub fn set_path(root: &mut serde_json::Map<String, serde_json::Value>, path: &st
     let mut map = root;
     for key in keys {
         let next = map.entry(key.clone()).or_insert_with(|| serde_json::json!({}));
-        map = next
-            .as_object_mut()
-            .ok_or_else(|| format!("`{path}` goes through `{key}`, which another input sets to a plain value"))?;
+        map = next.as_object_mut().ok_or_else(|| {
+            format!("`{path}` goes through `{key}`, which another input sets to a plain value")
+        })?;
     }
     map.insert(last, value);
     Ok(())
@@ -570,7 +607,10 @@ pub fn set_path(root: &mut serde_json::Map<String, serde_json::Value>, path: &st
 ///
 /// # Errors
 /// The first template that cannot be rendered.
-pub fn render_value(facts: &Facts, value: &serde_json::Value) -> Result<(serde_json::Value, bool), crate::facts::TemplateError> {
+pub fn render_value(
+    facts: &Facts,
+    value: &serde_json::Value,
+) -> Result<(serde_json::Value, bool), crate::facts::TemplateError> {
     use serde_json::Value;
     Ok(match value {
         Value::String(text) => {
@@ -627,10 +667,9 @@ fn yaml_diagnostic(file: &str, source: &str, error: &serde_yaml::Error) -> Diagn
             )),
         ),
         Error::SerdeMissingField { field, .. } => (format!("key `{field}` is missing"), None),
-        Error::SerdeUnknownVariant { variant, expected, .. } => (
-            format!("`{variant}` is not known here"),
-            Some(format!("write one of: {}", expected.join(", "))),
-        ),
+        Error::SerdeUnknownVariant { variant, expected, .. } => {
+            (format!("`{variant}` is not known here"), Some(format!("write one of: {}", expected.join(", "))))
+        }
         other => {
             let text = other.to_string();
             (text.split(" at line ").next().unwrap_or(&text).to_owned(), None)
@@ -671,7 +710,10 @@ mod tests {
     fn the_whole_file_of_the_design_parses_and_what_is_not_there_yet_says_so_by_name() {
         let file = StackFile::parse("envctl.yaml", WHOLE).unwrap_or_else(|e| panic!("{e}"));
         assert_eq!(file.stack.components["mailer"].kind, ComponentKind::Worker);
-        assert_eq!(file.stack.targets["dev"].account.as_ref().map(|a| a.value.as_str()), Some("333333333333"));
+        assert_eq!(
+            file.stack.targets["dev"].account.as_ref().map(|a| a.value.as_str()),
+            Some("333333333333")
+        );
         let keys: Vec<_> = file.not_yet(&file.stack.targets["local"]).into_iter().map(|n| n.key).collect();
         assert_eq!(keys, ["secrets", "dev"]);
     }
@@ -716,7 +758,10 @@ mod tests {
         let mut map = serde_json::Map::new();
         set_path(&mut map, "image.tag", "1".into()).unwrap();
         set_path(&mut map, r"annotations.a\.b", "2".into()).unwrap();
-        assert_eq!(serde_json::Value::Object(map.clone()), serde_json::json!({"image": {"tag": "1"}, "annotations": {"a.b": "2"}}));
+        assert_eq!(
+            serde_json::Value::Object(map.clone()),
+            serde_json::json!({"image": {"tag": "1"}, "annotations": {"a.b": "2"}})
+        );
         assert!(set_path(&mut map, "image.tag.x", "3".into()).unwrap_err().contains("`tag`"));
     }
 
@@ -736,6 +781,9 @@ mod tests {
             std::fs::write(path, &now).unwrap();
         }
         let there = std::fs::read_to_string(path).unwrap_or_default();
-        assert!(there == now, "schemas/stack.schema.json is out of date: run the tests once with ENVCTL_BLESS=1");
+        assert!(
+            there == now,
+            "schemas/stack.schema.json is out of date: run the tests once with ENVCTL_BLESS=1"
+        );
     }
 }

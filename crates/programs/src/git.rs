@@ -50,36 +50,22 @@ pub async fn work_tree(
         Err(ProgramError::Failed(failure)) if no_work_tree(&failure.message) => return Ok(None),
         Err(error) => return Err(error),
     };
-    let status = git(&["status", "--porcelain=v2", "--branch"])
-        .whole_stdout()
-        .run(by)
-        .await?;
+    let status = git(&["status", "--porcelain=v2", "--branch"]).whole_stdout().run(by).await?;
     let status = status.stdout_text();
     let header = |name: &str| {
         let prefix = format!("# branch.{name} ");
-        status
-            .lines()
-            .find_map(|line| line.strip_prefix(&prefix))
-            .map(str::to_owned)
+        status.lines().find_map(|line| line.strip_prefix(&prefix)).map(str::to_owned)
     };
     let commit = match header("oid").filter(|oid| oid != "(initial)") {
         None => None,
         Some(sha) => {
             let short = git(&["rev-parse", "--short", &sha]).run(by).await?;
-            Some(Commit {
-                short: short.stdout_text().trim().to_owned(),
-                sha,
-            })
+            Some(Commit { short: short.stdout_text().trim().to_owned(), sha })
         }
     };
     let branch = header("head").filter(|branch| branch != "(detached)");
     let dirty = status.lines().any(|line| !line.starts_with('#'));
-    Ok(Some(WorkTree {
-        toplevel,
-        commit,
-        branch,
-        dirty,
-    }))
+    Ok(Some(WorkTree { toplevel, commit, branch, dirty }))
 }
 
 fn no_work_tree(message: &str) -> bool {

@@ -3,10 +3,7 @@
 //! One way to start them ([`process`]), and per program the few calls we make, typed. Nothing here
 //! reads the environment or a home directory: paths and variables come in as parameters.
 
-#![cfg_attr(
-    test,
-    allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)
-)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr))]
 
 pub mod docker;
 pub mod git;

@@ -17,8 +17,5 @@ pub(crate) fn write(path: &Path, content: &[u8]) -> io::Result<()> {
 
 /// Makes a directory, and those above it, for their owner only.
 pub(crate) fn make_directory(path: &Path) -> io::Result<()> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }

@@ -1,11 +1,6 @@
 //! `docker build`, as far as a fake client can judge it.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::print_stderr,
-    missing_docs
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, missing_docs)]
 
 mod support;
 
@@ -37,18 +32,11 @@ async fn the_client_gets_all_and_the_process_list_no_values() {
         r#"echo "$@"; echo "token $TOKEN"; cat; while [ $# -gt 0 ]; do [ "$1" = --iidfile ] && echo sha256:abc > "$2"; shift; done"#,
     );
     let mut lines = Vec::new();
-    let id = build(program)
-        .run(&Supervisor::default(), |line| lines.push(line.to_owned()))
-        .await
-        .unwrap();
+    let id = build(program).run(&Supervisor::default(), |line| lines.push(line.to_owned())).await.unwrap();
     assert_eq!(id, "sha256:abc");
+    assert!(lines[0].starts_with("build --file docker/app/Dockerfile --tag album:1 --iidfile "), "{lines:?}");
     assert!(
-        lines[0].starts_with("build --file docker/app/Dockerfile --tag album:1 --iidfile "),
-        "{lines:?}"
-    );
-    assert!(
-        lines[0]
-            .ends_with("--target release --platform linux/arm64 --label a=b --build-arg TOKEN -"),
+        lines[0].ends_with("--target release --platform linux/arm64 --label a=b --build-arg TOKEN -"),
         "{lines:?}"
     );
     assert_eq!(lines[1..], ["token hunter2", "tar"]);
@@ -61,15 +49,8 @@ async fn a_failure_shows_what_the_builder_reported() {
         "docker",
         "echo 'Step 2/3 : RUN false'; sleep 0.1; echo 'returned a non-zero code: 1' >&2; exit 1",
     );
-    let error = build(program)
-        .run(&Supervisor::default(), |_| ())
-        .await
-        .unwrap_err()
-        .to_string();
-    assert!(
-        error.ends_with("Step 2/3 : RUN false\nreturned a non-zero code: 1"),
-        "{error}"
-    );
+    let error = build(program).run(&Supervisor::default(), |_| ()).await.unwrap_err().to_string();
+    assert!(error.ends_with("Step 2/3 : RUN false\nreturned a non-zero code: 1"), "{error}");
 }
 
 /// The real client and Engine, with whichever builder they have.
@@ -105,17 +86,7 @@ async fn a_real_build_gives_the_images_id() {
     build.platform = None;
     build.tag = tag.clone();
     let id = build.run(&by, |_| ()).await.unwrap();
-    let inspected = docker(&[
-        "image",
-        "inspect",
-        "--format",
-        "{{.Id}} {{.Config.Labels.token}}",
-        &tag,
-    ])
-    .await;
+    let inspected = docker(&["image", "inspect", "--format", "{{.Id}} {{.Config.Labels.token}}", &tag]).await;
     docker(&["image", "rm", &tag]).await.unwrap();
-    assert_eq!(
-        inspected.unwrap().stdout_text().trim(),
-        format!("{id} hunter2")
-    );
+    assert_eq!(inspected.unwrap().stdout_text().trim(), format!("{id} hunter2"));
 }

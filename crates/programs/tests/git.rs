@@ -1,11 +1,6 @@
 //! The real git.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::print_stderr,
-    missing_docs
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, missing_docs)]
 
 mod support;
 
@@ -21,14 +16,8 @@ async fn git(directory: &Path, arguments: &[&str]) {
         .current_dir(directory)
         .env("GIT_CONFIG_GLOBAL", "/dev/null")
         .env("GIT_CONFIG_NOSYSTEM", "1")
-        .envs([
-            ("GIT_AUTHOR_NAME", "aki"),
-            ("GIT_AUTHOR_EMAIL", "aki@example.com"),
-        ])
-        .envs([
-            ("GIT_COMMITTER_NAME", "aki"),
-            ("GIT_COMMITTER_EMAIL", "aki@example.com"),
-        ])
+        .envs([("GIT_AUTHOR_NAME", "aki"), ("GIT_AUTHOR_EMAIL", "aki@example.com")])
+        .envs([("GIT_COMMITTER_NAME", "aki"), ("GIT_COMMITTER_EMAIL", "aki@example.com")])
         .run(&Supervisor::default())
         .await
         .unwrap();
@@ -57,10 +46,7 @@ async fn a_work_tree_from_its_first_day() {
     let tree = work_tree(&program, &app, &by).await.unwrap().unwrap();
     let commit = tree.commit.unwrap();
     assert!(commit.sha.len() == 40 && commit.sha.starts_with(&commit.short));
-    assert_eq!(
-        (tree.branch.as_deref(), tree.dirty),
-        (Some("feature/ünïcode"), false)
-    );
+    assert_eq!((tree.branch.as_deref(), tree.dirty), (Some("feature/ünïcode"), false));
 
     write(&repository.join("app/main.rb"), "puts 2");
     git(&repository, &["checkout", "-q", "--detach"]).await;

@@ -1,11 +1,6 @@
 //! The real helm.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::print_stderr,
-    missing_docs
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, missing_docs)]
 
 mod support;
 
@@ -25,33 +20,19 @@ impl Chart {
         let program = on_path("helm")?;
         let dir = tempfile::tempdir().unwrap();
         let chart = dir.path().join("chart");
-        write(
-            &chart.join("Chart.yaml"),
-            "apiVersion: v2\nname: album\nversion: 0.1.0\n",
-        );
+        write(&chart.join("Chart.yaml"), "apiVersion: v2\nname: album\nversion: 0.1.0\n");
         write(&chart.join("values.yaml"), "level: chart\n");
         write(&chart.join("templates/all.yaml"), text);
         let mut template = Template::new(program, chart, "album", "album-aki");
         let home = dir.path().join("home");
-        for variable in [
-            "HOME",
-            "HELM_CACHE_HOME",
-            "HELM_CONFIG_HOME",
-            "HELM_DATA_HOME",
-        ] {
-            template
-                .env
-                .insert(variable.into(), home.display().to_string());
+        for variable in ["HOME", "HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME"] {
+            template.env.insert(variable.into(), home.display().to_string());
         }
         Some(Self { dir, template })
     }
 
     async fn render(&self, former: &[Value]) -> Vec<Value> {
-        let rendered = self
-            .template
-            .render(former, &Supervisor::default())
-            .await
-            .unwrap();
+        let rendered = self.template.render(former, &Supervisor::default()).await.unwrap();
         objects(&rendered.manifests)
     }
 }
@@ -60,12 +41,7 @@ impl Chart {
 fn objects(manifests: &str) -> Vec<Value> {
     manifests
         .split("---\n")
-        .map(|document| {
-            document
-                .lines()
-                .filter(|line| !line.starts_with('#'))
-                .collect::<String>()
-        })
+        .map(|document| document.lines().filter(|line| !line.starts_with('#')).collect::<String>())
         .filter(|document| !document.trim().is_empty())
         .map(|document| serde_json::from_str(&document).unwrap())
         .collect()
@@ -81,10 +57,7 @@ async fn values_are_layered_and_hooks_are_included() {
     ) else {
         return;
     };
-    for (name, text) in [
-        ("common.yaml", "level: common\nport: 1\n"),
-        ("local.yaml", "port: 2\n"),
-    ] {
+    for (name, text) in [("common.yaml", "level: common\nport: 1\n"), ("local.yaml", "port: 2\n")] {
         let path = chart.dir.path().join(name);
         write(&path, text);
         chart.template.values.push(path);
@@ -116,10 +89,7 @@ async fn a_drawn_password_is_found_again() {
     };
     let first = chart.render(&[]).await;
     let second = chart.render(&first).await;
-    assert_eq!(
-        first[0]["stringData"]["password"],
-        second[0]["stringData"]["password"]
-    );
+    assert_eq!(first[0]["stringData"]["password"], second[0]["stringData"]["password"]);
     assert_eq!(second[0]["stringData"]["count"], "1");
 }
 
@@ -139,8 +109,7 @@ async fn what_is_drawn_without_a_lookup_is_carried() {
     let (now, again) = chart.template.render_twice(&first, &by).await.unwrap();
     let again = again.expect("random values differ");
     let carried = carry(&first, objects(&now.manifests), &objects(&again.manifests));
-    let find =
-        |list: &[Value], kind: &str| list.iter().find(|o| o["kind"] == kind).unwrap().clone();
+    let find = |list: &[Value], kind: &str| list.iter().find(|o| o["kind"] == kind).unwrap().clone();
     let (old, new) = (find(&first, "Secret"), find(&carried, "Secret"));
     assert_eq!(old["data"]["password"], new["data"]["password"]);
     assert_ne!(old["data"]["level"], new["data"]["level"]);
@@ -169,33 +138,20 @@ async fn kinds_that_no_cluster_is_born_with_are_learnt() {
 
 #[tokio::test]
 async fn what_does_not_change_is_the_same_twice() {
-    let Some(chart) =
-        Chart::new(r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a"}}"#)
-    else {
+    let Some(chart) = Chart::new(r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a"}}"#) else {
         return;
     };
-    let (_, again) = chart
-        .template
-        .render_twice(&[], &Supervisor::default())
-        .await
-        .unwrap();
+    let (_, again) = chart.template.render_twice(&[], &Supervisor::default()).await.unwrap();
     assert_eq!(again, None);
 }
 
 #[tokio::test]
 async fn helms_errors_come_whole() {
-    let Some(mut chart) =
-        Chart::new("a: {{ required \"set web.host\\nor web.port\" .Values.web }}\n")
-    else {
+    let Some(mut chart) = Chart::new("a: {{ required \"set web.host\\nor web.port\" .Values.web }}\n") else {
         return;
     };
     let by = Supervisor::default();
-    let error = chart
-        .template
-        .render(&[], &by)
-        .await
-        .unwrap_err()
-        .to_string();
+    let error = chart.template.render(&[], &by).await.unwrap_err().to_string();
     assert!(
         error.contains("chart/templates/all.yaml") || error.contains("album/templates/all.yaml"),
         "{error}"
@@ -203,23 +159,12 @@ async fn helms_errors_come_whole() {
     assert!(error.contains("set web.host\nor web.port"), "{error}");
 
     chart.template.set = vec!["password=hunter2".into()];
-    let error = chart
-        .template
-        .render(&[], &by)
-        .await
-        .unwrap_err()
-        .to_string();
-    assert!(
-        !error.contains("hunter2") && error.contains("--set ***"),
-        "{error}"
-    );
+    let error = chart.template.render(&[], &by).await.unwrap_err().to_string();
+    assert!(!error.contains("hunter2") && error.contains("--set ***"), "{error}");
 
     chart.template.values = vec![chart.dir.path().join("gone.yaml")];
     let error = chart.template.render(&[], &by).await.unwrap_err();
-    assert!(
-        matches!(&error, HelmError::Unreadable { path, .. } if path.ends_with("gone.yaml")),
-        "{error}"
-    );
+    assert!(matches!(&error, HelmError::Unreadable { path, .. } if path.ends_with("gone.yaml")), "{error}");
 }
 
 #[tokio::test]
@@ -229,18 +174,8 @@ async fn missing_dependencies_are_told_with_the_command() {
         &chart.template.chart.join("Chart.yaml"),
         "apiVersion: v2\nname: album\nversion: 0.1.0\ndependencies: [{name: mysql, version: 1.0.0, repository: \"https://example.com\"}]\n",
     );
-    let error = chart
-        .template
-        .render(&[], &Supervisor::default())
-        .await
-        .unwrap_err();
-    assert!(
-        matches!(error, HelmError::DependenciesMissing { .. }),
-        "{error}"
-    );
+    let error = chart.template.render(&[], &Supervisor::default()).await.unwrap_err();
+    assert!(matches!(error, HelmError::DependenciesMissing { .. }), "{error}");
     let text = error.to_string();
-    assert!(
-        text.contains("mysql") && text.contains("fetch them: helm dependency build "),
-        "{text}"
-    );
+    assert!(text.contains("mysql") && text.contains("fetch them: helm dependency build "), "{text}");
 }

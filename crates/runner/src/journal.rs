@@ -281,7 +281,11 @@ mod tests {
         Entry::Begun { verb: "up".into(), at: now() }
     }
     fn intent(step: &str) -> Entry {
-        Entry::Intent { step: StepId::new(step), things: vec![Thing::new(ThingKind::Network, step)], at: now() }
+        Entry::Intent {
+            step: StepId::new(step),
+            things: vec![Thing::new(ThingKind::Network, step)],
+            at: now(),
+        }
     }
     fn done(step: &str) -> Entry {
         Entry::Done { step: StepId::new(step), things: vec![], summary: String::new(), at: now() }
@@ -340,7 +344,9 @@ mod tests {
         let (mut journal, _) = Journal::open(&path).unwrap();
         journal.append(&begun()).unwrap();
         for pid in [7, 8] {
-            journal.append(&Entry::Child(Child { pid, started: "1".into(), program: "helm".into() })).unwrap();
+            journal
+                .append(&Entry::Child(Child { pid, started: "1".into(), program: "helm".into() }))
+                .unwrap();
         }
         journal.append(&Entry::ChildEnded { pid: 7 }).unwrap();
         let (journal, _) = Journal::open(&path).unwrap();

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use envctl_model::{Event, Plan, Step, StepId, Thing, ThingKind};
-use envctl_runner::{Context, Done, Executor, Failpoints, Journal, Lock, RunError, StepError, Unlocked, World};
+use envctl_runner::{
+    Context, Done, Executor, Failpoints, Journal, Lock, RunError, StepError, Unlocked, World,
+};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio_util::sync::CancellationToken;
 
@@ -142,7 +144,10 @@ async fn an_up_killed_at_any_failpoint_of_any_step_converges_by_up_and_by_down()
             journal.things().clone()
         };
         for name in house.world.things.lock().unwrap().keys() {
-            assert!(known.iter().any(|t| t.id == *name), "{place}: {name} exists and the journal does not know it");
+            assert!(
+                known.iter().any(|t| t.id == *name),
+                "{place}: {name} exists and the journal does not know it"
+            );
         }
         let (again, _, journal) = house.run("up", &up(), Failpoints::none()).await;
         again.unwrap();
@@ -193,7 +198,9 @@ async fn after_a_failure_nothing_begins_and_what_runs_is_waited_for() {
     while let Ok(event) = events.try_recv() {
         match event {
             Event::StepDone { step, .. } => seen.push(format!("done {step}")),
-            Event::StepFailed { step, error, stuck, .. } => seen.push(format!("failed {step}: {error} {stuck}")),
+            Event::StepFailed { step, error, stuck, .. } => {
+                seen.push(format!("failed {step}: {error} {stuck}"))
+            }
             _ => {}
         }
     }

@@ -19,9 +19,7 @@ const GATEWAY_OFFSET: u32 = 2;
 
 impl Division {
     pub(crate) fn of(subnet: Ipv4Net) -> Self {
-        Self {
-            subnet: subnet.trunc(),
-        }
+        Self { subnet: subnet.trunc() }
     }
 
     fn base(self) -> u32 {
@@ -44,30 +42,16 @@ impl Division {
     /// The upper half.
     pub(crate) fn vips(self) -> Ipv4Net {
         let prefix = (self.subnet.prefix_len() + 1).min(32);
-        Ipv4Net::new_assert(
-            Ipv4Addr::from(self.base().saturating_add(self.half())),
-            prefix,
-        )
+        Ipv4Net::new_assert(Ipv4Addr::from(self.base().saturating_add(self.half())), prefix)
     }
 
-    pub(crate) fn pods(
-        self,
-        names: &BTreeSet<String>,
-    ) -> Result<BTreeMap<String, Ipv4Addr>, SubnetFull> {
+    pub(crate) fn pods(self, names: &BTreeSet<String>) -> Result<BTreeMap<String, Ipv4Addr>, SubnetFull> {
         self.assign(names, "pods", GATEWAY_OFFSET + 1, self.half())
     }
 
-    pub(crate) fn services(
-        self,
-        names: &BTreeSet<String>,
-    ) -> Result<BTreeMap<String, Ipv4Addr>, SubnetFull> {
+    pub(crate) fn services(self, names: &BTreeSet<String>) -> Result<BTreeMap<String, Ipv4Addr>, SubnetFull> {
         // The last address is the broadcast address.
-        self.assign(
-            names,
-            "services",
-            self.half(),
-            self.half().saturating_mul(2) - 1,
-        )
+        self.assign(names, "services", self.half(), self.half().saturating_mul(2) - 1)
     }
 
     /// Each name takes the place its hash points at, or the next free one: a name more or less
@@ -92,8 +76,7 @@ impl Division {
         let mut assigned = BTreeMap::new();
         for name in names {
             // The remainder is below `available`, which is a u32.
-            let mut place =
-                u32::try_from(stable_hash(name) % u64::from(available)).unwrap_or_default();
+            let mut place = u32::try_from(stable_hash(name) % u64::from(available)).unwrap_or_default();
             while !taken.insert(place) {
                 place = (place + 1) % available;
             }
@@ -117,20 +100,11 @@ mod tests {
         assert_eq!(division.gateway().to_string(), "172.30.4.2");
         assert_eq!(division.vips().to_string(), "172.30.4.128/25");
         let pods = division.pods(&names(125)).expect("fits");
-        assert_eq!(
-            pods.values().min().map(ToString::to_string).as_deref(),
-            Some("172.30.4.3")
-        );
-        assert_eq!(
-            pods.values().max().map(ToString::to_string).as_deref(),
-            Some("172.30.4.127")
-        );
+        assert_eq!(pods.values().min().map(ToString::to_string).as_deref(), Some("172.30.4.3"));
+        assert_eq!(pods.values().max().map(ToString::to_string).as_deref(), Some("172.30.4.127"));
         assert_eq!(pods.values().collect::<BTreeSet<_>>().len(), 125);
         let services = division.services(&names(127)).expect("fits");
-        assert_eq!(
-            services.values().max().map(ToString::to_string).as_deref(),
-            Some("172.30.4.254")
-        );
+        assert_eq!(services.values().max().map(ToString::to_string).as_deref(), Some("172.30.4.254"));
         assert!(division.pods(&names(126)).is_err());
     }
 
@@ -139,13 +113,7 @@ mod tests {
         let division = Division::of("172.30.0.0/16".parse().expect("a network"));
         let before = division.pods(&names(50)).expect("fits");
         let after = division.pods(&names(51)).expect("fits");
-        assert!(
-            before
-                .iter()
-                .filter(|(name, address)| after[*name] != **address)
-                .count()
-                <= 1
-        );
+        assert!(before.iter().filter(|(name, address)| after[*name] != **address).count() <= 1);
     }
 
     #[test]
@@ -153,11 +121,7 @@ mod tests {
         for prefix in 28..=32 {
             let division = Division::of(Ipv4Net::new_assert(Ipv4Addr::new(10, 0, 0, 0), prefix));
             assert!(division.pods(&names(20)).is_err());
-            let _ = (
-                division.vips(),
-                division.services(&names(1)),
-                division.pods(&names(0)),
-            );
+            let _ = (division.vips(), division.services(&names(1)), division.pods(&names(0)));
         }
     }
 }

@@ -157,20 +157,12 @@ pub(crate) struct Dependency {
 impl Dependency {
     /// For services that share namespaces or volumes: they live and die together.
     pub(crate) fn tied(condition: Condition) -> Self {
-        Self {
-            condition,
-            restart: true,
-            required: true,
-        }
+        Self { condition, restart: true, required: true }
     }
 
     /// For mere order.
     pub(crate) fn after(condition: Condition) -> Self {
-        Self {
-            condition,
-            restart: false,
-            required: true,
-        }
+        Self { condition, restart: false, required: true }
     }
 }
 
@@ -220,20 +212,11 @@ impl File {
     pub(crate) fn to_value(&self) -> Value {
         let mut file = Map::new();
         file.insert("name".to_owned(), self.name.clone().into());
-        let services = self
-            .services
-            .iter()
-            .map(|(key, service)| (key.clone(), service.to_value()))
-            .collect();
+        let services = self.services.iter().map(|(key, service)| (key.clone(), service.to_value())).collect();
         let networks = self
             .networks
             .iter()
-            .map(|(key, name)| {
-                (
-                    key.clone(),
-                    serde_json::json!({"name": name, "external": true}),
-                )
-            })
+            .map(|(key, name)| (key.clone(), serde_json::json!({"name": name, "external": true})))
             .collect();
         let volumes = self
             .volumes
@@ -242,10 +225,7 @@ impl File {
                 let mut fields = Map::new();
                 if !volume.driver_opts.is_empty() {
                     fields.insert("driver".to_owned(), "local".into());
-                    fields.insert(
-                        "driver_opts".to_owned(),
-                        serde_json::json!(volume.driver_opts),
-                    );
+                    fields.insert("driver_opts".to_owned(), serde_json::json!(volume.driver_opts));
                 }
                 fields.insert("labels".to_owned(), serde_json::json!(volume.labels));
                 (key.clone(), Value::Object(fields))
@@ -256,12 +236,8 @@ impl File {
             .iter()
             .map(|(key, content)| (key.clone(), serde_json::json!({"content": content})))
             .collect();
-        let sections: [(&str, Map<String, Value>); 4] = [
-            ("services", services),
-            ("networks", networks),
-            ("volumes", volumes),
-            ("configs", configs),
-        ];
+        let sections: [(&str, Map<String, Value>); 4] =
+            [("services", services), ("networks", networks), ("volumes", volumes), ("configs", configs)];
         for (name, section) in sections {
             if !section.is_empty() {
                 file.insert(name.to_owned(), Value::Object(section));
@@ -294,11 +270,8 @@ mod tests {
             environment: [("A".to_owned(), "$(B)".to_owned())].into(),
             ..Service::default()
         };
-        let file = File {
-            name: "p".to_owned(),
-            services: [("s".to_owned(), service)].into(),
-            ..File::default()
-        };
+        let file =
+            File { name: "p".to_owned(), services: [("s".to_owned(), service)].into(), ..File::default() };
         assert_eq!(
             file.to_value(),
             serde_json::json!({"name": "p", "services": {"s": {

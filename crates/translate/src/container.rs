@@ -31,26 +31,16 @@ pub(crate) fn service(
         pull_policy: Some(pull_policy(container, &image)),
         entrypoint: words("command"),
         command: words("args"),
-        working_dir: container
-            .get("workingDir")
-            .string()
-            .filter(|path| !path.is_empty())
-            .map(str::to_owned),
+        working_dir: container.get("workingDir").string().filter(|path| !path.is_empty()).map(str::to_owned),
         stdin_open: flag("stdin"),
         tty: flag("tty"),
         environment: variables.declared.clone(),
         image,
         ..Service::default()
     };
-    let grace = pod
-        .get("terminationGracePeriodSeconds")
-        .number::<u32>()
-        .unwrap_or(30);
+    let grace = pod.get("terminationGracePeriodSeconds").number::<u32>().unwrap_or(30);
     service.stop_grace_period = Some(crate::probe::seconds(grace));
-    service.stop_signal = container
-        .at(&["lifecycle", "stopSignal"])
-        .string()
-        .map(str::to_owned);
+    service.stop_signal = container.at(&["lifecycle", "stopSignal"]).string().map(str::to_owned);
     for port in container.get("ports").items() {
         // Container ports inform; every port of a pod can be reached.
         for key in ["name", "containerPort", "protocol"] {
@@ -86,16 +76,9 @@ fn hook(container: &Cursor<'_>, event: &'static str, engine: &EngineFacts) -> Ve
     let command = hook.at(&["exec", "command"]);
     if !command.present() || !engine.has_lifecycle_hooks() {
         hook.take();
-        let reason = if command.present() {
-            "needs Compose 2.30 or newer"
-        } else {
-            "only exec hooks are carried"
-        };
-        hook.remark(Remark::dropped(
-            Severity::Major,
-            "lifecycle-hook",
-            format!("is not run: {reason}"),
-        ));
+        let reason =
+            if command.present() { "needs Compose 2.30 or newer" } else { "only exec hooks are carried" };
+        hook.remark(Remark::dropped(Severity::Major, "lifecycle-hook", format!("is not run: {reason}")));
         return Vec::new();
     }
     hook.remark(Remark::approximated(
@@ -107,7 +90,5 @@ fn hook(container: &Cursor<'_>, event: &'static str, engine: &EngineFacts) -> Ve
             "runs when `down` or `up` stops the container"
         },
     ));
-    vec![Hook {
-        command: command.strings().into_iter().map(str::to_owned).collect(),
-    }]
+    vec![Hook { command: command.strings().into_iter().map(str::to_owned).collect() }]
 }

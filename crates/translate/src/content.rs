@@ -27,31 +27,12 @@ pub(crate) fn files<'a>(
     let (downward_api, projected) = (volume.get("downwardAPI"), volume.get("projected"));
     if config_map.present() {
         let reference = Reference::read(&config_map, "name");
-        keys(
-            Source::ConfigMap,
-            &reference,
-            default_mode(&config_map),
-            downward,
-            store,
-            &mut files,
-        );
+        keys(Source::ConfigMap, &reference, default_mode(&config_map), downward, store, &mut files);
     } else if secret.present() {
         let reference = Reference::read(&secret, "secretName");
-        keys(
-            Source::Secret,
-            &reference,
-            default_mode(&secret),
-            downward,
-            store,
-            &mut files,
-        );
+        keys(Source::Secret, &reference, default_mode(&secret), downward, store, &mut files);
     } else if downward_api.present() {
-        fields(
-            &downward_api,
-            default_mode(&downward_api),
-            downward,
-            &mut files,
-        );
+        fields(&downward_api, default_mode(&downward_api), downward, &mut files);
     } else if projected.present() {
         let mode = default_mode(&projected);
         for source in projected.get("sources").items() {
@@ -72,22 +53,10 @@ fn source<'a>(
 ) {
     for (kind, at) in source.entries() {
         match kind {
-            "configMap" => keys(
-                Source::ConfigMap,
-                &Reference::read(&at, "name"),
-                mode,
-                downward,
-                store,
-                files,
-            ),
-            "secret" => keys(
-                Source::Secret,
-                &Reference::read(&at, "name"),
-                mode,
-                downward,
-                store,
-                files,
-            ),
+            "configMap" => {
+                keys(Source::ConfigMap, &Reference::read(&at, "name"), mode, downward, store, files)
+            }
+            "secret" => keys(Source::Secret, &Reference::read(&at, "name"), mode, downward, store, files),
             "downwardAPI" => fields(&at, mode, downward, files),
             "serviceAccountToken" => {
                 let path = at.get("path").required();
@@ -119,12 +88,7 @@ fn default_mode(at: &Cursor<'_>) -> u32 {
 }
 
 fn put(files: &mut Files, path: &str, mode: u32, content: &[u8]) {
-    let file = SeedFile {
-        path: path.to_owned(),
-        mode,
-        uid: None,
-        content: STANDARD.encode(content),
-    };
+    let file = SeedFile { path: path.to_owned(), mode, uid: None, content: STANDARD.encode(content) };
     files.insert(path.to_owned(), file);
 }
 
@@ -139,11 +103,7 @@ fn keys<'a>(
     let namespace = &downward.pod.namespace;
     let items = reference.at.get("items");
     if !items.present() {
-        for (key, content) in store
-            .find(source, namespace, reference)
-            .into_iter()
-            .flatten()
-        {
+        for (key, content) in store.find(source, namespace, reference).into_iter().flatten() {
             put(files, key, mode, content);
         }
         return;
@@ -155,15 +115,7 @@ fn keys<'a>(
         let Some(path) = inside(&path, path.required()) else {
             continue;
         };
-        if let Some(content) = store.value(
-            source,
-            namespace,
-            &Reference {
-                at: &item,
-                ..*reference
-            },
-            key,
-        ) {
+        if let Some(content) = store.value(source, namespace, &Reference { at: &item, ..*reference }, key) {
             put(files, &path, mode, content);
         }
     }
@@ -176,11 +128,8 @@ fn fields<'a>(at: &Cursor<'a>, mode: u32, downward: &Downward<'_, 'a>, files: &m
             continue;
         };
         let (field, resource) = (item.get("fieldRef"), item.get("resourceFieldRef"));
-        let content = if field.present() {
-            downward.field(&field)
-        } else {
-            downward.resource(&resource, None)
-        };
+        let content =
+            if field.present() { downward.field(&field) } else { downward.resource(&resource, None) };
         let mode = item.get("mode").number().unwrap_or(mode);
         put(files, &path, mode, content.unwrap_or_default().as_bytes());
     }
@@ -188,10 +137,8 @@ fn fields<'a>(at: &Cursor<'a>, mode: u32, downward: &Downward<'_, 'a>, files: &m
 
 /// A relative path without `.` and empty elements; `..` is an error, as for the API server.
 pub(crate) fn inside(at: &Cursor<'_>, path: &str) -> Option<String> {
-    let elements: Vec<&str> = path
-        .split('/')
-        .filter(|element| !element.is_empty() && *element != ".")
-        .collect();
+    let elements: Vec<&str> =
+        path.split('/').filter(|element| !element.is_empty() && *element != ".").collect();
     if path.starts_with('/') || elements.contains(&"..") {
         at.invalid(path, "a path inside of the volume");
         return None;

@@ -48,11 +48,7 @@ impl Notes {
 
     pub(crate) fn finish(self) -> Result<Vec<Finding>, Vec<TranslateError>> {
         let errors = self.errors.into_inner();
-        if errors.is_empty() {
-            Ok(self.findings.into_inner().into_iter().collect())
-        } else {
-            Err(errors)
-        }
+        if errors.is_empty() { Ok(self.findings.into_inner().into_iter().collect()) } else { Err(errors) }
     }
 }
 
@@ -73,28 +69,14 @@ impl Remark {
         code: &'static str,
         message: impl Into<String>,
     ) -> Self {
-        Self {
-            severity,
-            fate,
-            code,
-            message: message.into(),
-            fix: None,
-        }
+        Self { severity, fate, code, message: message.into(), fix: None }
     }
 
-    pub(crate) fn approximated(
-        severity: Severity,
-        code: &'static str,
-        message: impl Into<String>,
-    ) -> Self {
+    pub(crate) fn approximated(severity: Severity, code: &'static str, message: impl Into<String>) -> Self {
         Self::new(Fate::Approximated, severity, code, message)
     }
 
-    pub(crate) fn dropped(
-        severity: Severity,
-        code: &'static str,
-        message: impl Into<String>,
-    ) -> Self {
+    pub(crate) fn dropped(severity: Severity, code: &'static str, message: impl Into<String>) -> Self {
         Self::new(Fate::Dropped, severity, code, message)
     }
 
@@ -104,22 +86,8 @@ impl Remark {
     }
 
     pub(crate) fn at(self, object: String, path: String) -> Finding {
-        let Self {
-            severity,
-            fate,
-            code,
-            message,
-            fix,
-        } = self;
-        Finding {
-            severity,
-            fate,
-            code: code.to_owned(),
-            object,
-            path,
-            message,
-            fix,
-        }
+        let Self { severity, fate, code, message, fix } = self;
+        Finding { severity, fate, code: code.to_owned(), object, path, message, fix }
     }
 }
 
@@ -148,16 +116,8 @@ pub(crate) struct Cursor<'a> {
 
 impl<'a> Cursor<'a> {
     pub(crate) fn new(object: &'a Object, notes: &'a Notes) -> Self {
-        let place = Rc::new(Place {
-            parent: None,
-            step: Step::Root,
-        });
-        Self {
-            value: Some(&object.body),
-            place,
-            object,
-            notes,
-        }
+        let place = Rc::new(Place { parent: None, step: Step::Root });
+        Self { value: Some(&object.body), place, object, notes }
     }
 
     pub(crate) fn object(&self) -> &'a Object {
@@ -168,10 +128,7 @@ impl<'a> Cursor<'a> {
         Self {
             // null is how templates write "absent", and the API server reads it so.
             value: value.filter(|value| !value.is_null()),
-            place: Rc::new(Place {
-                parent: Some(Rc::clone(&self.place)),
-                step,
-            }),
+            place: Rc::new(Place { parent: Some(Rc::clone(&self.place)), step }),
             object: self.object,
             notes: self.notes,
         }
@@ -184,8 +141,7 @@ impl<'a> Cursor<'a> {
 
     /// The field at the end of several keys.
     pub(crate) fn at(&self, keys: &[&'static str]) -> Self {
-        keys.iter()
-            .fold(self.clone(), |cursor, key| cursor.get(key))
+        keys.iter().fold(self.clone(), |cursor, key| cursor.get(key))
     }
 
     /// Whether the field is written (and not null).
@@ -232,11 +188,7 @@ impl<'a> Cursor<'a> {
         T::default()
     }
 
-    fn scalar<T>(
-        &self,
-        expected: &'static str,
-        read: impl FnOnce(&'a Value) -> Option<T>,
-    ) -> Option<T> {
+    fn scalar<T>(&self, expected: &'static str, read: impl FnOnce(&'a Value) -> Option<T>) -> Option<T> {
         let value = self.value?;
         self.notes.consume(value);
         read(value).or_else(|| self.wrong_type(expected))
@@ -328,10 +280,7 @@ impl<'a> Cursor<'a> {
     }
 
     pub(crate) fn invalid(&self, value: &str, expected: &'static str) {
-        self.fail(Problem::Invalid {
-            value: value.to_owned(),
-            expected,
-        });
+        self.fail(Problem::Invalid { value: value.to_owned(), expected });
     }
 
     pub(crate) fn remark(&self, remark: Remark) {
@@ -370,20 +319,10 @@ mod tests {
         let notes = Notes::default();
         let root = Cursor::new(&objects[0], &notes);
         assert!(root.at(&["metadata", "labels"]).string_map().is_empty());
-        assert_eq!(
-            root.at(&["spec", "containers"]).items()[0]
-                .get("image")
-                .string(),
-            None
-        );
+        assert_eq!(root.at(&["spec", "containers"]).items()[0].get("image").string(), None);
         assert!(root.at(&["spec", "list"]).items().is_empty());
         assert_eq!(root.get("status").required(), "");
-        let errors: Vec<_> = notes
-            .finish()
-            .expect_err("errors")
-            .iter()
-            .map(ToString::to_string)
-            .collect();
+        let errors: Vec<_> = notes.finish().expect_err("errors").iter().map(ToString::to_string).collect();
         assert_eq!(
             errors,
             [

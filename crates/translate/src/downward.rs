@@ -31,11 +31,7 @@ impl<'a> Downward<'_, 'a> {
         let at = reference.get("fieldPath");
         let path = at.required();
         let approximate = |what: &str| {
-            at.remark(Remark::approximated(
-                Severity::Info,
-                "node-field",
-                format!("`{path}` is {what} here"),
-            ));
+            at.remark(Remark::approximated(Severity::Info, "node-field", format!("`{path}` is {what} here")));
         };
         Some(match path {
             "metadata.name" => self.pod.name.clone(),
@@ -54,9 +50,7 @@ impl<'a> Downward<'_, 'a> {
             }
             "status.podIP" | "status.podIPs" => self.address.to_string(),
             _ => match subscript(path) {
-                Some(("metadata.labels", key)) => {
-                    self.pod.labels.get(key).cloned().unwrap_or_default()
-                }
+                Some(("metadata.labels", key)) => self.pod.labels.get(key).cloned().unwrap_or_default(),
                 Some(("metadata.annotations", key)) => {
                     self.pod.annotations.get(key).cloned().unwrap_or_default()
                 }
@@ -69,43 +63,24 @@ impl<'a> Downward<'_, 'a> {
     }
 
     fn service_account(&self) -> &'a str {
-        self.pod
-            .spec
-            .get("serviceAccountName")
-            .string()
-            .unwrap_or("default")
+        self.pod.spec.get("serviceAccountName").string().unwrap_or("default")
     }
 
     fn uid(&self) -> String {
-        let digest = hex_digest(
-            format!("{}/{}/{}", self.project, self.pod.namespace, self.pod.name).as_bytes(),
-        );
-        let (a, b, c, d, e) = (
-            &digest[..8],
-            &digest[8..12],
-            &digest[13..16],
-            &digest[17..20],
-            &digest[20..32],
-        );
+        let digest =
+            hex_digest(format!("{}/{}/{}", self.project, self.pod.namespace, self.pod.name).as_bytes());
+        let (a, b, c, d, e) =
+            (&digest[..8], &digest[8..12], &digest[13..16], &digest[17..20], &digest[20..32]);
         format!("{a}-{b}-4{c}-8{d}-{e}")
     }
 
     /// `resourceFieldRef`; `own` is the container it stands in, if it names none.
-    pub(crate) fn resource(
-        &self,
-        reference: &Cursor<'a>,
-        own: Option<&Cursor<'a>>,
-    ) -> Option<String> {
+    pub(crate) fn resource(&self, reference: &Cursor<'a>, own: Option<&Cursor<'a>>) -> Option<String> {
         let named = reference.get("containerName").string();
-        let containers = [
-            self.pod.spec.get("containers").items(),
-            self.pod.spec.get("initContainers").items(),
-        ]
-        .concat();
+        let containers =
+            [self.pod.spec.get("containers").items(), self.pod.spec.get("initContainers").items()].concat();
         let container = match named {
-            Some(name) => containers
-                .iter()
-                .find(|container| container.get("name").string() == Some(name)),
+            Some(name) => containers.iter().find(|container| container.get("name").string() == Some(name)),
             None => own,
         };
         let at = reference.get("resource");
@@ -115,11 +90,7 @@ impl<'a> Downward<'_, 'a> {
             return None;
         };
         let declared = |group: &'static str| {
-            container
-                .at(&["resources", group])
-                .entries()
-                .into_iter()
-                .find(|(key, _)| *key == name)
+            container.at(&["resources", group]).entries().into_iter().find(|(key, _)| *key == name)
         };
         let amount = match group {
             "limits" => declared("limits")
@@ -136,10 +107,7 @@ impl<'a> Downward<'_, 'a> {
             }
         };
         let divisor = reference.get("divisor");
-        let by = divisor
-            .quantity()
-            .filter(|divisor| !divisor.is_zero())
-            .unwrap_or(Quantity::units(1));
+        let by = divisor.quantity().filter(|divisor| !divisor.is_zero()).unwrap_or(Quantity::units(1));
         amount.ceil_div(by).map(|amount| amount.to_string())
     }
 
@@ -162,8 +130,5 @@ fn subscript(path: &str) -> Option<(&str, &str)> {
 
 /// As the kubelet writes maps to files: `key="value"` lines, sorted.
 fn key_values(map: &std::collections::BTreeMap<String, String>) -> String {
-    map.iter()
-        .map(|(key, value)| format!("{key}={value:?}"))
-        .collect::<Vec<_>>()
-        .join("\n")
+    map.iter().map(|(key, value)| format!("{key}={value:?}")).collect::<Vec<_>>().join("\n")
 }

@@ -20,10 +20,7 @@ pub(crate) struct Variables<'l> {
 
 impl Variables<'_> {
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
-        self.declared
-            .get(name)
-            .or_else(|| self.links.get(name))
-            .map(String::as_str)
+        self.declared.get(name).or_else(|| self.links.get(name)).map(String::as_str)
     }
 
     fn insert(&mut self, name: String, value: String) {
@@ -38,25 +35,17 @@ pub(crate) fn variables<'a, 'l>(
     store: &Store<'a>,
     links: &'l BTreeMap<String, String>,
 ) -> Variables<'l> {
-    let mut variables = Variables {
-        declared: BTreeMap::new(),
-        links,
-    };
+    let mut variables = Variables { declared: BTreeMap::new(), links };
     let namespace = &downward.pod.namespace;
     for from in container.get("envFrom").items() {
         let prefix = from.get("prefix").string().unwrap_or_default();
-        for (field, source) in [
-            ("configMapRef", Source::ConfigMap),
-            ("secretRef", Source::Secret),
-        ] {
+        for (field, source) in [("configMapRef", Source::ConfigMap), ("secretRef", Source::Secret)] {
             let at = from.get(field);
             if !at.present() {
                 continue;
             }
-            for (key, content) in store
-                .find(source, namespace, &Reference::read(&at, "name"))
-                .into_iter()
-                .flatten()
+            for (key, content) in
+                store.find(source, namespace, &Reference::read(&at, "name")).into_iter().flatten()
             {
                 let name = format!("{prefix}{key}");
                 if name.contains('=') || name.is_empty() {
@@ -71,9 +60,7 @@ pub(crate) fn variables<'a, 'l>(
             }
         }
     }
-    variables
-        .declared
-        .extend(downward.pod.environment.iter().cloned());
+    variables.declared.extend(downward.pod.environment.iter().cloned());
     for entry in container.get("env").items() {
         let name = entry.get("name").required();
         if name.is_empty() || name.contains('=') {
@@ -97,22 +84,12 @@ fn value<'a>(
 ) -> Option<String> {
     let from = entry.get("valueFrom");
     if !from.present() {
-        return Some(expand(
-            entry.get("value").string().unwrap_or_default(),
-            |name| earlier.get(name),
-        ));
+        return Some(expand(entry.get("value").string().unwrap_or_default(), |name| earlier.get(name)));
     }
-    if entry
-        .get("value")
-        .string()
-        .is_some_and(|value| !value.is_empty())
-    {
+    if entry.get("value").string().is_some_and(|value| !value.is_empty()) {
         from.invalid(name, "a variable with either `value` or `valueFrom`");
     }
-    for (field, source) in [
-        ("configMapKeyRef", Source::ConfigMap),
-        ("secretKeyRef", Source::Secret),
-    ] {
+    for (field, source) in [("configMapKeyRef", Source::ConfigMap), ("secretKeyRef", Source::Secret)] {
         let at = from.get(field);
         if at.present() {
             let key = at.get("key").required();

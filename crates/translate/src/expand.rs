@@ -11,10 +11,7 @@ pub(crate) fn expand<'v>(text: &str, lookup: impl Fn(&str) -> Option<&'v str>) -
         if let Some(unescaped) = after.strip_prefix('$') {
             expanded.push('$');
             rest = unescaped;
-        } else if let Some((name, behind)) = after
-            .strip_prefix('(')
-            .and_then(|inner| inner.split_once(')'))
-        {
+        } else if let Some((name, behind)) = after.strip_prefix('(').and_then(|inner| inner.split_once(')')) {
             match lookup(name) {
                 Some(value) => expanded.push_str(value),
                 None => expanded.extend(["$(", name, ")"]),
@@ -30,10 +27,7 @@ pub(crate) fn expand<'v>(text: &str, lookup: impl Fn(&str) -> Option<&'v str>) -
 }
 
 /// The first variable in `$(NAME)` that does not exist.
-pub(crate) fn unresolved<'t, 'v>(
-    text: &'t str,
-    lookup: impl Fn(&str) -> Option<&'v str>,
-) -> Option<&'t str> {
+pub(crate) fn unresolved<'t, 'v>(text: &'t str, lookup: impl Fn(&str) -> Option<&'v str>) -> Option<&'t str> {
     text.split("$(")
         .skip(1)
         .filter_map(|rest| Some(rest.split_once(')')?.0))

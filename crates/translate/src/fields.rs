@@ -37,14 +37,7 @@ const fn row(
     code: &'static str,
     message: &'static str,
 ) -> Row {
-    Row {
-        scope,
-        path,
-        fate,
-        severity,
-        code,
-        message,
-    }
+    Row { scope, path, fate, severity, code, message }
 }
 
 const ONE_NODE: &str = "there is one node";
@@ -153,10 +146,7 @@ const ROWS: &[Row] = &[
 /// The row for the beginning of a path, and its length.
 pub(crate) fn find(scope: Scope, kind: &str, steps: &[Step<'_>]) -> Option<(usize, Remark)> {
     rows(scope, kind).find_map(|(row, path)| match compare(path, steps) {
-        Match::Covers(length) => Some((
-            length,
-            Remark::new(row.fate, row.severity, row.code, row.message),
-        )),
+        Match::Covers(length) => Some((length, Remark::new(row.fate, row.severity, row.code, row.message))),
         Match::Below | Match::Differs => None,
     })
 }
@@ -168,24 +158,18 @@ pub(crate) fn has_below(scope: Scope, kind: &str, steps: &[Step<'_>]) -> bool {
 
 /// What is said about any other field.
 pub(crate) fn unknown() -> Remark {
-    Remark::dropped(
-        Major,
-        "unknown-field",
-        "is not known here and has no effect",
-    )
+    Remark::dropped(Major, "unknown-field", "is not known here and has no effect")
 }
 
 /// The rows of a scope with their paths inside of it.
 fn rows(scope: Scope, kind: &str) -> impl Iterator<Item = (&'static Row, &'static str)> {
-    ROWS.iter()
-        .filter(move |row| row.scope == scope)
-        .filter_map(move |row| {
-            if scope != Scope::Kind {
-                return Some((row, row.path));
-            }
-            let (own, path) = row.path.split_once('.')?;
-            (own == "*" || own == kind).then_some((row, path))
-        })
+    ROWS.iter().filter(move |row| row.scope == scope).filter_map(move |row| {
+        if scope != Scope::Kind {
+            return Some((row, row.path));
+        }
+        let (own, path) = row.path.split_once('.')?;
+        (own == "*" || own == kind).then_some((row, path))
+    })
 }
 
 #[derive(Debug, PartialEq, Eq)]

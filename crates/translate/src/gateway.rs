@@ -45,26 +45,18 @@ pub(crate) fn add(input: &Input, division: Division, served: Served, file: &mut 
         services: served.services,
         backing: served.backing,
         routes: served.routes,
-        http_port: input
-            .router
-            .as_ref()
-            .map_or(HTTP_PORT, |router| router.http_port),
+        http_port: input.router.as_ref().map_or(HTTP_PORT, |router| router.http_port),
         router: input.router.as_ref().map(|router| router.control.clone()),
     });
     let mut service = agent(input, "gateway");
     let variable = if config.len() > VARIABLE_MAX {
         file.configs.insert(GATEWAY.to_owned(), config);
-        service.configs.push(ConfigMount {
-            source: GATEWAY.to_owned(),
-            target: CONFIG_FILE.to_owned(),
-        });
+        service.configs.push(ConfigMount { source: GATEWAY.to_owned(), target: CONFIG_FILE.to_owned() });
         format!("@{CONFIG_FILE}")
     } else {
         config
     };
-    service
-        .environment
-        .insert(CONFIG_VARIABLE.to_owned(), variable);
+    service.environment.insert(CONFIG_VARIABLE.to_owned(), variable);
     service.cap_add = vec!["NET_ADMIN".to_owned()];
     service.restart = Some("unless-stopped".to_owned());
     service.healthcheck = Some(health());
@@ -82,25 +74,16 @@ fn networks(input: &Input, address: Ipv4Addr, service: &mut Service, file: &mut 
         priority: Some(1000),
     };
     service.networks.insert(NETWORK.to_owned(), own);
-    file.networks
-        .insert(NETWORK.to_owned(), input.network.name.clone());
+    file.networks.insert(NETWORK.to_owned(), input.network.name.clone());
     let others = [
-        (
-            ROUTER_NETWORK,
-            input.router.as_ref().map(|router| &router.network),
-        ),
-        (
-            BACKING_NETWORK,
-            input.backing.as_ref().map(|backing| &backing.network),
-        ),
+        (ROUTER_NETWORK, input.router.as_ref().map(|router| &router.network)),
+        (BACKING_NETWORK, input.backing.as_ref().map(|backing| &backing.network)),
     ];
     for (key, name) in others {
         let Some(name) = name else { continue };
         // Two keys for one network would attach the container twice, which Docker refuses.
         if !file.networks.values().any(|known| known == name) {
-            service
-                .networks
-                .insert(key.to_owned(), Attachment::default());
+            service.networks.insert(key.to_owned(), Attachment::default());
             file.networks.insert(key.to_owned(), name.clone());
         }
     }

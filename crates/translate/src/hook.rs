@@ -44,12 +44,7 @@ pub(crate) fn schedule(root: &Cursor<'_>, stage: Stage) -> Schedule {
 fn remark(events: &[&str]) -> Remark {
     let any = |names: &[&str]| events.iter().any(|event| names.contains(event));
     if any(&["test", "test-success", "test-failure"]) {
-        Remark::new(
-            Fate::Meaningless,
-            Severity::Info,
-            "helm-test",
-            "runs only when asked for: `helm test`",
-        )
+        Remark::new(Fate::Meaningless, Severity::Info, "helm-test", "runs only when asked for: `helm test`")
     } else if any(&["pre-install", "post-install", "pre-upgrade", "post-upgrade"]) {
         Remark::new(
             Fate::Meaningless,
@@ -58,16 +53,8 @@ fn remark(events: &[&str]) -> Remark {
             "runs at the first `up` only, or at later ones only",
         )
     } else if any(&["pre-delete", "post-delete"]) {
-        Remark::dropped(
-            Severity::Minor,
-            "delete-hook",
-            "is not run: `down` removes the whole environment",
-        )
+        Remark::dropped(Severity::Minor, "delete-hook", "is not run: `down` removes the whole environment")
     } else {
-        Remark::dropped(
-            Severity::Minor,
-            "hook",
-            format!("hook {} is not run", events.join(",")),
-        )
+        Remark::dropped(Severity::Minor, "hook", format!("hook {} is not run", events.join(",")))
     }
 }

@@ -26,11 +26,7 @@ pub(crate) fn routes(
                 // ImplementationSpecific is up to the controller; all common ones take a prefix.
                 _ => PathMatch::Prefix,
             };
-            let text = path
-                .get("path")
-                .string()
-                .filter(|text| !text.is_empty())
-                .unwrap_or("/");
+            let text = path.get("path").string().filter(|text| !text.is_empty()).unwrap_or("/");
             let Some((name, port)) = backend(&path.get("backend"), namespace, services) else {
                 continue;
             };
@@ -41,8 +37,12 @@ pub(crate) fn routes(
                     urls.insert(Url { host: host.to_owned(), path: text.to_owned(), service: name.clone() });
                 }
                 None => path.remark(
-                    Remark::approximated(Severity::Major, "ingress-without-host", "the router finds environments by host: pods reach this rule, browsers do not")
-                        .fix("set a host in this target's values"),
+                    Remark::approximated(
+                        Severity::Major,
+                        "ingress-without-host",
+                        "the router finds environments by host: pods reach this rule, browsers do not",
+                    )
+                    .fix("set a host in this target's values"),
                 ),
             }
             routes.push(Route {
@@ -53,58 +53,31 @@ pub(crate) fn routes(
             });
         }
     }
-    let default = ["defaultBackend", "backend"]
-        .map(|field| spec.get(field))
-        .into_iter()
-        .find(Cursor::present);
+    let default =
+        ["defaultBackend", "backend"].map(|field| spec.get(field)).into_iter().find(Cursor::present);
     if let Some((name, port)) = default.and_then(|default| backend(&default, namespace, services)) {
         let to = RouteTarget::Service { name, port };
-        routes.push(Route {
-            host: None,
-            path: "/".to_owned(),
-            match_kind: PathMatch::Prefix,
-            to,
-        });
+        routes.push(Route { host: None, path: "/".to_owned(), match_kind: PathMatch::Prefix, to });
     }
     let tls = spec.get("tls");
     if !tls.items().is_empty() {
         tls.take();
-        tls.remark(Remark::approximated(
-            Severity::Minor,
-            "ingress-tls",
-            "is served over plain HTTP",
-        ));
+        tls.remark(Remark::approximated(Severity::Minor, "ingress-tls", "is served over plain HTTP"));
     }
     routes
 }
 
-fn backend(
-    field: &Cursor<'_>,
-    namespace: &str,
-    services: &[ServicePlan<'_>],
-) -> Option<(String, u16)> {
+fn backend(field: &Cursor<'_>, namespace: &str, services: &[ServicePlan<'_>]) -> Option<(String, u16)> {
     let service = field.get("service");
     if !service.present() {
         field.take();
-        field.remark(Remark::dropped(
-            Severity::Major,
-            "ingress-backend",
-            "only Services are routed to",
-        ));
+        field.remark(Remark::dropped(Severity::Major, "ingress-backend", "only Services are routed to"));
         return None;
     }
     let name = service.get("name").required();
-    let (number, port_name) = (
-        service.at(&["port", "number"]),
-        service.at(&["port", "name"]),
-    );
-    let wanted = number
-        .int_or_string()
-        .or_else(|| port_name.string().map(str::to_owned))
-        .unwrap_or_default();
-    let found = services
-        .iter()
-        .find(|own| own.namespace == namespace && own.name == name);
+    let (number, port_name) = (service.at(&["port", "number"]), service.at(&["port", "name"]));
+    let wanted = number.int_or_string().or_else(|| port_name.string().map(str::to_owned)).unwrap_or_default();
+    let found = services.iter().find(|own| own.namespace == namespace && own.name == name);
     let port = found.and_then(|own| own.port(&wanted));
     if port.is_none() {
         let what = if found.is_some() {

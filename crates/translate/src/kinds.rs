@@ -57,11 +57,7 @@ fn unsupported(group: &str, kind: &str) -> Remark {
     for row in UNSUPPORTED {
         if (row.group == "*" || row.group == group) && (row.kind == "*" || row.kind == kind) {
             let remark = Remark::new(row.fate, row.severity, row.code, row.message);
-            return if row.fix.is_empty() {
-                remark
-            } else {
-                remark.fix(row.fix)
-            };
+            return if row.fix.is_empty() { remark } else { remark.fix(row.fix) };
         }
     }
     Remark::dropped(
@@ -91,15 +87,7 @@ const fn row(
     message: &'static str,
     fix: &'static str,
 ) -> Row {
-    Row {
-        group,
-        kind,
-        fate,
-        severity,
-        code,
-        message,
-        fix,
-    }
+    Row { group, kind, fate, severity, code, message, fix }
 }
 
 use Fate::{Dropped, Meaningless};

@@ -37,10 +37,7 @@ pub(crate) fn member(
     labels.insert(ROLE.to_owned(), member.role.to_string());
     labels.insert(POD.to_owned(), pod.name.clone());
     labels.insert(POD_HASH.to_owned(), hash.to_owned());
-    labels.insert(
-        WORKLOAD.to_owned(),
-        format!("{}/{}", pod.workload.0, pod.workload.1),
-    );
+    labels.insert(WORKLOAD.to_owned(), format!("{}/{}", pod.workload.0, pod.workload.1));
     if let Some(container) = &member.container {
         labels.insert(CONTAINER.to_owned(), container.clone());
     }

@@ -59,14 +59,8 @@ fn left(value: &Value, notes: &Notes) -> Left {
     }
     match value {
         Value::Null => Left::Blank,
-        Value::Array(items) => items
-            .iter()
-            .map(|item| left(item, notes))
-            .fold(Left::Blank, Left::and),
-        Value::Object(fields) => fields
-            .values()
-            .map(|field| left(field, notes))
-            .fold(Left::Blank, Left::and),
+        Value::Array(items) => items.iter().map(|item| left(item, notes)).fold(Left::Blank, Left::and),
+        Value::Object(fields) => fields.values().map(|field| left(field, notes)).fold(Left::Blank, Left::and),
         _ => Left::Everything,
     }
 }
@@ -105,10 +99,7 @@ fn scopes(object: &Object, steps: &[Step<'_>]) -> Vec<(Scope, usize)> {
     };
     let pod = template.len() + 1;
     if steps.starts_with(template) && steps.get(template.len()) == Some(&Step::Key("spec")) {
-        let containers = matches!(
-            steps.get(pod),
-            Some(Step::Key("containers" | "initContainers"))
-        );
+        let containers = matches!(steps.get(pod), Some(Step::Key("containers" | "initContainers")));
         if containers && matches!(steps.get(pod + 1), Some(Step::Index(_))) {
             scopes.push((Scope::Container, pod + 2));
         }

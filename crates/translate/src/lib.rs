@@ -44,8 +44,7 @@ mod workload;
 pub use error::{Problem, SubnetFull, TranslateError};
 pub use gateway::GATEWAY;
 pub use input::{
-    Backing, BackingInput, EngineFacts, Environment, Input, MissingReferences, Network, Router,
-    Stage,
+    Backing, BackingInput, EngineFacts, Environment, Input, MissingReferences, Network, Router, Stage,
 };
 pub use objects::{Object, Origin, ParseError, ParseProblem, parse};
 pub use output::{HostFile, Phase, Pod, PodService, Role, Translation, Url};

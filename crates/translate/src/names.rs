@@ -10,25 +10,16 @@ pub(crate) const LABEL_MAX: usize = 63;
 /// The first 64 bits of the SHA-256 of a text: stable between versions and platforms.
 pub(crate) fn stable_hash(text: &str) -> u64 {
     let digest = Sha256::digest(text.as_bytes());
-    digest
-        .iter()
-        .take(8)
-        .fold(0, |hash, byte| hash << 8 | u64::from(*byte))
+    digest.iter().take(8).fold(0, |hash, byte| hash << 8 | u64::from(*byte))
 }
 
 /// The SHA-256 of some bytes in hexadecimal.
 pub(crate) fn hex_digest(bytes: &[u8]) -> String {
-    Sha256::digest(bytes)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn short_hash(text: &str) -> String {
-    format!("{:016x}", stable_hash(text))
-        .chars()
-        .take(8)
-        .collect()
+    format!("{:016x}", stable_hash(text)).chars().take(8).collect()
 }
 
 /// `<base>-<ordinal>` as a DNS label: too long a base is cut and marked with its hash.
@@ -44,31 +35,15 @@ pub(crate) fn cut(name: &str, max: usize) -> String {
         return name.to_owned();
     }
     let hash = short_hash(name);
-    let kept: String = name
-        .chars()
-        .filter(char::is_ascii)
-        .take(max - hash.len() - 1)
-        .collect();
+    let kept: String = name.chars().filter(char::is_ascii).take(max - hash.len() - 1).collect();
     format!("{}-{hash}", kept.trim_end_matches(['-', '.']))
 }
 
 /// A key of a Compose mapping, which allows `[a-zA-Z0-9._-]`.
 pub(crate) fn key(text: &str) -> String {
-    let clean: String = text
-        .chars()
-        .map(|c| {
-            if c.is_ascii_alphanumeric() || ".-_".contains(c) {
-                c
-            } else {
-                '-'
-            }
-        })
-        .collect();
-    if clean == text {
-        clean
-    } else {
-        format!("{clean}-{}", short_hash(text))
-    }
+    let clean: String =
+        text.chars().map(|c| if c.is_ascii_alphanumeric() || ".-_".contains(c) { c } else { '-' }).collect();
+    if clean == text { clean } else { format!("{clean}-{}", short_hash(text)) }
 }
 
 /// Gives each name once.
@@ -85,11 +60,7 @@ impl Names {
         identity: &str,
         otherwise: impl FnOnce(&str) -> String,
     ) -> String {
-        let name = if self.taken.contains(&wanted) {
-            otherwise(&short_hash(identity))
-        } else {
-            wanted
-        };
+        let name = if self.taken.contains(&wanted) { otherwise(&short_hash(identity)) } else { wanted };
         self.taken.insert(name.clone());
         name
     }

@@ -51,9 +51,7 @@ impl Object {
     /// The API group: `apps` of `apps/v1`, empty for the core group.
     #[must_use]
     pub fn group(&self) -> &str {
-        self.api_version
-            .split_once('/')
-            .map_or("", |(group, _)| group)
+        self.api_version.split_once('/').map_or("", |(group, _)| group)
     }
 }
 
@@ -124,24 +122,15 @@ fn documents(text: &str) -> Vec<Document<'_>> {
     for (index, line) in text.split_inclusive('\n').enumerate() {
         let rest = line.strip_prefix("---");
         if rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(char::is_whitespace)) {
-            found.push(Document {
-                text: &text[start..offset],
-                line: start_line,
-            });
+            found.push(Document { text: &text[start..offset], line: start_line });
             // What follows the marker on its own line belongs to the document it opens.
             (start, start_line) = (offset + 3, index + 1);
         }
         offset += line.len();
     }
-    found.push(Document {
-        text: &text[start..],
-        line: start_line,
-    });
+    found.push(Document { text: &text[start..], line: start_line });
     found.retain(|document| {
-        document
-            .text
-            .lines()
-            .any(|line| !line.trim().is_empty() && !line.trim_start().starts_with('#'))
+        document.text.lines().any(|line| !line.trim().is_empty() && !line.trim_start().starts_with('#'))
     });
     found
 }
@@ -164,30 +153,20 @@ fn read(document: &str) -> Result<Value, (usize, ParseProblem)> {
         emit_comments: false,
     };
     serde_yaml::from_str_with_options::<Value>(document, options).map_err(|error| {
-        let line = error
-            .location()
-            .map_or(1, |location| usize::try_from(location.line()).unwrap_or(1));
+        let line = error.location().map_or(1, |location| usize::try_from(location.line()).unwrap_or(1));
         (line, ParseProblem::Yaml(error.to_string()))
     })
 }
 
-fn collect(
-    mut value: Value,
-    origin: &Origin,
-    objects: &mut Vec<Object>,
-) -> Result<(), ParseProblem> {
+fn collect(mut value: Value, origin: &Origin, objects: &mut Vec<Object>) -> Result<(), ParseProblem> {
     if value.is_null() {
         return Ok(());
     }
     if !value.is_object() {
         return Err(ParseProblem::NotAnObject);
     }
-    let text = |value: &Value, pointer: &str| {
-        value
-            .pointer(pointer)
-            .and_then(Value::as_str)
-            .map(str::to_owned)
-    };
+    let text =
+        |value: &Value, pointer: &str| value.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
     let kind = text(&value, "/kind").ok_or(ParseProblem::Missing("kind"))?;
     if kind.ends_with("List") && value.get("items").is_some_and(Value::is_array) {
         if let Some(Value::Array(items)) = value.get_mut("items").map(Value::take) {
@@ -234,8 +213,7 @@ mod tests {
         assert_eq!(body["quoted"], "0644");
         assert_eq!(body["float"], 0.5);
         assert_eq!(body["date"], "2024-01-01");
-        let on =
-            "apiVersion: v1\nkind: X\nmetadata: {name: x}\na: [on, yes, y, True, off, No, n]\n";
+        let on = "apiVersion: v1\nkind: X\nmetadata: {name: x}\na: [on, yes, y, True, off, No, n]\n";
         assert_eq!(
             parse(on, "t").expect("parses")[0].body["a"],
             serde_json::json!([true, true, true, true, false, false, false])
@@ -244,18 +222,11 @@ mod tests {
 
     #[test]
     fn errors_name_the_line_of_the_whole_text() {
-        let error = parse(
-            "apiVersion: v1\nkind: X\nmetadata: {name: x}\n---\na: b\nc: [d\n",
-            "rendered.yaml",
-        )
-        .expect_err("broken");
+        let error =
+            parse("apiVersion: v1\nkind: X\nmetadata: {name: x}\n---\na: b\nc: [d\n", "rendered.yaml")
+                .expect_err("broken");
         assert!(error.line >= 6, "{error:?}");
-        assert!(
-            error
-                .to_string()
-                .starts_with("rendered.yaml:4: not valid YAML"),
-            "{error}"
-        );
+        assert!(error.to_string().starts_with("rendered.yaml:4: not valid YAML"), "{error}");
         let error = parse("kind: X\nmetadata: {}\napiVersion: v1\n", "r").expect_err("nameless");
         assert_eq!(error.problem, ParseProblem::Missing("metadata.name"));
     }

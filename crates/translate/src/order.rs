@@ -16,24 +16,18 @@ pub(crate) fn arrange(
     services: &mut BTreeMap<String, Service>,
 ) {
     let by_name: BTreeMap<&str, &Pod> = pods.iter().map(|pod| (pod.name.as_str(), pod)).collect();
-    let release: Dependencies = pods
-        .iter()
-        .filter(|pod| pod.phase == Phase::Main && !pod.run_once)
-        .flat_map(ready)
-        .collect();
+    let release: Dependencies =
+        pods.iter().filter(|pod| pod.phase == Phase::Main && !pod.run_once).flat_map(ready).collect();
     let mut last_hook = Dependencies::new();
     // The pods of one hook run together, the next hook waits for all of them.
-    for group in pods
-        .chunk_by(|a, b| a.phase == b.phase && (a.phase == Phase::Main || a.workload == b.workload))
+    for group in
+        pods.chunk_by(|a, b| a.phase == b.phase && (a.phase == Phase::Main || a.workload == b.workload))
     {
         let mut completed = Dependencies::new();
         for pod in group {
             let mut needed = last_hook.clone();
             needed.insert(GATEWAY.to_owned(), Dependency::after(Condition::Healthy));
-            if let Some(before) = after
-                .get(&pod.name)
-                .and_then(|name| by_name.get(name.as_str()))
-            {
+            if let Some(before) = after.get(&pod.name).and_then(|name| by_name.get(name.as_str())) {
                 needed.extend(ready(before));
             }
             if matches!(pod.phase, Phase::PostHook(_)) {
@@ -52,27 +46,10 @@ pub(crate) fn arrange(
 
 fn ready(pod: &Pod) -> Dependencies {
     let healthy = pod.services.iter().filter(|service| service.health);
-    healthy
-        .map(|service| {
-            (
-                service.service.clone(),
-                Dependency::after(Condition::Healthy),
-            )
-        })
-        .collect()
+    healthy.map(|service| (service.service.clone(), Dependency::after(Condition::Healthy))).collect()
 }
 
 fn completed(pod: &Pod) -> Dependencies {
-    let mains = pod
-        .services
-        .iter()
-        .filter(|service| service.role == Role::Container);
-    mains
-        .map(|main| {
-            (
-                main.service.clone(),
-                Dependency::after(Condition::Completed),
-            )
-        })
-        .collect()
+    let mains = pod.services.iter().filter(|service| service.role == Role::Container);
+    mains.map(|main| (main.service.clone(), Dependency::after(Condition::Completed))).collect()
 }

@@ -8,9 +8,7 @@ use envctl_model::finding::Severity;
 use envctl_wire::{SEED_FILE, SeedConfig, SeedVolume};
 use serde_json::json;
 
-use crate::compose::{
-    Condition, ConfigMount, Dependency, HealthCheck, Mount, Service, VolumeOptions,
-};
+use crate::compose::{Condition, ConfigMount, Dependency, HealthCheck, Mount, Service, VolumeOptions};
 use crate::container;
 use crate::cursor::{Cursor, Remark};
 use crate::downward::Downward;
@@ -73,40 +71,21 @@ impl<'p, 'a> Prepared<'p, 'a> {
     ) -> Self {
         let plan = downward.pod;
         let spec = &plan.spec;
-        let links = if spec.get("enableServiceLinks").boolean().unwrap_or(true) {
-            links
-        } else {
-            &NO_LINKS
-        };
+        let links = if spec.get("enableServiceLinks").boolean().unwrap_or(true) { links } else { &NO_LINKS };
         let init = spec.get("initContainers").items().into_iter().map(|at| {
             let sidecar = at.get("restartPolicy").string() == Some("Always");
             (at, if sidecar { Step::Sidecar } else { Step::Init })
         });
-        let main = spec
-            .get("containers")
-            .items()
-            .into_iter()
-            .map(|at| (at, Step::Main));
+        let main = spec.get("containers").items().into_iter().map(|at| (at, Step::Main));
         let containers = init
             .chain(main)
             .map(|(at, step)| {
                 let variables = environment::variables(&at, &downward, store, links);
                 let requests = volume::requests(&at, &variables);
-                PreparedContainer {
-                    name: at.get("name").required(),
-                    at,
-                    step,
-                    variables,
-                    requests,
-                }
+                PreparedContainer { name: at.get("name").required(), at, step, variables, requests }
             })
             .collect();
-        Self {
-            plan,
-            downward,
-            containers,
-            volumes: volume::volumes(&downward, store, claims),
-        }
+        Self { plan, downward, containers, volumes: volume::volumes(&downward, store, claims) }
     }
 
     pub(crate) fn gather(&self, sub_paths: &mut SubPaths) {
@@ -116,12 +95,7 @@ impl<'p, 'a> Prepared<'p, 'a> {
     }
 
     pub(crate) fn build(self, input: &Input, gateway: Ipv4Addr, sub_paths: &SubPaths) -> Built {
-        let Self {
-            plan,
-            downward,
-            containers,
-            volumes,
-        } = self;
+        let Self { plan, downward, containers, volumes } = self;
         let spec = &plan.spec;
         namespaces(spec);
         let mut builder = Builder {
@@ -135,25 +109,15 @@ impl<'p, 'a> Prepared<'p, 'a> {
         let mut members = Vec::new();
         let mut network_probes = Vec::new();
         for container in &containers {
-            let Probes { network, health } =
-                probe::read(&container.at, container.name, &input.engine);
+            let Probes { network, health } = probe::read(&container.at, container.name, &input.engine);
             network_probes.extend(network);
-            let mut service =
-                container::service(spec, &container.at, &container.variables, &input.engine);
-            service.volumes = container
-                .requests
-                .iter()
-                .flat_map(|request| builder.mounts(request))
-                .collect();
+            let mut service = container::service(spec, &container.at, &container.variables, &input.engine);
+            service.volumes = container.requests.iter().flat_map(|request| builder.mounts(request)).collect();
             join(spec, &plan.name, &mut service);
             service.restart = Some(restart(container.step, plan.restart).compose());
             let health_is_own = health.is_some();
             service.healthcheck = health.or(Some(HealthCheck::Disabled { disable: true }));
-            let role = if container.step == Step::Init {
-                Role::Init
-            } else {
-                Role::Container
-            };
+            let role = if container.step == Step::Init { Role::Init } else { Role::Container };
             let member = PodService {
                 service: format!("{}.{}", plan.name, container.name),
                 container: Some(container.name.to_owned()),
@@ -165,50 +129,29 @@ impl<'p, 'a> Prepared<'p, 'a> {
         }
         let layout = builder.layout;
         let mut sandbox = sandbox::service(input, &downward, gateway, network_probes);
-        sandbox.volumes = layout
-            .held
-            .iter()
-            .map(|key| mount(key, format!("/held/{key}")))
-            .collect();
+        sandbox.volumes = layout.held.iter().map(|key| mount(key, format!("/held/{key}"))).collect();
         if spec.get("hostIPC").boolean() == Some(true) {
             sandbox.ipc = Some("host".to_owned());
         }
         let seed = seed_config(&plan.name, &layout);
         let mut services = vec![(agent_service(&plan.name, Role::Sandbox, input), sandbox)];
         if let Some((key, _)) = &seed {
-            services.push((
-                agent_service(key, Role::Seeder, input),
-                seeder(input, &plan.name, key, &layout),
-            ));
+            services.push((agent_service(key, Role::Seeder, input), seeder(input, &plan.name, key, &layout)));
         }
-        order(
-            &plan.name,
-            seed.as_ref().map(|(key, _)| key.as_str()),
-            &mut members,
-        );
-        services.extend(
-            members
-                .into_iter()
-                .map(|(member, service, _)| (member, service)),
-        );
+        order(&plan.name, seed.as_ref().map(|(key, _)| key.as_str()), &mut members);
+        services.extend(members.into_iter().map(|(member, service, _)| (member, service)));
         let hash = hash(plan, &services, &layout, seed.as_ref());
         // After the hash: a new Service does not replace running pods, here as on a cluster.
         for (member, service) in &mut services {
-            if let Some(own) = containers
-                .iter()
-                .find(|container| Some(container.name) == member.container.as_deref())
+            if let Some(own) =
+                containers.iter().find(|container| Some(container.name) == member.container.as_deref())
             {
                 let mut environment = own.variables.links.clone();
                 environment.append(&mut service.environment);
                 service.environment = environment;
             }
         }
-        Built {
-            services,
-            layout,
-            seed,
-            hash,
-        }
+        Built { services, layout, seed, hash }
     }
 }
 
@@ -224,10 +167,7 @@ fn agent_service(service: &str, role: Role, input: &Input) -> PodService {
 
 /// Findings for namespaces that the pod takes from the host.
 fn namespaces(spec: &Cursor<'_>) {
-    for (field, what) in [
-        ("hostPID", "sees all processes"),
-        ("hostIPC", "shares the memory segments"),
-    ] {
+    for (field, what) in [("hostPID", "sees all processes"), ("hostIPC", "shares the memory segments")] {
         if spec.get(field).boolean() == Some(true) {
             spec.get(field).remark(Remark::approximated(
                 Severity::Critical,
@@ -237,12 +177,11 @@ fn namespaces(spec: &Cursor<'_>) {
         }
     }
     if spec.get("automountServiceAccountToken").boolean() == Some(true) {
-        spec.get("automountServiceAccountToken")
-            .remark(Remark::dropped(
-                Severity::Major,
-                "no-api-server",
-                "no token is mounted: there is no API server",
-            ));
+        spec.get("automountServiceAccountToken").remark(Remark::dropped(
+            Severity::Major,
+            "no-api-server",
+            "no token is mounted: there is no API server",
+        ));
     }
     spec.get("serviceAccountName").take();
 }
@@ -251,11 +190,7 @@ fn namespaces(spec: &Cursor<'_>) {
 fn join(spec: &Cursor<'_>, sandbox: &str, service: &mut Service) {
     service.network_mode = Some(format!("service:{sandbox}"));
     let host = |field: &'static str| spec.get(field).boolean() == Some(true);
-    service.ipc = Some(if host("hostIPC") {
-        "host".to_owned()
-    } else {
-        format!("service:{sandbox}")
-    });
+    service.ipc = Some(if host("hostIPC") { "host".to_owned() } else { format!("service:{sandbox}") });
     if host("hostPID") {
         service.pid = Some("host".to_owned());
     } else if host("shareProcessNamespace") {
@@ -292,16 +227,8 @@ fn order(sandbox: &str, seeder: Option<&str>, members: &mut [(PodService, Servic
 }
 
 fn mount(volume: &str, target: String) -> Mount {
-    let volume_options = VolumeOptions {
-        nocopy: true,
-        subpath: None,
-    };
-    Mount::Volume {
-        source: volume.to_owned(),
-        target,
-        read_only: false,
-        volume: volume_options,
-    }
+    let volume_options = VolumeOptions { nocopy: true, subpath: None };
+    Mount::Volume { source: volume.to_owned(), target, read_only: false, volume: volume_options }
 }
 
 fn seed_mount(index: usize) -> String {
@@ -317,15 +244,9 @@ fn seed_config(pod: &str, layout: &Layout) -> Option<(String, String)> {
         .seeds
         .values()
         .enumerate()
-        .map(|(index, seed)| SeedVolume {
-            mount: seed_mount(index),
-            ..seed.clone()
-        })
+        .map(|(index, seed)| SeedVolume { mount: seed_mount(index), ..seed.clone() })
         .collect();
-    Some((
-        format!("{pod}.envctl-seed"),
-        sandbox::json(&SeedConfig { volumes }),
-    ))
+    Some((format!("{pod}.envctl-seed"), sandbox::json(&SeedConfig { volumes })))
 }
 
 fn seeder(input: &Input, sandbox: &str, key: &str, layout: &Layout) -> Service {
@@ -333,21 +254,12 @@ fn seeder(input: &Input, sandbox: &str, key: &str, layout: &Layout) -> Service {
     service.user = Some("0".to_owned());
     service.network_mode = Some("none".to_owned());
     service.restart = Some("no".to_owned());
-    service.volumes = layout
-        .seeds
-        .keys()
-        .enumerate()
-        .map(|(index, key)| mount(key, seed_mount(index)))
-        .collect();
-    service.configs = vec![ConfigMount {
-        source: key.to_owned(),
-        target: SEED_FILE.to_owned(),
-    }];
+    service.volumes =
+        layout.seeds.keys().enumerate().map(|(index, key)| mount(key, seed_mount(index))).collect();
+    service.configs = vec![ConfigMount { source: key.to_owned(), target: SEED_FILE.to_owned() }];
     service.healthcheck = Some(HealthCheck::Disabled { disable: true });
     // The sandbox holds the volumes in memory.
-    service
-        .depends_on
-        .insert(sandbox.to_owned(), Dependency::tied(Condition::Started));
+    service.depends_on.insert(sandbox.to_owned(), Dependency::tied(Condition::Started));
     service
 }
 
@@ -358,15 +270,10 @@ fn hash(
     layout: &Layout,
     seed: Option<&(String, String)>,
 ) -> String {
-    let services: BTreeMap<&str, serde_json::Value> = services
-        .iter()
-        .map(|(member, service)| (member.service.as_str(), service.to_value()))
-        .collect();
-    let volumes: BTreeMap<&str, &BTreeMap<String, String>> = layout
-        .volumes
-        .iter()
-        .map(|(key, volume)| (key.as_str(), &volume.driver_opts))
-        .collect();
+    let services: BTreeMap<&str, serde_json::Value> =
+        services.iter().map(|(member, service)| (member.service.as_str(), service.to_value())).collect();
+    let volumes: BTreeMap<&str, &BTreeMap<String, String>> =
+        layout.volumes.iter().map(|(key, volume)| (key.as_str(), &volume.driver_opts)).collect();
     let whole = json!({
         // A changed annotation of the template, such as a checksum, is how charts ask for new pods.
         "annotations": plan.annotations,

@@ -34,11 +34,7 @@ struct Timing {
 impl Timing {
     fn read(probe: &Cursor<'_>) -> Self {
         let at_least_one = |key: &'static str, default: u32| {
-            probe
-                .get(key)
-                .number::<u32>()
-                .filter(|n| *n > 0)
-                .unwrap_or(default)
+            probe.get(key).number::<u32>().filter(|n| *n > 0).unwrap_or(default)
         };
         Self {
             initial_delay: probe.get("initialDelaySeconds").number().unwrap_or(0),
@@ -78,10 +74,7 @@ pub(crate) fn read(container: &Cursor<'_>, name: &str, engine: &EngineFacts) -> 
             ));
         }
         if command.present() {
-            let exec = Exec {
-                command: command.strings(),
-                timing,
-            };
+            let exec = Exec { command: command.strings(), timing };
             if kind != ProbeKind::Liveness {
                 probe.remark(Remark::approximated(
                     Severity::Minor,
@@ -102,11 +95,7 @@ pub(crate) fn read(container: &Cursor<'_>, name: &str, engine: &EngineFacts) -> 
                 initial_delay_seconds: timing.initial_delay,
                 period_seconds: timing.period,
                 timeout_seconds: timing.timeout,
-                success_threshold: if kind == ProbeKind::Readiness {
-                    timing.success
-                } else {
-                    1
-                },
+                success_threshold: if kind == ProbeKind::Readiness { timing.success } else { 1 },
                 failure_threshold: timing.failure,
             });
         }
@@ -119,42 +108,21 @@ fn ports<'a>(container: &Cursor<'a>) -> BTreeMap<&'a str, u16> {
     let ports = container.get("ports").items();
     ports
         .iter()
-        .filter_map(|port| {
-            Some((
-                port.get("name").string()?,
-                port.get("containerPort").number()?,
-            ))
-        })
+        .filter_map(|port| Some((port.get("name").string()?, port.get("containerPort").number()?)))
         .collect()
 }
 
 fn check(probe: &Cursor<'_>, ports: &BTreeMap<&str, u16>) -> Option<Check> {
-    let (http, tcp, grpc) = (
-        probe.get("httpGet"),
-        probe.get("tcpSocket"),
-        probe.get("grpc"),
-    );
-    let host = |field: &Cursor<'_>| {
-        field
-            .get("host")
-            .string()
-            .filter(|host| !host.is_empty())
-            .map(str::to_owned)
-    };
+    let (http, tcp, grpc) = (probe.get("httpGet"), probe.get("tcpSocket"), probe.get("grpc"));
+    let host =
+        |field: &Cursor<'_>| field.get("host").string().filter(|host| !host.is_empty()).map(str::to_owned);
     if http.present() {
         let path = http.get("path").string().unwrap_or_default();
         Some(Check::HttpGet {
             host: host(&http),
             port: port(&http.get("port"), ports)?,
-            path: if path.starts_with('/') {
-                path.to_owned()
-            } else {
-                format!("/{path}")
-            },
-            tls: http
-                .get("scheme")
-                .string()
-                .is_some_and(|scheme| scheme.eq_ignore_ascii_case("https")),
+            path: if path.starts_with('/') { path.to_owned() } else { format!("/{path}") },
+            tls: http.get("scheme").string().is_some_and(|scheme| scheme.eq_ignore_ascii_case("https")),
             headers: http
                 .get("httpHeaders")
                 .items()
@@ -168,16 +136,10 @@ fn check(probe: &Cursor<'_>, ports: &BTreeMap<&str, u16>) -> Option<Check> {
                 .collect(),
         })
     } else if tcp.present() {
-        Some(Check::Tcp {
-            host: host(&tcp),
-            port: port(&tcp.get("port"), ports)?,
-        })
+        Some(Check::Tcp { host: host(&tcp), port: port(&tcp.get("port"), ports)? })
     } else if grpc.present() {
         let service = grpc.get("service").string().unwrap_or_default().to_owned();
-        Some(Check::Grpc {
-            port: port(&grpc.get("port"), ports)?,
-            service,
-        })
+        Some(Check::Grpc { port: port(&grpc.get("port"), ports)?, service })
     } else {
         probe.invalid("this probe", "one of exec, httpGet, tcpSocket and grpc");
         None
@@ -189,16 +151,9 @@ fn port(field: &Cursor<'_>, ports: &BTreeMap<&str, u16>) -> Option<u16> {
         field.required();
     }
     let text = field.int_or_string()?;
-    let number = text
-        .parse()
-        .ok()
-        .filter(|port| *port > 0)
-        .or_else(|| ports.get(text.as_str()).copied());
+    let number = text.parse().ok().filter(|port| *port > 0).or_else(|| ports.get(text.as_str()).copied());
     if number.is_none() {
-        field.invalid(
-            &text,
-            "a port number, or the name of a port of this container",
-        );
+        field.invalid(&text, "a port number, or the name of a port of this container");
     }
     number
 }
@@ -215,10 +170,7 @@ fn health(
     engine: &EngineFacts,
 ) -> Option<HealthCheck> {
     let grace = startup.as_ref().map_or(0, |probe| {
-        probe
-            .timing
-            .initial_delay
-            .saturating_add(probe.timing.failure.saturating_mul(probe.timing.period))
+        probe.timing.initial_delay.saturating_add(probe.timing.failure.saturating_mul(probe.timing.period))
     });
     let probe = readiness.or(startup)?;
     let timing = probe.timing;
@@ -228,16 +180,9 @@ fn health(
     let first = timing.initial_delay.clamp(1, timing.period);
     let eager = engine.has_start_interval();
     let interval = if eager { timing.period } else { first };
-    let tolerated = timing
-        .failure
-        .saturating_mul(timing.period)
-        .div_ceil(interval);
+    let tolerated = timing.failure.saturating_mul(timing.period).div_ceil(interval);
     Some(HealthCheck::Test {
-        test: ["CMD"]
-            .into_iter()
-            .chain(probe.command)
-            .map(str::to_owned)
-            .collect(),
+        test: ["CMD"].into_iter().chain(probe.command).map(str::to_owned).collect(),
         interval: seconds(interval),
         timeout: seconds(timing.timeout.saturating_add(EXEC_START)),
         retries: tolerated,
@@ -256,12 +201,8 @@ mod tests {
     use crate::cursor::Notes;
     use crate::objects::parse;
 
-    const ENGINE: EngineFacts = EngineFacts {
-        api_version: (1, 41),
-        compose_version: (5, 6, 0),
-        cpus: 2.0,
-        memory_bytes: 1,
-    };
+    const ENGINE: EngineFacts =
+        EngineFacts { api_version: (1, 41), compose_version: (5, 6, 0), cpus: 2.0, memory_bytes: 1 };
 
     #[test]
     fn network_probes_get_the_apis_defaults() {
@@ -271,21 +212,10 @@ mod tests {
         )
         .expect("parses");
         let notes = Notes::default();
-        let probes = read(
-            &Cursor::new(&objects[0], &notes).get("spec"),
-            "main",
-            &ENGINE,
-        );
+        let probes = read(&Cursor::new(&objects[0], &notes).get("spec"), "main", &ENGINE);
         assert_eq!(probes.network.len(), 1);
         let probe = &probes.network[0];
-        assert_eq!(
-            (
-                probe.period_seconds,
-                probe.timeout_seconds,
-                probe.failure_threshold
-            ),
-            (10, 1, 3)
-        );
+        assert_eq!((probe.period_seconds, probe.timeout_seconds, probe.failure_threshold), (10, 1, 3));
         assert!(
             matches!(&probe.check, Check::HttpGet { port: 8080, tls: true, path, .. } if path == "/ready")
         );

@@ -10,9 +10,7 @@ const NANO: i128 = 1_000_000_000;
 
 impl Quantity {
     pub(crate) fn units(units: i128) -> Self {
-        Self {
-            nanos: units.saturating_mul(NANO),
-        }
+        Self { nanos: units.saturating_mul(NANO) }
     }
 
     /// Amounts below a billionth are rounded up, as the API server does.
@@ -22,9 +20,7 @@ impl Quantity {
             b'+' => (false, &text[1..]),
             _ => (false, text),
         };
-        let end = rest
-            .find(|c: char| !c.is_ascii_digit() && c != '.')
-            .unwrap_or(rest.len());
+        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
         let (number, suffix) = rest.split_at(end);
         let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
         if (whole.is_empty() && fraction.is_empty()) || fraction.contains('.') {
@@ -35,9 +31,7 @@ impl Quantity {
         let (multiply, divide) = factor(suffix)?;
         let divide = scale.checked_mul(divide)?;
         let nanos = ceil(digits.checked_mul(NANO)?.checked_mul(multiply)?, divide);
-        Some(Self {
-            nanos: if negative { -nanos } else { nanos },
-        })
+        Some(Self { nanos: if negative { -nanos } else { nanos } })
     }
 
     /// Whole units, rounded up: bytes of a memory limit.
@@ -62,11 +56,7 @@ impl Quantity {
 
 fn ceil(value: i128, divisor: i128) -> i128 {
     let quotient = value.div_euclid(divisor);
-    if value.rem_euclid(divisor) == 0 {
-        quotient
-    } else {
-        quotient + 1
-    }
+    if value.rem_euclid(divisor) == 0 { quotient } else { quotient + 1 }
 }
 
 /// The factor of a suffix as a fraction.
@@ -93,13 +83,7 @@ fn factor(suffix: &str) -> Option<(i128, i128)> {
         "Ti" => binary(4),
         "Pi" => binary(5),
         "Ei" => binary(6),
-        _ => decimal(
-            suffix
-                .strip_prefix(['e', 'E'])?
-                .parse::<i32>()
-                .ok()
-                .filter(|power| power.abs() <= 18)?,
-        ),
+        _ => decimal(suffix.strip_prefix(['e', 'E'])?.parse::<i32>().ok().filter(|power| power.abs() <= 18)?),
     }
 }
 

@@ -24,9 +24,7 @@ pub(crate) fn apply(container: &Cursor<'_>, engine: &EngineFacts, service: &mut 
     for (name, field) in requests.entries() {
         match name {
             "cpu" => {
-                let shares = field
-                    .quantity()
-                    .map(|cpu| cpu.ceil_millis().saturating_mul(1024) / 1000);
+                let shares = field.quantity().map(|cpu| cpu.ceil_millis().saturating_mul(1024) / 1000);
                 service.cpu_shares =
                     shares.map(|shares| u64::try_from(shares.clamp(2, 262_144)).unwrap_or(2));
             }
@@ -72,9 +70,7 @@ fn memory(field: &Cursor<'_>) -> Option<u64> {
     if bytes <= 0 {
         return None;
     }
-    let bytes = u64::try_from(bytes)
-        .unwrap_or(u64::MAX)
-        .min(i64::MAX.unsigned_abs());
+    let bytes = u64::try_from(bytes).unwrap_or(u64::MAX).min(i64::MAX.unsigned_abs());
     if bytes < MINIMUM_MEMORY {
         field.remark(Remark::approximated(
             Severity::Info,

@@ -4,8 +4,7 @@ use std::net::SocketAddr;
 
 use envctl_model::finding::Severity;
 use envctl_wire::{
-    AGENT_PATH, CONFIG_VARIABLE, CONTROL_PORT, Forward, HEALTH_TIMEOUT_SECONDS, Probe, Resolv,
-    SandboxConfig,
+    AGENT_PATH, CONFIG_VARIABLE, CONTROL_PORT, Forward, HEALTH_TIMEOUT_SECONDS, Probe, Resolv, SandboxConfig,
 };
 
 use crate::compose::{Attachment, HealthCheck, Port, Service};
@@ -34,26 +33,17 @@ pub(crate) fn service(
         probes,
     };
     let mut service = agent(input, "pause");
-    service
-        .environment
-        .insert(CONFIG_VARIABLE.to_owned(), json(&config));
+    service.environment.insert(CONFIG_VARIABLE.to_owned(), json(&config));
     service.hostname = Some(pod.hostname.clone());
     // `hostname -f` gives the name under the governing Service, as the kubelet's /etc/hosts does.
-    service.domainname = pod
-        .subdomain
-        .map(|name| format!("{name}.{}.svc.{CLUSTER_DOMAIN}", pod.namespace));
-    let attachment = Attachment {
-        ipv4_address: Some(downward.address.to_string()),
-        ..Attachment::default()
-    };
+    service.domainname = pod.subdomain.map(|name| format!("{name}.{}.svc.{CLUSTER_DOMAIN}", pod.namespace));
+    let attachment = Attachment { ipv4_address: Some(downward.address.to_string()), ..Attachment::default() };
     service.networks.insert(NETWORK.to_owned(), attachment);
     service.ports = ports(spec);
     service.extra_hosts = host_aliases(spec);
     for sysctl in spec.at(&["securityContext", "sysctls"]).items() {
         let value = sysctl.get("value").string().unwrap_or_default();
-        service
-            .sysctls
-            .insert(sysctl.get("name").required().to_owned(), value.to_owned());
+        service.sysctls.insert(sysctl.get("name").required().to_owned(), value.to_owned());
     }
     service.ipc = Some("shareable".to_owned());
     service.restart = Some("unless-stopped".to_owned());
@@ -93,11 +83,7 @@ fn resolv(spec: &Cursor<'_>, namespace: &str, gateway: std::net::Ipv4Addr) -> Op
     let config = spec.get("dnsConfig");
     let mut resolv = match spec.get("dnsPolicy").string().unwrap_or("ClusterFirst") {
         "Default" => return None,
-        "None" => Resolv {
-            nameservers: Vec::new(),
-            search: Vec::new(),
-            options: Vec::new(),
-        },
+        "None" => Resolv { nameservers: Vec::new(), search: Vec::new(), options: Vec::new() },
         _ => Resolv {
             nameservers: vec![gateway],
             search: vec![
@@ -111,26 +97,14 @@ fn resolv(spec: &Cursor<'_>, namespace: &str, gateway: std::net::Ipv4Addr) -> Op
     for server in config.get("nameservers").items() {
         match server.string().map(str::parse) {
             Some(Ok(address)) => resolv.nameservers.push(address),
-            _ => server.remark(Remark::dropped(
-                Severity::Minor,
-                "dns",
-                "only IPv4 name servers are used",
-            )),
+            _ => server.remark(Remark::dropped(Severity::Minor, "dns", "only IPv4 name servers are used")),
         }
     }
-    resolv.search.extend(
-        config
-            .get("searches")
-            .strings()
-            .into_iter()
-            .map(str::to_owned),
-    );
+    resolv.search.extend(config.get("searches").strings().into_iter().map(str::to_owned));
     for option in config.get("options").items() {
         let name = option.get("name").required();
         // A later option of the same name wins; resolvers differ in how they read two.
-        resolv
-            .options
-            .retain(|own| own.split(':').next() != Some(name));
+        resolv.options.retain(|own| own.split(':').next() != Some(name));
         resolv.options.push(match option.get("value").string() {
             Some(value) => format!("{name}:{value}"),
             None => name.to_owned(),
@@ -152,21 +126,12 @@ fn ports(spec: &Cursor<'_>) -> Vec<Port> {
             .fix("reach the pod through a Service"),
         );
     }
-    let containers = [
-        spec.get("containers").items(),
-        spec.get("initContainers").items(),
-    ]
-    .concat();
+    let containers = [spec.get("containers").items(), spec.get("initContainers").items()].concat();
     let mut ports = Vec::new();
-    for port in containers
-        .iter()
-        .flat_map(|container| container.get("ports").items())
-    {
+    for port in containers.iter().flat_map(|container| container.get("ports").items()) {
         let at = port.get("hostPort");
-        let (Some(published), Some(target)) = (
-            at.number::<u16>(),
-            port.get("containerPort").number::<u16>(),
-        ) else {
+        let (Some(published), Some(target)) = (at.number::<u16>(), port.get("containerPort").number::<u16>())
+        else {
             continue;
         };
         if published == 0 || on_host {
@@ -177,17 +142,9 @@ fn ports(spec: &Cursor<'_>) -> Vec<Port> {
             "host-port",
             "is published on 127.0.0.1: other machines do not reach it",
         ));
-        let protocol = port
-            .get("protocol")
-            .string()
-            .unwrap_or("TCP")
-            .to_ascii_lowercase();
-        let port = Port {
-            host_ip: "127.0.0.1".to_owned(),
-            published: published.to_string(),
-            target,
-            protocol,
-        };
+        let protocol = port.get("protocol").string().unwrap_or("TCP").to_ascii_lowercase();
+        let port =
+            Port { host_ip: "127.0.0.1".to_owned(), published: published.to_string(), target, protocol };
         if !ports.contains(&port) {
             ports.push(port);
         }
@@ -201,11 +158,7 @@ fn host_aliases(spec: &Cursor<'_>) -> Vec<String> {
         .iter()
         .flat_map(|alias| {
             let address = alias.get("ip").required();
-            alias
-                .get("hostnames")
-                .strings()
-                .into_iter()
-                .map(move |name| format!("{name}={address}"))
+            alias.get("hostnames").strings().into_iter().map(move |name| format!("{name}={address}"))
         })
         .collect()
 }

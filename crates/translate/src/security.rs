@@ -17,11 +17,7 @@ pub(crate) fn apply(pod: &Cursor<'_>, container: &Cursor<'_>, service: &mut Serv
         (Some(user), Some(group)) => Some(format!("{user}:{group}")),
         (Some(user), None) => Some(user.to_string()),
         (None, Some(_)) => {
-            let at = if own.get("runAsGroup").present() {
-                &own
-            } else {
-                &pod
-            };
+            let at = if own.get("runAsGroup").present() { &own } else { &pod };
             at.get("runAsGroup").remark(
                 Remark::dropped(
                     Severity::Major,
@@ -36,37 +32,18 @@ pub(crate) fn apply(pod: &Cursor<'_>, container: &Cursor<'_>, service: &mut Serv
     };
     non_root(&pod, &own, user);
 
-    let groups = pod
-        .get("supplementalGroups")
-        .items()
-        .iter()
-        .filter_map(Cursor::number::<u32>)
-        .collect::<Vec<_>>();
+    let groups =
+        pod.get("supplementalGroups").items().iter().filter_map(Cursor::number::<u32>).collect::<Vec<_>>();
     let groups = groups.into_iter().chain(pod.get("fsGroup").number::<u32>());
     service.group_add = groups.map(|group| group.to_string()).collect();
     service.group_add.dedup();
 
-    service.read_only = own
-        .get("readOnlyRootFilesystem")
-        .boolean()
-        .filter(|read_only| *read_only);
+    service.read_only = own.get("readOnlyRootFilesystem").boolean().filter(|read_only| *read_only);
     if own.get("allowPrivilegeEscalation").boolean() == Some(false) {
-        service
-            .security_opt
-            .push("no-new-privileges:true".to_owned());
+        service.security_opt.push("no-new-privileges:true".to_owned());
     }
-    service.cap_add = own
-        .at(&["capabilities", "add"])
-        .strings()
-        .into_iter()
-        .map(str::to_owned)
-        .collect();
-    service.cap_drop = own
-        .at(&["capabilities", "drop"])
-        .strings()
-        .into_iter()
-        .map(str::to_owned)
-        .collect();
+    service.cap_add = own.at(&["capabilities", "add"]).strings().into_iter().map(str::to_owned).collect();
+    service.cap_drop = own.at(&["capabilities", "drop"]).strings().into_iter().map(str::to_owned).collect();
     let privileged = own.get("privileged");
     if privileged.boolean() == Some(true) {
         service.privileged = Some(true);
@@ -96,10 +73,7 @@ fn non_root(pod: &Cursor<'_>, own: &Cursor<'_>, user: Option<u32>) {
 }
 
 fn profiles(pod: &Cursor<'_>, own: &Cursor<'_>, service: &mut Service) {
-    for (field, option) in [
-        ("seccompProfile", "seccomp"),
-        ("appArmorProfile", "apparmor"),
-    ] {
+    for (field, option) in [("seccompProfile", "seccomp"), ("appArmorProfile", "apparmor")] {
         let (of_pod, of_own) = (pod.get(field), own.get(field));
         let (inherited, overridden) = (of_pod.get("type").string(), of_own.get("type").string());
         match overridden.or(inherited) {

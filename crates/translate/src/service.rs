@@ -52,11 +52,7 @@ pub(crate) fn protocol(field: &Cursor<'_>) -> Option<Protocol> {
         "TCP" => Some(Protocol::Tcp),
         "UDP" => Some(Protocol::Udp),
         other => {
-            field.remark(Remark::dropped(
-                Severity::Major,
-                "protocol",
-                format!("{other} is not carried"),
-            ));
+            field.remark(Remark::dropped(Severity::Major, "protocol", format!("{other} is not carried")));
             None
         }
     }
@@ -92,24 +88,14 @@ impl<'a> ServicePlan<'a> {
             );
         }
         let affinity = spec.get("sessionAffinity").string() == Some("ClientIP");
-        let timeout = spec
-            .at(&["sessionAffinityConfig", "clientIP", "timeoutSeconds"])
-            .number();
+        let timeout = spec.at(&["sessionAffinityConfig", "clientIP", "timeoutSeconds"]).number();
         Self {
             name: &root.object().name,
             namespace,
             access,
-            ports: spec
-                .get("ports")
-                .items()
-                .iter()
-                .filter_map(Port::read)
-                .collect(),
+            ports: spec.get("ports").items().iter().filter_map(Port::read).collect(),
             selector: spec.get("selector").string_map(),
-            publish_not_ready: spec
-                .get("publishNotReadyAddresses")
-                .boolean()
-                .unwrap_or(false),
+            publish_not_ready: spec.get("publishNotReadyAddresses").boolean().unwrap_or(false),
             affinity: affinity.then(|| timeout.unwrap_or(10_800)),
         }
     }
@@ -122,10 +108,7 @@ impl<'a> ServicePlan<'a> {
     pub(crate) fn selects(&self, pod: &PodPlan<'_>) -> bool {
         !self.selector.is_empty()
             && pod.namespace == self.namespace
-            && self
-                .selector
-                .iter()
-                .all(|(key, value)| pod.labels.get(key) == Some(value))
+            && self.selector.iter().all(|(key, value)| pod.labels.get(key) == Some(value))
     }
 
     /// The port's number by number or name, as an Ingress gives it.
@@ -149,9 +132,8 @@ impl<'a> ServicePlan<'a> {
             .filter_map(|pod| Some(self.backend(pod, *addresses.get(&pod.name)?)))
             .collect();
         if self.selector.is_empty() {
-            let own = endpoints
-                .iter()
-                .filter(|own| own.namespace == self.namespace && own.service == self.name);
+            let own =
+                endpoints.iter().filter(|own| own.namespace == self.namespace && own.service == self.name);
             backends.extend(own.flat_map(|own| own.backends(&self.ports)));
         }
         WireService {
@@ -178,11 +160,7 @@ impl<'a> ServicePlan<'a> {
     }
 
     fn backend(&self, pod: &PodPlan<'_>, address: Ipv4Addr) -> Backend {
-        let targets = self
-            .ports
-            .iter()
-            .filter_map(|port| Some((port.key(), port.target(pod)?)))
-            .collect();
+        let targets = self.ports.iter().filter_map(|port| Some((port.key(), port.target(pod)?))).collect();
         Backend {
             pod: pod.name.clone(),
             address,
@@ -205,19 +183,13 @@ impl<'a> ServicePlan<'a> {
             (format!("{service}_SERVICE_PORT"), first.number.to_string()),
         ];
         for port in self.ports.iter().filter(|port| !port.name.is_empty()) {
-            links.push((
-                format!("{service}_SERVICE_PORT_{}", shout(&port.name)),
-                port.number.to_string(),
-            ));
+            links.push((format!("{service}_SERVICE_PORT_{}", shout(&port.name)), port.number.to_string()));
         }
         let url = |port: &Port| format!("{}://{vip}:{}", port.protocol_name(), port.number);
         links.push((format!("{service}_PORT"), url(first)));
         for port in &self.ports {
-            let prefix = format!(
-                "{service}_PORT_{}_{}",
-                port.number,
-                port.protocol_name().to_ascii_uppercase()
-            );
+            let prefix =
+                format!("{service}_PORT_{}_{}", port.number, port.protocol_name().to_ascii_uppercase());
             links.push((format!("{prefix}_PROTO"), port.protocol_name().to_owned()));
             links.push((format!("{prefix}_PORT"), port.number.to_string()));
             links.push((format!("{prefix}_ADDR"), vip.to_string()));
@@ -236,9 +208,9 @@ impl Port {
         let number = number.number()?;
         let target = match field.get("targetPort").int_or_string() {
             None => Target::Number(number),
-            Some(text) => text.parse().map_or(Target::Name(text), |port| {
-                Target::Number(if port == 0 { number } else { port })
-            }),
+            Some(text) => text
+                .parse()
+                .map_or(Target::Name(text), |port| Target::Number(if port == 0 { number } else { port })),
         };
         field.get("nodePort").take();
         Some(Self {
@@ -257,11 +229,7 @@ impl Port {
     }
 
     fn key(&self) -> String {
-        format!(
-            "{}/{}",
-            self.number,
-            self.protocol_name().to_ascii_uppercase()
-        )
+        format!("{}/{}", self.number, self.protocol_name().to_ascii_uppercase())
     }
 
     fn target(&self, pod: &PodPlan<'_>) -> Option<u16> {
@@ -303,20 +271,13 @@ impl<'a> Endpoints<'a> {
                 ports: ports(&subset.get("ports")),
             })
             .collect();
-        Self {
-            namespace,
-            service: &root.object().name,
-            subsets,
-        }
+        Self { namespace, service: &root.object().name, subsets }
     }
 
     /// From `discovery.k8s.io/v1 EndpointSlice`.
     pub(crate) fn read_slice(root: &Cursor<'a>, namespace: String) -> Self {
-        let service = root
-            .at(&["metadata", "labels"])
-            .get("kubernetes.io/service-name")
-            .string()
-            .unwrap_or_default();
+        let service =
+            root.at(&["metadata", "labels"]).get("kubernetes.io/service-name").string().unwrap_or_default();
         if root.get("addressType").string() != Some("IPv4") {
             root.get("addressType").remark(Remark::dropped(
                 Severity::Major,
@@ -332,14 +293,7 @@ impl<'a> Endpoints<'a> {
             .flat_map(|end_point| end_point.get("addresses").items())
             .filter_map(|field| address(&field))
             .collect();
-        Self {
-            namespace,
-            service,
-            subsets: vec![Subset {
-                addresses,
-                ports: ports(&root.get("ports")),
-            }],
-        }
+        Self { namespace, service, subsets: vec![Subset { addresses, ports: ports(&root.get("ports")) }] }
     }
 
     fn backends(&self, service_ports: &[Port]) -> Vec<Backend> {
@@ -348,9 +302,10 @@ impl<'a> Endpoints<'a> {
             let targets: BTreeMap<String, u16> = service_ports
                 .iter()
                 .filter_map(|port| {
-                    let own = subset.ports.iter().find(|(name, _, protocol)| {
-                        *name == port.name && *protocol == port.protocol
-                    });
+                    let own = subset
+                        .ports
+                        .iter()
+                        .find(|(name, _, protocol)| *name == port.name && *protocol == port.protocol);
                     own.map(|(_, number, _)| (port.key(), *number))
                 })
                 .collect();
@@ -372,11 +327,7 @@ fn ports(field: &Cursor<'_>) -> Vec<(String, u16, Protocol)> {
         .iter()
         .filter_map(|port| {
             let name = port.get("name").string().unwrap_or_default().to_owned();
-            Some((
-                name,
-                port.get("port").number()?,
-                protocol(&port.get("protocol"))?,
-            ))
+            Some((name, port.get("port").number()?, protocol(&port.get("protocol"))?))
         })
         .collect()
 }
@@ -384,11 +335,7 @@ fn ports(field: &Cursor<'_>) -> Vec<(String, u16, Protocol)> {
 fn address(field: &Cursor<'_>) -> Option<Ipv4Addr> {
     let text = field.string()?;
     text.parse().ok().or_else(|| {
-        field.remark(Remark::dropped(
-            Severity::Major,
-            "address-type",
-            "only IPv4 addresses are carried",
-        ));
+        field.remark(Remark::dropped(Severity::Major, "address-type", "only IPv4 addresses are carried"));
         None
     })
 }

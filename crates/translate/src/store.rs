@@ -42,10 +42,7 @@ const ROOT_CA: &str = "kube-root-ca.crt";
 
 impl<'a> Store<'a> {
     pub(crate) fn new(missing: MissingReferences) -> Self {
-        Self {
-            objects: BTreeMap::new(),
-            missing,
-        }
+        Self { objects: BTreeMap::new(), missing }
     }
 
     pub(crate) fn add(&mut self, source: Source, namespace: &str, root: &Cursor<'a>) {
@@ -71,8 +68,7 @@ impl<'a> Store<'a> {
         }
         root.get("type").take();
         root.get("immutable").take();
-        self.objects
-            .insert((source, namespace.to_owned(), &root.object().name), entries);
+        self.objects.insert((source, namespace.to_owned(), &root.object().name), entries);
     }
 
     /// The object that `reference` names. A missing one is an error or a finding there, unless it
@@ -122,11 +118,7 @@ impl<'a> Store<'a> {
         if found.is_none() && !reference.optional {
             self.missing(
                 reference.at,
-                Problem::NoKey {
-                    kind: source.kind(),
-                    name: reference.name.to_owned(),
-                    key: key.to_owned(),
-                },
+                Problem::NoKey { kind: source.kind(), name: reference.name.to_owned(), key: key.to_owned() },
             );
         }
         found
@@ -158,10 +150,6 @@ pub(crate) struct Reference<'c, 'a> {
 impl<'c, 'a> Reference<'c, 'a> {
     /// From a mapping with the name in `field` and maybe `optional`.
     pub(crate) fn read(at: &'c Cursor<'a>, field: &'static str) -> Self {
-        Self {
-            at,
-            name: at.get(field).required(),
-            optional: at.get("optional").boolean().unwrap_or(false),
-        }
+        Self { at, name: at.get(field).required(), optional: at.get("optional").boolean().unwrap_or(false) }
     }
 }

@@ -34,14 +34,8 @@ pub fn translate(input: &Input) -> Result<Translation, Vec<TranslateError>> {
     let translation = with_notes(input, &notes);
     let findings = notes.finish()?;
     let translation = translation.map_err(|full| vec![full.into()])?;
-    let whole = findings
-        .iter()
-        .filter(|finding| finding.fate == Fate::Dropped && finding.path.is_empty());
-    Ok(Translation {
-        dropped: whole.count(),
-        findings,
-        ..translation
-    })
+    let whole = findings.iter().filter(|finding| finding.fate == Fate::Dropped && finding.path.is_empty());
+    Ok(Translation { dropped: whole.count(), findings, ..translation })
 }
 
 /// The objects, sorted by what becomes of them.
@@ -63,13 +57,8 @@ fn with_notes(input: &Input, notes: &Notes) -> Result<Translation, SubnetFull> {
     let vips = division.services(&virtual_names(&sorted.services, input))?;
     let links = links(&sorted.services, &vips);
 
-    let mut file = compose::File {
-        name: input.environment.project.clone(),
-        ..compose::File::default()
-    };
-    let (described, host_files) = build(
-        input, &sorted, &pods, &addresses, division, &links, &mut file,
-    );
+    let mut file = compose::File { name: input.environment.project.clone(), ..compose::File::default() };
+    let (described, host_files) = build(input, &sorted, &pods, &addresses, division, &links, &mut file);
 
     let mut urls = BTreeSet::new();
     let mut routes: Vec<Route> = sorted
@@ -83,32 +72,19 @@ fn with_notes(input: &Input, notes: &Notes) -> Result<Translation, SubnetFull> {
             .services
             .iter()
             .map(|service| {
-                service.wire(
-                    vips.get(&service.key()).copied(),
-                    &pods,
-                    &addresses,
-                    &sorted.endpoints,
-                )
+                service.wire(vips.get(&service.key()).copied(), &pods, &addresses, &sorted.endpoints)
             })
             .collect(),
-        backing: backing(input)
-            .filter_map(|service| backing_service(service, &vips))
-            .collect(),
+        backing: backing(input).filter_map(|service| backing_service(service, &vips)).collect(),
         routes,
     };
     gateway::add(input, division, served, &mut file);
     if let Some(gateway) = file.services.get_mut(gateway::GATEWAY) {
         let hash = hex_digest(gateway.to_value().to_string().as_bytes());
-        let content = file
-            .configs
-            .get(gateway::GATEWAY)
-            .map(|content| hex_digest(content.as_bytes()));
+        let content = file.configs.get(gateway::GATEWAY).map(|content| hex_digest(content.as_bytes()));
         gateway.labels = labels::gateway(input, &format!("{hash}{}", content.unwrap_or_default()));
     }
-    let after = pods
-        .iter()
-        .filter_map(|pod| Some((pod.name.clone(), pod.after.clone()?)))
-        .collect();
+    let after = pods.iter().filter_map(|pod| Some((pod.name.clone(), pod.after.clone()?))).collect();
     order::arrange(&described, &after, &mut file.services);
     for object in &input.objects {
         leftover::report(object, notes);
@@ -136,20 +112,10 @@ fn sort<'a>(input: &'a Input, notes: &'a Notes) -> Sorted<'a> {
     let mut seen = BTreeMap::new();
     for object in &input.objects {
         let root = Cursor::new(object, notes);
-        let namespace = object
-            .namespace
-            .as_ref()
-            .unwrap_or(&input.environment.namespace)
-            .clone();
-        let identity = (
-            object.group(),
-            object.kind.as_str(),
-            namespace.clone(),
-            object.name.as_str(),
-        );
+        let namespace = object.namespace.as_ref().unwrap_or(&input.environment.namespace).clone();
+        let identity = (object.group(), object.kind.as_str(), namespace.clone(), object.name.as_str());
         if let Some(first) = seen.insert(identity, object) {
-            root.at(&["metadata", "name"])
-                .fail(Problem::Duplicate(first.origin.clone()));
+            root.at(&["metadata", "name"]).fail(Problem::Duplicate(first.origin.clone()));
         }
         let kind = Kind::of(object);
         let scheduled = hook::schedule(&root, input.stage);
@@ -167,20 +133,14 @@ fn sort<'a>(input: &'a Input, notes: &'a Notes) -> Sorted<'a> {
         match kind {
             Kind::Workload(kind) => {
                 // Helm waits for Jobs and Pods among the hooks, and only creates the others.
-                let phase = if matches!(kind, Workload::Job | Workload::Pod) {
-                    phase
-                } else {
-                    Phase::Main
-                };
+                let phase = if matches!(kind, Workload::Job | Workload::Pod) { phase } else { Phase::Main };
                 sorted.workloads.push((kind, root, namespace, phase));
             }
             Kind::ConfigMap => sorted.store.add(Source::ConfigMap, &namespace, &root),
             Kind::Secret => sorted.store.add(Source::Secret, &namespace, &root),
             Kind::Service => sorted.services.push(ServicePlan::read(&root, namespace)),
             Kind::Endpoints => sorted.endpoints.push(Endpoints::read(&root, namespace)),
-            Kind::EndpointSlice => sorted
-                .endpoints
-                .push(Endpoints::read_slice(&root, namespace)),
+            Kind::EndpointSlice => sorted.endpoints.push(Endpoints::read_slice(&root, namespace)),
             Kind::Ingress => sorted.ingresses.push((root, namespace)),
             Kind::Claim => {
                 volume::claim_spec(&root);
@@ -221,9 +181,7 @@ fn plan<'a>(workloads: &mut [(Workload, Cursor<'a>, String, Phase)]) -> Vec<PodP
     names.take(gateway::GATEWAY.to_owned(), "", str::to_owned);
     let mut pods: Vec<_> = workloads
         .iter()
-        .flat_map(|(kind, root, namespace, phase)| {
-            workload::pods(*kind, root, namespace, *phase, &mut names)
-        })
+        .flat_map(|(kind, root, namespace, phase)| workload::pods(*kind, root, namespace, *phase, &mut names))
         .collect();
     // Helm runs hooks by weight, then kind, then name.
     pods.sort_by(|a, b| (a.phase, &a.workload).cmp(&(b.phase, &b.workload)));
@@ -239,10 +197,7 @@ fn backing_key(service: &BackingInput) -> String {
 }
 
 fn virtual_names(services: &[ServicePlan<'_>], input: &Input) -> BTreeSet<String> {
-    let own = services
-        .iter()
-        .filter(|service| service.access == Access::ClusterIp)
-        .map(ServicePlan::key);
+    let own = services.iter().filter(|service| service.access == Access::ClusterIp).map(ServicePlan::key);
     own.chain(backing(input).map(backing_key)).collect()
 }
 
@@ -254,10 +209,7 @@ fn links(
     let mut links: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
     for service in services {
         if let Some(vip) = vips.get(&service.key()) {
-            links
-                .entry(service.namespace.clone())
-                .or_default()
-                .extend(service.links(*vip));
+            links.entry(service.namespace.clone()).or_default().extend(service.links(*vip));
         }
     }
     links
@@ -265,27 +217,12 @@ fn links(
 
 fn backing_route(service: &BackingInput, urls: &mut BTreeSet<Url>) -> Option<Route> {
     let (host, port) = service.host.clone()?;
-    urls.insert(Url {
-        host: host.clone(),
-        path: "/".to_owned(),
-        service: service.name.clone(),
-    });
-    let to = RouteTarget::Backing {
-        name: service.name.clone(),
-        port,
-    };
-    Some(Route {
-        host: Some(host),
-        path: "/".to_owned(),
-        match_kind: PathMatch::Prefix,
-        to,
-    })
+    urls.insert(Url { host: host.clone(), path: "/".to_owned(), service: service.name.clone() });
+    let to = RouteTarget::Backing { name: service.name.clone(), port };
+    Some(Route { host: Some(host), path: "/".to_owned(), match_kind: PathMatch::Prefix, to })
 }
 
-fn backing_service(
-    service: &BackingInput,
-    vips: &BTreeMap<String, Ipv4Addr>,
-) -> Option<BackingService> {
+fn backing_service(service: &BackingInput, vips: &BTreeMap<String, Ipv4Addr>) -> Option<BackingService> {
     Some(BackingService {
         name: service.name.clone(),
         upstream: service.upstream.clone(),
@@ -317,10 +254,7 @@ fn build(
                 engine: &input.engine,
             };
             let links = links.get(&pod.namespace).unwrap_or(&no_links);
-            Some((
-                Prepared::new(downward, &sorted.store, links, &sorted.claims),
-                address,
-            ))
+            Some((Prepared::new(downward, &sorted.store, links, &sorted.claims), address))
         })
         .collect();
     let mut sub_paths = SubPaths::new();
@@ -331,21 +265,10 @@ fn build(
     let mut host_files = BTreeSet::new();
     for (pod, address) in prepared {
         let plan = pod.plan;
-        let Built {
-            services,
-            layout,
-            seed,
-            hash,
-        } = pod.build(input, division.gateway(), &sub_paths);
+        let Built { services, layout, seed, hash } = pod.build(input, division.gateway(), &sub_paths);
         for (key, volume) in layout.volumes {
             let labels = labels::volume(input, volume.claim.as_deref());
-            file.volumes.insert(
-                key,
-                compose::Volume {
-                    driver_opts: volume.driver_opts,
-                    labels,
-                },
-            );
+            file.volumes.insert(key, compose::Volume { driver_opts: volume.driver_opts, labels });
         }
         file.configs.extend(seed);
         host_files.extend(layout.host_files);

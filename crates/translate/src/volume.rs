@@ -36,12 +36,7 @@ pub(crate) struct Volume {
 #[derive(Debug)]
 enum Kind {
     /// Containers write to it.
-    Directory {
-        mode: u32,
-        driver_opts: BTreeMap<String, String>,
-        claim: Option<String>,
-        read_only: bool,
-    },
+    Directory { mode: u32, driver_opts: BTreeMap<String, String>, claim: Option<String>, read_only: bool },
     /// Its files are given.
     Content(Files),
     /// A path of the host.
@@ -98,10 +93,7 @@ pub(crate) fn volumes<'a>(
     for template in &pod.claim_templates {
         let name = template.at(&["metadata", "name"]).required();
         claim_spec(template);
-        volumes.insert(
-            name,
-            claim(&format!("{name}-{}", pod.name), &pod.namespace, false),
-        );
+        volumes.insert(name, claim(&format!("{name}-{}", pod.name), &pod.namespace, false));
     }
     volumes
 }
@@ -111,12 +103,7 @@ fn claim(name: &str, namespace: &str, read_only: bool) -> Volume {
     Volume {
         key: key(&format!("claim.{}", name.replace('/', "."))),
         // A fresh file system of most storage classes belongs to root: fsGroup opens it.
-        kind: Kind::Directory {
-            mode: 0o755,
-            driver_opts: BTreeMap::new(),
-            claim: Some(name),
-            read_only,
-        },
+        kind: Kind::Directory { mode: 0o755, driver_opts: BTreeMap::new(), claim: Some(name), read_only },
     }
 }
 
@@ -126,11 +113,7 @@ pub(crate) fn claim_spec(claim: &Cursor<'_>) {
     let size = spec.at(&["resources", "requests"]);
     if size.present() {
         size.take();
-        size.remark(Remark::approximated(
-            Severity::Info,
-            "claim-size",
-            "the size is not enforced",
-        ));
+        size.remark(Remark::approximated(Severity::Info, "claim-size", "the size is not enforced"));
     }
     spec.get("accessModes").take();
     let mode = spec.get("volumeMode");
@@ -151,20 +134,14 @@ fn volume<'a>(
     claims: &BTreeSet<(String, String)>,
 ) -> Volume {
     if let Some(files) = content::files(volume, downward, store) {
-        return Volume {
-            key: own,
-            kind: Kind::Content(files),
-        };
+        return Volume { key: own, kind: Kind::Content(files) };
     }
     let namespace = &downward.pod.namespace;
     for (source, at) in volume.entries() {
         match source {
             "name" => {}
             "emptyDir" => {
-                return Volume {
-                    key: own,
-                    kind: empty_dir(&at),
-                };
+                return Volume { key: own, kind: empty_dir(&at) };
             }
             "persistentVolumeClaim" => {
                 let name = at.get("claimName").required();
@@ -173,18 +150,12 @@ fn volume<'a>(
                         Remark::approximated(
                             Severity::Major,
                             "undeclared-claim",
-                            format!(
-                                "claim `{name}` is not in the chart: an empty volume stands for it"
-                            ),
+                            format!("claim `{name}` is not in the chart: an empty volume stands for it"),
                         )
                         .fix("mount the data with a hostPath, or fill the volume once"),
                     );
                 }
-                return claim(
-                    name,
-                    namespace,
-                    at.get("readOnly").boolean().unwrap_or(false),
-                );
+                return claim(name, namespace, at.get("readOnly").boolean().unwrap_or(false));
             }
             "ephemeral" => {
                 claim_spec(&at.get("volumeClaimTemplate"));
@@ -199,10 +170,7 @@ fn volume<'a>(
                 };
             }
             "hostPath" => {
-                return Volume {
-                    key: own,
-                    kind: host_path(&at),
-                };
+                return Volume { key: own, kind: host_path(&at) };
             }
             _ => {
                 at.take();
@@ -217,41 +185,24 @@ fn volume<'a>(
     // No source at all is an emptyDir to the API server.
     Volume {
         key: own,
-        kind: Kind::Directory {
-            mode: 0o777,
-            driver_opts: BTreeMap::new(),
-            claim: None,
-            read_only: false,
-        },
+        kind: Kind::Directory { mode: 0o777, driver_opts: BTreeMap::new(), claim: None, read_only: false },
     }
 }
 
 fn empty_dir(at: &Cursor<'_>) -> Kind {
     let memory = at.get("medium").string() == Some("Memory");
     let limit = at.get("sizeLimit");
-    let bytes = limit
-        .quantity()
-        .map(crate::quantity::Quantity::ceil_units)
-        .filter(|bytes| *bytes > 0);
+    let bytes = limit.quantity().map(crate::quantity::Quantity::ceil_units).filter(|bytes| *bytes > 0);
     let mut driver_opts = BTreeMap::new();
     if memory {
-        let size = bytes
-            .map(|bytes| format!(",size={bytes}"))
-            .unwrap_or_default();
-        driver_opts = [
-            ("type", "tmpfs".to_owned()),
-            ("device", "tmpfs".to_owned()),
-            ("o", format!("mode=0777{size}")),
-        ]
-        .map(|(option, value)| (option.to_owned(), value))
-        .into();
+        let size = bytes.map(|bytes| format!(",size={bytes}")).unwrap_or_default();
+        driver_opts =
+            [("type", "tmpfs".to_owned()), ("device", "tmpfs".to_owned()), ("o", format!("mode=0777{size}"))]
+                .map(|(option, value)| (option.to_owned(), value))
+                .into();
     } else {
         if bytes.is_some() {
-            limit.remark(Remark::dropped(
-                Severity::Info,
-                "empty-dir-size",
-                "the size is not limited",
-            ));
+            limit.remark(Remark::dropped(Severity::Info, "empty-dir-size", "the size is not limited"));
         }
         at.remark(Remark::approximated(
             Severity::Info,
@@ -259,12 +210,7 @@ fn empty_dir(at: &Cursor<'_>) -> Kind {
             "keeps its content when the pod is replaced, until `down`",
         ));
     }
-    Kind::Directory {
-        mode: 0o777,
-        driver_opts,
-        claim: None,
-        read_only: false,
-    }
+    Kind::Directory { mode: 0o777, driver_opts, claim: None, read_only: false }
 }
 
 fn host_path(at: &Cursor<'_>) -> Kind {
@@ -278,10 +224,7 @@ fn host_path(at: &Cursor<'_>) -> Kind {
         )
         .fix("use a claim or an emptyDir in this target's values"),
     );
-    Kind::Host {
-        path: path.to_owned(),
-        create: matches!(kind, "" | "DirectoryOrCreate"),
-    }
+    Kind::Host { path: path.to_owned(), create: matches!(kind, "" | "DirectoryOrCreate") }
 }
 
 /// The mounts of one container.
@@ -289,18 +232,9 @@ pub(crate) fn requests<'a>(container: &Cursor<'a>, variables: &Variables<'_>) ->
     let devices = container.get("volumeDevices");
     if !devices.items().is_empty() {
         devices.take();
-        devices.remark(Remark::dropped(
-            Severity::Critical,
-            "block-volume",
-            "there are no block devices",
-        ));
+        devices.remark(Remark::dropped(Severity::Critical, "block-volume", "there are no block devices"));
     }
-    container
-        .get("volumeMounts")
-        .items()
-        .into_iter()
-        .filter_map(|mount| request(mount, variables))
-        .collect()
+    container.get("volumeMounts").items().into_iter().filter_map(|mount| request(mount, variables)).collect()
 }
 
 fn request<'a>(at: Cursor<'a>, variables: &Variables<'_>) -> Option<Request<'a>> {
@@ -330,19 +264,12 @@ fn request<'a>(at: Cursor<'a>, variables: &Variables<'_>) -> Option<Request<'a>>
 }
 
 /// Notes which sub paths of which volumes are asked for.
-pub(crate) fn gather(
-    volumes: &BTreeMap<&str, Volume>,
-    requests: &[Request<'_>],
-    sub_paths: &mut SubPaths,
-) {
+pub(crate) fn gather(volumes: &BTreeMap<&str, Volume>, requests: &[Request<'_>], sub_paths: &mut SubPaths) {
     for request in requests {
         if let Some(volume) = volumes.get(request.volume)
             && !request.sub_path.is_empty()
         {
-            sub_paths
-                .entry(volume.key.clone())
-                .or_default()
-                .insert(request.sub_path.clone());
+            sub_paths.entry(volume.key.clone()).or_default().insert(request.sub_path.clone());
         }
     }
 }
@@ -362,18 +289,12 @@ impl Builder<'_> {
     pub(crate) fn mounts(&mut self, request: &Request<'_>) -> Vec<Mount> {
         let volumes = self.volumes;
         let Some(volume) = volumes.get(request.volume) else {
-            request
-                .at
-                .get("name")
-                .fail(Problem::NoVolume(request.volume.to_owned()));
+            request.at.get("name").fail(Problem::NoVolume(request.volume.to_owned()));
             return Vec::new();
         };
         match &volume.kind {
             Kind::Host { path, create } => vec![host_mount(request, path, *create)],
-            Kind::Content(files) => self
-                .content(request, &volume.key, files)
-                .into_iter()
-                .collect(),
+            Kind::Content(files) => self.content(request, &volume.key, files).into_iter().collect(),
             Kind::Directory { .. } => self.directory(request, volume),
         }
     }
@@ -389,16 +310,11 @@ impl Builder<'_> {
         if self.engine_subpaths {
             self.declare(volume, "", all().cloned().collect());
             let subpath = Some(request.sub_path.clone()).filter(|path| !path.is_empty());
-            return vec![named(
-                volume.key.clone(),
-                request.target.clone(),
-                read_only,
-                subpath,
-            )];
+            return vec![named(volume.key.clone(), request.target.clone(), read_only, subpath)];
         }
         let mut mounts = Vec::new();
-        let wanted = std::iter::once(&request.sub_path)
-            .chain(all().filter(|path| **path != request.sub_path));
+        let wanted =
+            std::iter::once(&request.sub_path).chain(all().filter(|path| **path != request.sub_path));
         for path in wanted {
             let Some(relative) = below(path, &request.sub_path) else {
                 continue;
@@ -410,11 +326,7 @@ impl Builder<'_> {
                 .collect();
             let key = self.declare(volume, path, inner);
             let target = format!("{}/{relative}", request.target.trim_end_matches('/'));
-            let target = if relative.is_empty() {
-                request.target.clone()
-            } else {
-                target
-            };
+            let target = if relative.is_empty() { request.target.clone() } else { target };
             mounts.push(named(key, target, read_only, None));
         }
         mounts
@@ -423,13 +335,7 @@ impl Builder<'_> {
     /// Declares the Docker volume for a part of a volume.
     fn declare(&mut self, volume: &Volume, path: &str, directories: Vec<String>) -> String {
         let key = part_key(&volume.key, path);
-        let Kind::Directory {
-            mode,
-            driver_opts,
-            claim,
-            ..
-        } = &volume.kind
-        else {
+        let Kind::Directory { mode, driver_opts, claim, .. } = &volume.kind else {
             return key;
         };
         if !driver_opts.is_empty() {
@@ -448,10 +354,7 @@ impl Builder<'_> {
             };
             self.layout.seeds.insert(key.clone(), seed);
         }
-        let volume = DockerVolume {
-            driver_opts: driver_opts.clone(),
-            claim: claim.clone(),
-        };
+        let volume = DockerVolume { driver_opts: driver_opts.clone(), claim: claim.clone() };
         self.layout.volumes.insert(key.clone(), volume);
         key
     }
@@ -484,13 +387,7 @@ impl Builder<'_> {
         }
         let part = files.values().filter_map(|file| {
             let path = below(&file.path, path)?.to_owned();
-            Some((
-                path.clone(),
-                envctl_wire::SeedFile {
-                    path,
-                    ..file.clone()
-                },
-            ))
+            Some((path.clone(), envctl_wire::SeedFile { path, ..file.clone() }))
         });
         let part_key = part_key(key, path);
         self.seed(&part_key, part.collect());
@@ -508,13 +405,9 @@ impl Builder<'_> {
             files: files.into_values().collect(),
         };
         self.layout.seeds.insert(key.to_owned(), seed);
-        self.layout.volumes.insert(
-            key.to_owned(),
-            DockerVolume {
-                driver_opts: BTreeMap::new(),
-                claim: None,
-            },
-        );
+        self.layout
+            .volumes
+            .insert(key.to_owned(), DockerVolume { driver_opts: BTreeMap::new(), claim: None });
     }
 
     fn host_file(&mut self, request: &Request<'_>, content: Vec<u8>, mode: u32) -> Option<Mount> {
@@ -530,29 +423,13 @@ impl Builder<'_> {
             return None;
         };
         // fsGroup makes files readable for the group; the owner here is whoever writes the file.
-        let mode = if self.fs_group.is_some() {
-            mode | 0o440
-        } else {
-            mode
-        };
+        let mode = if self.fs_group.is_some() { mode | 0o440 } else { mode };
         let name = hex_digest(&[&mode.to_be_bytes(), content.as_slice()].concat());
         let path = directory.join(name);
         let source = path.to_string_lossy().into_owned();
-        self.layout.host_files.insert(HostFile {
-            path,
-            mode,
-            content,
-        });
-        let bind = BindOptions {
-            create_host_path: false,
-            propagation: None,
-        };
-        Some(Mount::Bind {
-            source,
-            target: request.target.clone(),
-            read_only: true,
-            bind,
-        })
+        self.layout.host_files.insert(HostFile { path, mode, content });
+        let bind = BindOptions { create_host_path: false, propagation: None };
+        Some(Mount::Bind { source, target: request.target.clone(), read_only: true, bind })
     }
 }
 
@@ -566,32 +443,17 @@ fn host_mount(request: &Request<'_>, path: &str, create: bool) -> Mount {
         source,
         target: request.target.clone(),
         read_only: request.read_only,
-        bind: BindOptions {
-            create_host_path: create,
-            propagation: request.propagation,
-        },
+        bind: BindOptions { create_host_path: create, propagation: request.propagation },
     }
 }
 
 fn named(source: String, target: String, read_only: bool, subpath: Option<String>) -> Mount {
     // Kubernetes never copies what the image has at the mount point.
-    Mount::Volume {
-        source,
-        target,
-        read_only,
-        volume: VolumeOptions {
-            nocopy: true,
-            subpath,
-        },
-    }
+    Mount::Volume { source, target, read_only, volume: VolumeOptions { nocopy: true, subpath } }
 }
 
 fn part_key(volume: &str, path: &str) -> String {
-    if path.is_empty() {
-        volume.to_owned()
-    } else {
-        key(&format!("{volume}.{path}"))
-    }
+    if path.is_empty() { volume.to_owned() } else { key(&format!("{volume}.{path}")) }
 }
 
 /// `path` relative to `base`, if it is `base` (empty then) or below it.
@@ -600,9 +462,5 @@ fn below<'p>(path: &'p str, base: &str) -> Option<&'p str> {
         return Some(path);
     }
     let rest = path.strip_prefix(base)?;
-    if rest.is_empty() {
-        Some(rest)
-    } else {
-        rest.strip_prefix('/')
-    }
+    if rest.is_empty() { Some(rest) } else { rest.strip_prefix('/') }
 }

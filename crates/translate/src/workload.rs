@@ -64,11 +64,7 @@ pub(crate) fn pods<'a>(
     names: &mut Names,
 ) -> Vec<PodPlan<'a>> {
     let spec = root.get("spec");
-    let template = if kind == Workload::Pod {
-        root.clone()
-    } else {
-        spec.get("template")
-    };
+    let template = if kind == Workload::Pod { root.clone() } else { spec.get("template") };
     // The controller matches its pods by it; here each pod knows its workload.
     spec.get("selector").take();
     let count = replicas(kind, &spec);
@@ -85,10 +81,7 @@ pub(crate) fn pods<'a>(
     let first: u32 = spec.at(&["ordinals", "start"]).number().unwrap_or(0);
     let mut planned: Vec<PodPlan<'a>> = Vec::new();
     for ordinal in first..first.saturating_add(count) {
-        let after = planned
-            .last()
-            .filter(|_| shared.ordered)
-            .map(|pod| pod.name.clone());
+        let after = planned.last().filter(|_| shared.ordered).map(|pod| pod.name.clone());
         planned.push(shared.pod(ordinal, after, names));
     }
     planned
@@ -143,13 +136,7 @@ struct Shared<'a> {
 }
 
 impl<'a> Shared<'a> {
-    fn read(
-        kind: Workload,
-        root: &Cursor<'a>,
-        template: &Cursor<'a>,
-        namespace: &str,
-        phase: Phase,
-    ) -> Self {
+    fn read(kind: Workload, root: &Cursor<'a>, template: &Cursor<'a>, namespace: &str, phase: Phase) -> Self {
         let workload = root.get("spec");
         let spec = template.get("spec");
         let metadata = template.get("metadata");
@@ -171,11 +158,7 @@ impl<'a> Shared<'a> {
             _ => Restart::Always,
         };
         let stateful = kind == Workload::StatefulSet;
-        let service_name = if stateful {
-            workload.get("serviceName").string()
-        } else {
-            None
-        };
+        let service_name = if stateful { workload.get("serviceName").string() } else { None };
         // A template's own name and namespace are ignored by controllers too.
         metadata.get("name").take();
         metadata.get("namespace").take();
@@ -187,17 +170,11 @@ impl<'a> Shared<'a> {
             labels: metadata.get("labels").string_map(),
             annotations: metadata.get("annotations").string_map(),
             subdomain: service_name.or_else(|| spec.get("subdomain").string()),
-            claim_templates: if stateful {
-                workload.get("volumeClaimTemplates").items()
-            } else {
-                Vec::new()
-            },
+            claim_templates: if stateful { workload.get("volumeClaimTemplates").items() } else { Vec::new() },
             ordered: stateful && workload.get("podManagementPolicy").string() != Some("Parallel"),
-            indexed: kind == Workload::Job
-                && workload.get("completionMode").string() == Some("Indexed"),
+            indexed: kind == Workload::Job && workload.get("completionMode").string() == Some("Indexed"),
             restart,
-            run_once: kind == Workload::Job
-                || (kind == Workload::Pod && restart != Restart::Always),
+            run_once: kind == Workload::Job || (kind == Workload::Pod && restart != Restart::Always),
             phase,
             named_ports: named_ports(&spec),
             spec,
@@ -211,33 +188,20 @@ impl<'a> Shared<'a> {
             names::pod(self.name, ordinal)
         };
         let identity = format!("{}/{}/{}", self.namespace, self.kind_name, self.name);
-        let name = names.take(wanted, &identity, |hash| {
-            names::pod(&format!("{}-{hash}", self.name), ordinal)
-        });
+        let name =
+            names.take(wanted, &identity, |hash| names::pod(&format!("{}-{hash}", self.name), ordinal));
         let mut labels = self.labels.clone();
         let mut environment = Vec::new();
         match self.kind {
             Workload::StatefulSet => {
-                labels.insert(
-                    "statefulset.kubernetes.io/pod-name".to_owned(),
-                    name.clone(),
-                );
-                labels.insert(
-                    "apps.kubernetes.io/pod-index".to_owned(),
-                    ordinal.to_string(),
-                );
+                labels.insert("statefulset.kubernetes.io/pod-name".to_owned(), name.clone());
+                labels.insert("apps.kubernetes.io/pod-index".to_owned(), ordinal.to_string());
             }
             Workload::Job => {
                 labels.insert("job-name".to_owned(), self.name.to_owned());
-                labels.insert(
-                    "batch.kubernetes.io/job-name".to_owned(),
-                    self.name.to_owned(),
-                );
+                labels.insert("batch.kubernetes.io/job-name".to_owned(), self.name.to_owned());
                 if self.indexed {
-                    labels.insert(
-                        "batch.kubernetes.io/job-completion-index".to_owned(),
-                        ordinal.to_string(),
-                    );
+                    labels.insert("batch.kubernetes.io/job-completion-index".to_owned(), ordinal.to_string());
                     environment.push(("JOB_COMPLETION_INDEX".to_owned(), ordinal.to_string()));
                 }
             }
@@ -265,11 +229,7 @@ impl<'a> Shared<'a> {
 }
 
 fn named_ports(spec: &Cursor<'_>) -> BTreeMap<(String, Protocol), u16> {
-    let containers = spec
-        .get("containers")
-        .items()
-        .into_iter()
-        .chain(spec.get("initContainers").items());
+    let containers = spec.get("containers").items().into_iter().chain(spec.get("initContainers").items());
     containers
         .flat_map(|container| container.get("ports").items())
         .filter_map(|port| {

@@ -6,8 +6,8 @@ mod world;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
-use envctl_local::lookup::{self, Existence};
 use envctl_local::agent_image;
+use envctl_local::lookup::{self, Existence};
 use envctl_model::name::EnvironmentName;
 use envctl_model::receipt::{End, Item};
 use envctl_model::record::{Phase, Record};
@@ -146,7 +146,8 @@ async fn look_up_the_rest(
     things: &BTreeSet<Thing>,
     receipt: &mut Receipt,
 ) -> Result<(), Failure> {
-    let known: BTreeSet<Thing> = receipt.items().map(|(_, item)| Thing::new(item.kind, item.id.clone())).collect();
+    let known: BTreeSet<Thing> =
+        receipt.items().map(|(_, item)| Thing::new(item.kind, item.id.clone())).collect();
     for thing in things.difference(&known) {
         let item = |evidence: &str, remove| Item {
             kind: thing.kind,

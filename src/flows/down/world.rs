@@ -14,11 +14,11 @@ use envctl_programs::terraform::{Copy, Purpose, Workspace};
 use envctl_runner::{Context, Done, StepError, World};
 
 use super::plan::Action;
+use crate::flows::Home;
 use crate::flows::machine::{Interrupts, Machine};
 use crate::flows::run::supervisor;
 use crate::flows::terraform::{Known, Place};
 use crate::flows::up::{engine, failed, failure, terraform_failed};
-use crate::flows::Home;
 
 /// The exit code by which a lookup program says that a thing is gone.
 const LOOKUP_GONE: i32 = 3;
@@ -91,7 +91,9 @@ impl DownWorld<'_> {
     }
 
     async fn destroy(&self, context: &Context) -> Result<Done, StepError> {
-        let Some((place, record, copy)) = self.terraform()? else { return Ok(Done::quiet("nothing to destroy")) };
+        let Some((place, record, copy)) = self.terraform()? else {
+            return Ok(Done::quiet("nothing to destroy"));
+        };
         if !place.owns_workspace(self.home, &record.workspace).map_err(failure)? {
             return Ok(Done::quiet("nothing to destroy"));
         }
@@ -111,7 +113,8 @@ impl DownWorld<'_> {
                     context.progress(format!("{} {}", p.action, p.address));
                 };
                 let file = place.plan_file();
-                let plan = terraform.plan(&file, Purpose::Destroy, &by, report).await.map_err(terraform_failed)?;
+                let plan =
+                    terraform.plan(&file, Purpose::Destroy, &by, report).await.map_err(terraform_failed)?;
                 if !plan.is_empty() {
                     terraform.apply(&file, &by, report).await.map_err(terraform_failed)?;
                 }
@@ -145,7 +148,8 @@ impl DownWorld<'_> {
         };
         let end = match terraform.workspace(&by).await.map_err(terraform_failed)? {
             Workspace::Found => {
-                let remove = format!("terraform -chdir={} workspace delete {}", copy.root.display(), record.workspace);
+                let remove =
+                    format!("terraform -chdir={} workspace delete {}", copy.root.display(), record.workspace);
                 (End::Left, item("`terraform workspace list` still names it", Some(remove)))
             }
             _ => (End::Gone, item("`terraform workspace list` does not name it", None)),
@@ -158,7 +162,8 @@ impl DownWorld<'_> {
         let Some(record) = &self.record.backing else { return Ok(Done::quiet("none")) };
         let by = supervisor(self.interrupts, context);
         let of = BackingRef { project: &record.project, network: &record.network };
-        let released = backing::release(&self.machine.engine, &self.machine.cli, &by, &of, self.record.name.as_str());
+        let released =
+            backing::release(&self.machine.engine, &self.machine.cli, &by, &of, self.record.name.as_str());
         let ends = released.await.map_err(failed)?;
         let kept = ends.iter().any(|(end, _)| *end == End::Kept);
         self.add(ends);
@@ -166,7 +171,8 @@ impl DownWorld<'_> {
     }
 
     async fn release_router(&self) -> Result<Done, StepError> {
-        let ends = router::remove_unused(&self.machine.engine, self.record.router_port).await.map_err(engine)?;
+        let ends =
+            router::remove_unused(&self.machine.engine, self.record.router_port).await.map_err(engine)?;
         let kept = ends.iter().any(|(end, _)| *end == End::Kept);
         self.add(ends);
         Ok(Done::quiet(if kept { "kept" } else { "removed" }))
@@ -205,7 +211,8 @@ async fn look_up(
         remove: None,
     };
     let Some((program, arguments)) = lookup.split_first() else {
-        let evidence = "the Terraform state no longer has it; `lookup` of the target names no program that could look";
+        let evidence =
+            "the Terraform state no longer has it; `lookup` of the target names no program that could look";
         return Ok((End::Unverified, item(evidence.to_owned())));
     };
     let question = serde_json::to_vec(resource).map_err(failed)?;
@@ -220,7 +227,14 @@ async fn look_up(
         Ok(output) => {
             let said = output.stdout_text().trim().to_owned();
             if output.code == LOOKUP_GONE {
-                (End::Gone, item(if said.is_empty() { "the lookup program did not find it".to_owned() } else { said }))
+                (
+                    End::Gone,
+                    item(if said.is_empty() {
+                        "the lookup program did not find it".to_owned()
+                    } else {
+                        said
+                    }),
+                )
             } else {
                 let remove = format!("look at {}: Terraform no longer knows of it", resource.address);
                 (End::Left, Item { remove: Some(remove), ..item(said) })

@@ -57,7 +57,8 @@ impl UpWorld<'_> {
         match outcome {
             Outcome::Ready => {}
             Outcome::Failed(pods) => {
-                let pods: Vec<_> = pods.into_iter().map(|(pod, failure)| (pod, failure.reason.to_string())).collect();
+                let pods: Vec<_> =
+                    pods.into_iter().map(|(pod, failure)| (pod, failure.reason.to_string())).collect();
                 return Err(self.explain(&pods, &identity).await);
             }
             Outcome::Deadline(pods) => {
@@ -98,18 +99,13 @@ impl UpWorld<'_> {
         let compose = project.up(&machine.cli, &machine.reader, &by, services, |_, _| {});
         let deadline = Instant::now() + self.options.timeout;
         let total = desired.len();
-        let waiting = watch::wait(
-            &machine.reader,
-            &identity,
-            Progress::new(desired),
-            since,
-            deadline,
-            |pod, state| {
+        let waiting =
+            watch::wait(&machine.reader, &identity, Progress::new(desired), since, deadline, |pod, state| {
                 states.insert(pod.to_owned(), state.clone());
-                let ready = states.values().filter(|s| matches!(s, PodState::Ready | PodState::Completed)).count();
+                let ready =
+                    states.values().filter(|s| matches!(s, PodState::Ready | PodState::Completed)).count();
                 context.progress(format!("{ready} of {total} pods ready"));
-            },
-        );
+            });
         let (mut compose, mut waiting) = (std::pin::pin!(compose), std::pin::pin!(waiting));
         tokio::select! {
             outcome = &mut waiting => {
@@ -161,7 +157,9 @@ impl UpWorld<'_> {
                 Some(diagnosis) => write!(text, "{}", explained(&diagnosis, reason)),
             };
         }
-        text.push_str("\nwhat was made is left to look at; mend it and type `envctl up` again, or `envctl down`");
+        text.push_str(
+            "\nwhat was made is left to look at; mend it and type `envctl up` again, or `envctl down`",
+        );
         StepError::Failed(text)
     }
 }
@@ -219,28 +217,25 @@ fn desired(translation: &Translation) -> Vec<DesiredPod> {
             retries: None,
         }],
     });
-    let pods = translation
-        .pods
-        .iter()
-        .map(|pod| DesiredPod {
-            name: pod.name.clone(),
-            hash: pod.hash.clone(),
-            containers: pod
-                .services
-                .iter()
-                .map(|service| {
-                    let role = role(service.role);
-                    DesiredContainer {
-                        service: service.service.clone(),
-                        role,
-                        run_once: role.is_run_once() || (pod.run_once && role == Role::Container),
-                        image: None,
-                        health: service.health,
-                        retries: retries(&translation.compose["services"][&service.service]["restart"]),
-                    }
-                })
-                .collect(),
-        });
+    let pods = translation.pods.iter().map(|pod| DesiredPod {
+        name: pod.name.clone(),
+        hash: pod.hash.clone(),
+        containers: pod
+            .services
+            .iter()
+            .map(|service| {
+                let role = role(service.role);
+                DesiredContainer {
+                    service: service.service.clone(),
+                    role,
+                    run_once: role.is_run_once() || (pod.run_once && role == Role::Container),
+                    image: None,
+                    health: service.health,
+                    retries: retries(&translation.compose["services"][&service.service]["restart"]),
+                }
+            })
+            .collect(),
+    });
     gateway.into_iter().chain(pods).collect()
 }
 

@@ -16,8 +16,8 @@ use envctl_model::stack::parse_ttl;
 use jiff::Timestamp;
 
 pub(crate) use preflight::{Checked, check};
-pub(crate) use world::{engine, failed, failure, terraform_failed};
 use world::UpWorld;
+pub(crate) use world::{engine, failed, failure, terraform_failed};
 
 use super::machine::Interrupts;
 use super::run::{Locked, Run, Screen, open_journal};
@@ -62,7 +62,9 @@ pub(crate) async fn up(base: &Base, options: &Options, format: Format) -> Result
     let result = run(base, &project, &settings, options, &interrupts, &screen, checked, begun).await;
     if let (Err(failure), true) = (&result, options.rollback) {
         if !matches!(failure, Failure::Refused(_) | Failure::Usage(_) | Failure::Input(_)) {
-            screen.show(Event::Warning { message: "`up` failed; removing what it made (--rollback)".to_owned() });
+            screen.show(Event::Warning {
+                message: "`up` failed; removing what it made (--rollback)".to_owned(),
+            });
             if let Err(failure) = down::remove(base, &settings.name.value, &interrupts, &screen).await {
                 screen.finish().await;
                 return Err(failure);
@@ -148,7 +150,9 @@ fn begin(
     let former = home.record()?;
     let expires = match (&former, base.flags.ttl.is_some()) {
         (Some(former), false) => former.expires,
-        _ => parse_ttl(&settings.ttl.value).map_err(Failure::Usage)?.and_then(|ttl| now.checked_add(ttl).ok()),
+        _ => {
+            parse_ttl(&settings.ttl.value).map_err(Failure::Usage)?.and_then(|ttl| now.checked_add(ttl).ok())
+        }
     };
     let identity = former.as_ref().map_or_else(
         || hash(&format!("{} {} {now} {}", settings.name.value, base.owner, std::process::id()), 32),

@@ -125,9 +125,16 @@ pub(crate) async fn check(
         .unwrap_or_default();
     let facts = known::with_placeholders(checked.facts(base, settings), &declared);
     known::terraform_variables(project, &checked.facts(base, settings))?;
-    checked.objects = checked.render(base, project, settings, options, &home, &facts, Purpose::Check, &supervisor).await?;
-    checked.translation =
-        checked.translate(&checked.objects, settings, Ownership::UNKNOWN, chart::PLACEHOLDER_SUBNET, "envctl-agent", &home)?;
+    checked.objects =
+        checked.render(base, project, settings, options, &home, &facts, Purpose::Check, &supervisor).await?;
+    checked.translation = checked.translate(
+        &checked.objects,
+        settings,
+        Ownership::UNKNOWN,
+        chart::PLACEHOLDER_SUBNET,
+        "envctl-agent",
+        &home,
+    )?;
     Ok(checked)
 }
 
@@ -226,7 +233,12 @@ impl Checked {
     }
 
     /// Terraform for the record.
-    pub(crate) fn terraform_record(&self, base: &Base, project: &Project, settings: &Settings) -> Option<TerraformRecord> {
+    pub(crate) fn terraform_record(
+        &self,
+        base: &Base,
+        project: &Project,
+        settings: &Settings,
+    ) -> Option<TerraformRecord> {
         let target = &project.file.stack.targets[&settings.target.value];
         target.terraform.as_ref().map(|terraform| TerraformRecord {
             workspace: settings.name.value.to_string(),
@@ -351,7 +363,8 @@ async fn address_images(
             platform: format!("{}/{}", facts.os, facts.arch),
         };
         let cache_dir = base.state_dir.value.join("cache");
-        let cache = cache_dir.join(format!("{}.json", envctl_model::name::hash(&spec.context.display().to_string(), 16)));
+        let cache = cache_dir
+            .join(format!("{}.json", envctl_model::name::hash(&spec.context.display().to_string(), 16)));
         let (addressed, spec) = tokio::task::spawn_blocking(move || {
             // Without a cache every file is read again: slower, and nothing else.
             let usable = std::fs::create_dir_all(&cache_dir).is_ok();
@@ -362,7 +375,10 @@ async fn address_images(
         let addressed = addressed
             .map_err(|e| Failure::Input(project.file.error_at(&image.context, e.to_string(), None)))?;
         let fact = ImageFact::parse(&addressed.reference);
-        images.insert(name.clone(), CheckedImage { spec: Some(spec), addressed: Mutex::new(Some(addressed)), fact });
+        images.insert(
+            name.clone(),
+            CheckedImage { spec: Some(spec), addressed: Mutex::new(Some(addressed)), fact },
+        );
     }
     Ok(images)
 }

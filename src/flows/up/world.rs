@@ -115,7 +115,9 @@ impl UpWorld<'_> {
         let there = images::inspect(&machine.reader, &reference).await.map_err(engine)?;
         let (facts, built) = match (there, checked.addressed.lock().await.take()) {
             (Some(facts), _) => (facts, false),
-            (None, None) => return Err(StepError::Failed(format!("the image {reference} was removed while `up` ran"))),
+            (None, None) => {
+                return Err(StepError::Failed(format!("the image {reference} was removed while `up` ran")));
+            }
             (None, Some(addressed)) => {
                 let by = supervisor(self.interrupts, context);
                 let line = |_, line: &str| context.progress(line);
@@ -153,7 +155,8 @@ impl UpWorld<'_> {
 
     async fn backing(&self, context: &Context) -> Result<Done, StepError> {
         let Some(backing) = &self.checked.backing else { return Ok(Done::quiet("none")) };
-        let things = backing.services.iter().map(|s| Thing::new(ThingKind::BackingService, s.container.clone()));
+        let things =
+            backing.services.iter().map(|s| Thing::new(ThingKind::BackingService, s.container.clone()));
         let machine = &self.checked.machine;
         let by = supervisor(self.interrupts, context);
         // `down` must be able to start them again when their file is gone: Terraform's destroy
@@ -167,7 +170,10 @@ impl UpWorld<'_> {
         Ok(Done::shown("started").with(things))
     }
 
-    fn terraform(&self, facts: &envctl_model::facts::Facts) -> Result<Option<(Place, terraform::Terraform, String)>, StepError> {
+    fn terraform(
+        &self,
+        facts: &envctl_model::facts::Facts,
+    ) -> Result<Option<(Place, terraform::Terraform, String)>, StepError> {
         let target = &self.project.file.stack.targets[&self.settings.target.value];
         let (Some(stack), Some(record)) = (&target.terraform, self.record().terraform.clone()) else {
             return Ok(None);
@@ -181,7 +187,9 @@ impl UpWorld<'_> {
 
     async fn workspace(&self, context: &Context) -> Result<Done, StepError> {
         let facts = self.checked.facts(self.base, self.settings);
-        let Some((place, terraform, digest)) = self.terraform(&facts)? else { return Ok(Done::quiet("none")) };
+        let Some((place, terraform, digest)) = self.terraform(&facts)? else {
+            return Ok(Done::quiet("none"));
+        };
         place.save_variables(self.home, &terraform.vars).map_err(failure)?;
         let by = supervisor(self.interrupts, context);
         context.progress("init");
@@ -211,7 +219,8 @@ impl UpWorld<'_> {
         for warning in &plan.warnings {
             context.warn(format!("terraform: {}", warning.summary));
         }
-        let lost: Vec<_> = plan.consent().map(|c| format!("  {:?} {}", c.action, c.address).to_lowercase()).collect();
+        let lost: Vec<_> =
+            plan.consent().map(|c| format!("  {:?} {}", c.action, c.address).to_lowercase()).collect();
         if !lost.is_empty() && !self.options.yes {
             return Err(StepError::Refused(format!(
                 "Terraform would destroy what exists:\n{}\nnothing was changed; consent with `envctl up --yes`",
@@ -240,7 +249,8 @@ impl UpWorld<'_> {
     async fn render(&self, context: &Context) -> Result<Done, StepError> {
         let facts = {
             let progress = self.progress();
-            let mut facts = known::with_outputs(self.checked.facts(self.base, self.settings), &progress.outputs);
+            let mut facts =
+                known::with_outputs(self.checked.facts(self.base, self.settings), &progress.outputs);
             for (image, digest) in &progress.digests {
                 facts.set(format!("image.{image}.digest"), digest.as_str());
             }
@@ -249,7 +259,16 @@ impl UpWorld<'_> {
         let by = supervisor(self.interrupts, context);
         let objects = self
             .checked
-            .render(self.base, self.project, self.settings, self.options, self.home, &facts, chart::Purpose::Deliver, &by)
+            .render(
+                self.base,
+                self.project,
+                self.settings,
+                self.options,
+                self.home,
+                &facts,
+                chart::Purpose::Deliver,
+                &by,
+            )
             .await
             .map_err(failure)?;
         self.progress().objects = Some(objects);
@@ -329,7 +348,9 @@ pub(crate) fn failure(failure: Failure) -> StepError {
     match failure {
         Failure::Refused(text) => StepError::Refused(text),
         Failure::Interrupted => StepError::Interrupted,
-        other => StepError::Failed(other.text(false).unwrap_or_default().trim_start_matches("error: ").to_owned()),
+        other => {
+            StepError::Failed(other.text(false).unwrap_or_default().trim_start_matches("error: ").to_owned())
+        }
     }
 }
 

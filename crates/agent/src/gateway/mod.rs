@@ -64,11 +64,8 @@ fn serve_cluster_ips(services: &Arc<Services>) -> anyhow::Result<()> {
             let address = SocketAddr::from((vip, port.port));
             match port.protocol {
                 Protocol::Tcp => {
-                    let upstream = Upstream::Service {
-                        services: Arc::clone(services),
-                        service: index,
-                        port: port.port,
-                    };
+                    let upstream =
+                        Upstream::Service { services: Arc::clone(services), service: index, port: port.port };
                     tokio::spawn(tcp::serve(listen(address)?, upstream));
                 }
                 Protocol::Udp => {
@@ -85,40 +82,25 @@ fn serve_cluster_ips(services: &Arc<Services>) -> anyhow::Result<()> {
 fn serve_backing(config: &GatewayConfig, resolver: &Resolver) -> anyhow::Result<()> {
     for backing in &config.backing {
         for &port in &backing.ports {
-            let upstream = Upstream::Host {
-                resolver: resolver.clone(),
-                host: backing.upstream.clone(),
-                port,
-            };
+            let upstream =
+                Upstream::Host { resolver: resolver.clone(), host: backing.upstream.clone(), port };
             tokio::spawn(tcp::serve(listen((backing.vip, port).into())?, upstream));
         }
     }
     Ok(())
 }
 
-fn serve_dns(
-    config: &GatewayConfig,
-    services: &Arc<Services>,
-    resolver: &Resolver,
-) -> anyhow::Result<()> {
+fn serve_dns(config: &GatewayConfig, services: &Arc<Services>, resolver: &Resolver) -> anyhow::Result<()> {
     let address = SocketAddr::from((config.address, 53));
-    let socket =
-        net::listen_udp(address).with_context(|| format!("cannot listen on {address}/UDP"))?;
+    let socket = net::listen_udp(address).with_context(|| format!("cannot listen on {address}/UDP"))?;
     let zone = Zone::new(config, Arc::clone(services)).context("the names of the cluster")?;
     let nameserver = Arc::new(Nameserver::new(zone, resolver.clone()));
-    tokio::spawn(nameserver::serve_tcp(
-        listen(address)?,
-        Arc::clone(&nameserver),
-    ));
+    tokio::spawn(nameserver::serve_tcp(listen(address)?, Arc::clone(&nameserver)));
     tokio::spawn(nameserver::serve_udp(socket, nameserver));
     Ok(())
 }
 
-fn serve_http(
-    config: &GatewayConfig,
-    services: Arc<Services>,
-    resolver: Resolver,
-) -> anyhow::Result<()> {
+fn serve_http(config: &GatewayConfig, services: Arc<Services>, resolver: Resolver) -> anyhow::Result<()> {
     let ingress = Ingress::new(config, services, resolver);
     // The router comes in from a network of its own, on an address that Docker chose.
     let listener = listen((Ipv4Addr::UNSPECIFIED, config.http_port).into())?;
@@ -143,10 +125,7 @@ fn announce_hosts(config: &GatewayConfig, resolver: Resolver) {
                 bail!("the router `{router}` is not host:port");
             };
             let address = IpAddr::V4(resolver.address(host).await?);
-            Ok(SocketAddr::new(
-                address,
-                port.parse().context("the router's port")?,
-            ))
+            Ok(SocketAddr::new(address, port.parse().context("the router's port")?))
         }
     });
 }

@@ -64,9 +64,7 @@ impl Nameserver {
         };
         response.metadata.response_code = code;
         let limit = match by {
-            Transport::Udp => question
-                .edns
-                .map_or(PLAIN_DATAGRAM, |e| e.max_payload().max(PLAIN_DATAGRAM)),
+            Transport::Udp => question.edns.map_or(PLAIN_DATAGRAM, |e| e.max_payload().max(PLAIN_DATAGRAM)),
             Transport::Tcp => u16::MAX,
         };
         encode(&response, limit).ok()
@@ -80,10 +78,7 @@ impl Nameserver {
         meaning: Meaning,
     ) -> Result<ResponseCode, ProtoError> {
         match meaning {
-            Meaning::Known(Records {
-                answers,
-                additionals,
-            }) => {
+            Meaning::Known(Records { answers, additionals }) => {
                 if answers.is_empty() {
                     response.add_authority(self.zone.authority()?);
                 }
@@ -185,9 +180,7 @@ pub(super) async fn serve_tcp(listener: TcpListener, nameserver: Arc<Nameserver>
 }
 
 async fn converse(mut stream: TcpStream, nameserver: Arc<Nameserver>) {
-    while let Ok(Ok(question)) =
-        tokio::time::timeout(IDLE, resolver::read_message(&mut stream)).await
-    {
+    while let Ok(Ok(question)) = tokio::time::timeout(IDLE, resolver::read_message(&mut stream)).await {
         let Some(answer) = nameserver.answer(&question, Transport::Tcp).await else {
             return;
         };

@@ -14,10 +14,8 @@ use crate::resolver::Resolver;
 
 /// The hosts of all routes.
 pub(super) fn hosts(routes: &[Route]) -> Vec<String> {
-    let hosts: BTreeSet<String> = routes
-        .iter()
-        .filter_map(|route| Some(route.host.as_ref()?.to_ascii_lowercase()))
-        .collect();
+    let hosts: BTreeSet<String> =
+        routes.iter().filter_map(|route| Some(route.host.as_ref()?.to_ascii_lowercase())).collect();
     hosts.into_iter().collect()
 }
 
@@ -52,10 +50,7 @@ impl Ingress {
     }
 
     fn pod(&self, name: &str, port: u16, client: IpAddr) -> Result<SocketAddr, Page> {
-        let unavailable = |text: String| Page {
-            status: StatusCode::SERVICE_UNAVAILABLE,
-            text,
-        };
+        let unavailable = |text: String| Page { status: StatusCode::SERVICE_UNAVAILABLE, text };
         let own = |namespace: &str| namespace == self.namespace;
         let (index, _) = self
             .services
@@ -65,18 +60,11 @@ impl Ingress {
             .ok_or_else(|| unavailable(format!("There is no Service `{name}`.\n")))?;
         self.services
             .pick(index, port, Protocol::Tcp, client)
-            .ok_or_else(|| {
-                unavailable(format!(
-                    "The Service `{name}` has no ready pod for port {port}.\n"
-                ))
-            })
+            .ok_or_else(|| unavailable(format!("The Service `{name}` has no ready pod for port {port}.\n")))
     }
 
     async fn backing(&self, name: &str, port: u16) -> Result<SocketAddr, Page> {
-        let bad = |text: String| Page {
-            status: StatusCode::BAD_GATEWAY,
-            text,
-        };
+        let bad = |text: String| Page { status: StatusCode::BAD_GATEWAY, text };
         let backing = self
             .backing
             .iter()
@@ -109,21 +97,13 @@ impl Directory for Ingress {
 /// The rule for a request. The host decides first, an exact one before a wildcard before none; among
 /// the rules of that host the longest path, and an exact one before a prefix.
 fn find<'a>(routes: &'a [Route], host: &str, path: &str) -> Option<&'a Route> {
-    let best_host = routes
-        .iter()
-        .filter_map(|route| host_rank(route, host))
-        .max()?;
+    let best_host = routes.iter().filter_map(|route| host_rank(route, host)).max()?;
     routes
         .iter()
         .filter(|route| host_rank(route, host) == Some(best_host) && path_matches(route, path))
         // The first of equal rules: `max_by_key` alone would take the last.
         .rev()
-        .max_by_key(|route| {
-            (
-                route.path.trim_end_matches('/').len(),
-                route.match_kind == PathMatch::Exact,
-            )
-        })
+        .max_by_key(|route| (route.path.trim_end_matches('/').len(), route.match_kind == PathMatch::Exact))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -142,9 +122,7 @@ fn host_rank(route: &Route, host: &str) -> Option<HostRank> {
     }
     let (_, parent) = host.split_once('.')?;
     let suffix = wanted.strip_prefix("*.")?;
-    suffix
-        .eq_ignore_ascii_case(parent)
-        .then_some(HostRank::Wildcard)
+    suffix.eq_ignore_ascii_case(parent).then_some(HostRank::Wildcard)
 }
 
 fn path_matches(route: &Route, path: &str) -> bool {
@@ -158,9 +136,7 @@ fn path_matches(route: &Route, path: &str) -> bool {
 
 /// Whether some rule names this host: cluster DNS leads it to the gateway.
 pub(super) fn is_host(routes: &[Route], name: &str) -> bool {
-    routes
-        .iter()
-        .any(|route| host_rank(route, name).is_some_and(|rank| rank > HostRank::Any))
+    routes.iter().any(|route| host_rank(route, name).is_some_and(|rank| rank > HostRank::Any))
 }
 
 #[cfg(test)]
@@ -172,10 +148,7 @@ mod tests {
             host: host.map(str::to_owned),
             path: path.to_owned(),
             match_kind,
-            to: RouteTarget::Service {
-                name: name.to_owned(),
-                port: 80,
-            },
+            to: RouteTarget::Service { name: name.to_owned(), port: 80 },
         }
     }
 
@@ -188,8 +161,7 @@ mod tests {
     #[test]
     fn paths_match_by_element() {
         // The table in the documentation of Ingress.
-        let prefix =
-            |path, request| path_matches(&route(None, path, PathMatch::Prefix, ""), request);
+        let prefix = |path, request| path_matches(&route(None, path, PathMatch::Prefix, ""), request);
         assert!(prefix("/", "/any/path"));
         assert!(prefix("/foo", "/foo") && prefix("/foo", "/foo/"));
         assert!(prefix("/foo/", "/foo") && prefix("/foo/", "/foo/"));
@@ -213,25 +185,11 @@ mod tests {
         ];
         assert_eq!(found(&routes, "web.shop.localhost", "/apis"), Some("web"));
         assert_eq!(found(&routes, "WEB.shop.localhost", "/api/v1"), Some("api"));
-        assert_eq!(
-            found(&routes, "web.shop.localhost", "/api"),
-            Some("root of api")
-        );
+        assert_eq!(found(&routes, "web.shop.localhost", "/api"), Some("root of api"));
         assert_eq!(found(&routes, "x.shop.localhost", "/"), Some("wildcard"));
         assert_eq!(found(&routes, "x.y.shop.localhost", "/"), Some("default"));
-        assert_eq!(
-            found(&routes, "only.shop.localhost", "/"),
-            None,
-            "its host has other paths only"
-        );
+        assert_eq!(found(&routes, "only.shop.localhost", "/"), None, "its host has other paths only");
         assert_eq!(found(&routes[1..], "elsewhere", "/"), None);
-        assert_eq!(
-            hosts(&routes),
-            [
-                "*.shop.localhost",
-                "only.shop.localhost",
-                "web.shop.localhost"
-            ]
-        );
+        assert_eq!(hosts(&routes), ["*.shop.localhost", "only.shop.localhost", "web.shop.localhost"]);
     }
 }

@@ -108,13 +108,7 @@ impl Registry for Services {
     fn announced(&self, connection: Connection, announcement: Announcement) -> Reply {
         match announcement {
             Announcement::Pod { pod, ready } => self.pods.send_modify(|pods| {
-                pods.insert(
-                    pod,
-                    Word {
-                        connection: connection.id,
-                        ready,
-                    },
-                );
+                pods.insert(pod, Word { connection: connection.id, ready });
             }),
             Announcement::Hosts { environment, .. } => output::warn(format_args!(
                 "{environment} announces its hosts to a gateway, not to the router"
@@ -125,8 +119,7 @@ impl Registry for Services {
 
     fn closed(&self, connection: Connection) {
         // A pod that is back already speaks by another connection.
-        self.pods
-            .send_modify(|pods| pods.retain(|_, word| word.connection != connection.id));
+        self.pods.send_modify(|pods| pods.retain(|_, word| word.connection != connection.id));
     }
 }
 
@@ -154,11 +147,7 @@ pub(crate) mod tests {
             namespace: "shop".to_owned(),
             vip: Some(Ipv4Addr::new(10, 0, 8, 1)),
             external_name: None,
-            ports: vec![ServicePort {
-                name: "http".to_owned(),
-                port: 80,
-                protocol: Protocol::Tcp,
-            }],
+            ports: vec![ServicePort { name: "http".to_owned(), port: 80, protocol: Protocol::Tcp }],
             publish_not_ready: false,
             client_ip_affinity_seconds: None,
             backends,
@@ -166,24 +155,12 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn announce(services: &Services, id: u64, pod: &str, ready: bool) {
-        let connection = Connection {
-            id,
-            peer: SocketAddr::from(([10, 0, 0, 9], 1)),
-        };
-        services.announced(
-            connection,
-            Announcement::Pod {
-                pod: pod.to_owned(),
-                ready,
-            },
-        );
+        let connection = Connection { id, peer: SocketAddr::from(([10, 0, 0, 9], 1)) };
+        services.announced(connection, Announcement::Pod { pod: pod.to_owned(), ready });
     }
 
     fn close(services: &Services, id: u64) {
-        services.closed(Connection {
-            id,
-            peer: SocketAddr::from(([10, 0, 0, 9], 1)),
-        });
+        services.closed(Connection { id, peer: SocketAddr::from(([10, 0, 0, 9], 1)) });
     }
 
     fn client(last_byte: u8) -> IpAddr {
@@ -191,9 +168,7 @@ pub(crate) mod tests {
     }
 
     fn pick(services: &Services, from: u8) -> Option<String> {
-        services
-            .pick(0, 80, Protocol::Tcp, client(from))
-            .map(|address| address.to_string())
+        services.pick(0, 80, Protocol::Tcp, client(from)).map(|address| address.to_string())
     }
 
     #[test]
@@ -252,11 +227,7 @@ pub(crate) mod tests {
             tokio::time::advance(Duration::from_secs(45)).await;
             assert_eq!(pick(&services, 1), mine);
         }
-        assert_eq!(
-            services.affinity.borrow().len(),
-            1,
-            "the other has been forgotten"
-        );
+        assert_eq!(services.affinity.borrow().len(), 1, "the other has been forgotten");
         announce(&services, 1, "a", false);
         announce(&services, 2, "b", false);
         assert_eq!(pick(&services, 1), None);

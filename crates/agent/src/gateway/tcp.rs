@@ -16,32 +16,18 @@ use crate::{net, output};
 #[derive(Clone)]
 pub(super) enum Upstream {
     /// To a ready pod of the Service with this index.
-    Service {
-        services: Arc<Services>,
-        service: usize,
-        port: u16,
-    },
+    Service { services: Arc<Services>, service: usize, port: u16 },
     /// To a host that is looked up for each connection, since it can be made anew.
-    Host {
-        resolver: Resolver,
-        host: String,
-        port: u16,
-    },
+    Host { resolver: Resolver, host: String, port: u16 },
 }
 
 impl Upstream {
     async fn choose(&self, client: IpAddr) -> Option<SocketAddr> {
         match self {
-            Self::Service {
-                services,
-                service,
-                port,
-            } => services.pick(*service, *port, Protocol::Tcp, client),
-            Self::Host {
-                resolver,
-                host,
-                port,
-            } => match resolver.address(host).await {
+            Self::Service { services, service, port } => {
+                services.pick(*service, *port, Protocol::Tcp, client)
+            }
+            Self::Host { resolver, host, port } => match resolver.address(host).await {
                 Ok(address) => Some((address, *port).into()),
                 Err(error) => {
                     output::warn(format_args!("{error:#}"));
@@ -93,19 +79,12 @@ mod tests {
         let services = Arc::new(Services::new(vec![service("web", vec![target])]));
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let vip = listener.local_addr().unwrap();
-        let upstream = Upstream::Service {
-            services: Arc::clone(&services),
-            service: 0,
-            port: 80,
-        };
+        let upstream = Upstream::Service { services: Arc::clone(&services), service: 0, port: 80 };
         tokio::spawn(serve(listener, upstream));
 
         let mut refused = TcpStream::connect(vip).await.unwrap();
         assert!(
-            refused
-                .read_u8()
-                .await
-                .is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionReset)
+            refused.read_u8().await.is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionReset)
         );
 
         announce(&services, 1, "a", true);

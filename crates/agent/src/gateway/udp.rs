@@ -35,10 +35,7 @@ pub(super) async fn serve(socket: UdpSocket, services: Arc<Services>, service: u
             }
         };
         let datagram = buffer.get(..length).unwrap_or_default().to_vec();
-        let datagram = match sessions
-            .get(&client)
-            .map(|session| session.try_send(datagram))
-        {
+        let datagram = match sessions.get(&client).map(|session| session.try_send(datagram)) {
             Some(Ok(()) | Err(mpsc::error::TrySendError::Full(_))) => continue,
             Some(Err(mpsc::error::TrySendError::Closed(datagram))) => datagram,
             None => buffer.get(..length).unwrap_or_default().to_vec(),

@@ -59,11 +59,7 @@ impl Zone {
             address: config.address,
             vips: config.vips,
             routes: config.routes.clone(),
-            backing: config
-                .backing
-                .iter()
-                .map(|b| (b.name.to_ascii_lowercase(), b.vip))
-                .collect(),
+            backing: config.backing.iter().map(|b| (b.name.to_ascii_lowercase(), b.vip)).collect(),
             services,
         })
     }
@@ -73,11 +69,7 @@ impl Zone {
         let server = absolute(&format!("ns.dns.{}", self.suffix))?;
         let contact = absolute(&format!("hostmaster.{}", self.suffix))?;
         let soa = SOA::new(server, contact, 1, 7200, 1800, 86400, TTL);
-        Ok(Record::from_rdata(
-            self.domain.clone(),
-            TTL,
-            RData::SOA(soa),
-        ))
+        Ok(Record::from_rdata(self.domain.clone(), TTL, RData::SOA(soa)))
     }
 
     /// What `name` means to somebody who asks for records of this type.
@@ -87,10 +79,7 @@ impl Zone {
         if text == self.suffix {
             return Ok(NOTHING);
         }
-        if let Some(rest) = text
-            .strip_suffix(&self.suffix)
-            .and_then(|rest| rest.strip_suffix('.'))
-        {
+        if let Some(rest) = text.strip_suffix(&self.suffix).and_then(|rest| rest.strip_suffix('.')) {
             return self.in_cluster(&rest.split('.').collect::<Vec<_>>(), &question);
         }
         if text.ends_with(".in-addr.arpa") {
@@ -104,11 +93,7 @@ impl Zone {
         }
         // Docker would find containers by such names; a cluster has no such thing.
         let single_label = !text.is_empty() && !text.contains('.');
-        Ok(if single_label {
-            Meaning::Unknown
-        } else {
-            Meaning::Foreign
-        })
+        Ok(if single_label { Meaning::Unknown } else { Meaning::Foreign })
     }
 
     fn in_cluster(&self, labels: &[&str], question: &Question<'_>) -> Result<Meaning, ProtoError> {
@@ -138,11 +123,7 @@ impl Zone {
     }
 
     fn has_namespace(&self, namespace: &str) -> bool {
-        namespace == self.namespace
-            || self
-                .services
-                .iter()
-                .any(|(_, service)| service.namespace == namespace)
+        namespace == self.namespace || self.services.iter().any(|(_, service)| service.namespace == namespace)
     }
 
     fn service(&self, name: &str, namespace: &str) -> Option<&Service> {
@@ -150,11 +131,7 @@ impl Zone {
         services.find(|service| service.name == name && service.namespace == namespace)
     }
 
-    fn of_service(
-        &self,
-        service: &Service,
-        question: &Question<'_>,
-    ) -> Result<Meaning, ProtoError> {
+    fn of_service(&self, service: &Service, question: &Question<'_>) -> Result<Meaning, ProtoError> {
         if let Some(target) = &service.external_name {
             return Ok(Meaning::Alias(absolute(target.trim_end_matches('.'))?));
         }
@@ -185,8 +162,7 @@ impl Zone {
                 Protocol::Tcp => "_tcp",
                 Protocol::Udp => "_udp",
             };
-            port.is_empty()
-                || (port.strip_prefix('_') == Some(&candidate.name) && protocol == its_protocol)
+            port.is_empty() || (port.strip_prefix('_') == Some(&candidate.name) && protocol == its_protocol)
         });
         let name = self.name_of(service);
         let mut targets: Vec<(String, Ipv4Addr, u16)> = Vec::new();
@@ -208,9 +184,7 @@ impl Zone {
         if question.kind != RecordType::SRV {
             return Ok(NOTHING);
         }
-        let weight = u16::try_from(100 / targets.len())
-            .unwrap_or_default()
-            .max(1);
+        let weight = u16::try_from(100 / targets.len()).unwrap_or_default().max(1);
         let mut records = Records::default();
         for (target, address, port) in targets {
             let target = absolute(&target)?;
@@ -229,14 +203,10 @@ impl Zone {
             Ok(IpNet::V4(net)) if net.prefix_len() == 32 => net.addr(),
             _ => return Ok(Meaning::Foreign),
         };
-        let of_service = |(_, service): (usize, &Service)| {
-            (service.vip == Some(address)).then(|| self.name_of(service))
-        };
+        let of_service =
+            |(_, service): (usize, &Service)| (service.vip == Some(address)).then(|| self.name_of(service));
         let of_pod = |(_, service): (usize, &Service)| {
-            let backend = service
-                .backends
-                .iter()
-                .find(|backend| backend.address == address)?;
+            let backend = service.backends.iter().find(|backend| backend.address == address)?;
             Some(format!("{}.{}", hostname(backend), self.name_of(service)))
         };
         let of_backing = || {
@@ -269,10 +239,7 @@ pub(super) fn alias(name: Name, target: Name) -> Record {
     Record::from_rdata(name, TTL, RData::CNAME(CNAME(target)))
 }
 
-const NOTHING: Meaning = Meaning::Known(Records {
-    answers: Vec::new(),
-    additionals: Vec::new(),
-});
+const NOTHING: Meaning = Meaning::Known(Records { answers: Vec::new(), additionals: Vec::new() });
 
 struct Question<'a> {
     name: &'a Name,
@@ -287,16 +254,13 @@ impl Question<'_> {
     /// No address at all means that there is no such name, as in CoreDNS for a headless Service
     /// without ready pods. All have IPv4 only.
     fn addresses(&self, addresses: impl IntoIterator<Item = Ipv4Addr>) -> Meaning {
-        let answers: Vec<Record> = addresses
-            .into_iter()
-            .map(|address| self.record(RData::A(A(address))))
-            .collect();
+        let answers: Vec<Record> =
+            addresses.into_iter().map(|address| self.record(RData::A(A(address)))).collect();
         match answers {
             none if none.is_empty() => Meaning::Unknown,
-            answers if self.kind == RecordType::A => Meaning::Known(Records {
-                answers,
-                additionals: Vec::new(),
-            }),
+            answers if self.kind == RecordType::A => {
+                Meaning::Known(Records { answers, additionals: Vec::new() })
+            }
             _ => NOTHING,
         }
     }
@@ -352,10 +316,7 @@ pub(super) mod tests {
                 host: Some("web.shop-aki.localhost".to_owned()),
                 path: "/".to_owned(),
                 match_kind: PathMatch::Prefix,
-                to: RouteTarget::Service {
-                    name: "web".to_owned(),
-                    port: 80,
-                },
+                to: RouteTarget::Service { name: "web".to_owned(), port: 80 },
             }],
             http_port: 8080,
             router: None,
@@ -367,12 +328,9 @@ pub(super) mod tests {
     fn look_up(zone: &Zone, name: &str, kind: RecordType) -> String {
         match zone.look_up(&absolute(name).unwrap(), kind).unwrap() {
             Meaning::Known(records) if records.answers.is_empty() => "nothing".to_owned(),
-            Meaning::Known(records) => records
-                .answers
-                .iter()
-                .map(|record| record.data.to_string())
-                .collect::<Vec<_>>()
-                .join(" | "),
+            Meaning::Known(records) => {
+                records.answers.iter().map(|record| record.data.to_string()).collect::<Vec<_>>().join(" | ")
+            }
             Meaning::Alias(target) => format!("-> {target}"),
             Meaning::Unknown => "unknown".to_owned(),
             Meaning::Foreign => "foreign".to_owned(),
@@ -385,10 +343,7 @@ pub(super) mod tests {
         let a = |name| look_up(&zone, name, RecordType::A);
         assert_eq!(a("web.shop.svc.cluster.local"), "10.0.8.1");
         assert_eq!(a("WEB.Shop.svc.Cluster.local"), "10.0.8.1");
-        assert_eq!(
-            look_up(&zone, "web.shop.svc.cluster.local", RecordType::AAAA),
-            "nothing"
-        );
+        assert_eq!(look_up(&zone, "web.shop.svc.cluster.local", RecordType::AAAA), "nothing");
         assert_eq!(a("web.other.svc.cluster.local"), "unknown");
         assert_eq!(a("example.com.shop.svc.cluster.local"), "unknown");
         assert_eq!(a("shop.svc.cluster.local"), "nothing");
@@ -416,14 +371,8 @@ pub(super) mod tests {
     fn service_records() {
         let zone = zone();
         let srv = |name| look_up(&zone, name, RecordType::SRV);
-        assert_eq!(
-            srv("_http._tcp.web.shop.svc.cluster.local"),
-            "0 100 80 web.shop.svc.cluster.local."
-        );
-        assert_eq!(
-            srv("_http._tcp.db.shop.svc.cluster.local"),
-            "0 100 8010 db-0.db.shop.svc.cluster.local."
-        );
+        assert_eq!(srv("_http._tcp.web.shop.svc.cluster.local"), "0 100 80 web.shop.svc.cluster.local.");
+        assert_eq!(srv("_http._tcp.db.shop.svc.cluster.local"), "0 100 8010 db-0.db.shop.svc.cluster.local.");
         assert_eq!(srv("_http._udp.web.shop.svc.cluster.local"), "unknown");
         let name = "_http._tcp.web.shop.svc.cluster.local";
         assert_eq!(look_up(&zone, name, RecordType::A), "nothing");
@@ -434,14 +383,8 @@ pub(super) mod tests {
         let zone = zone();
         let ptr = |name| look_up(&zone, name, RecordType::PTR);
         assert_eq!(ptr("1.8.0.10.in-addr.arpa"), "web.shop.svc.cluster.local.");
-        assert_eq!(
-            ptr("10.0.0.10.in-addr.arpa"),
-            "db-0.db.shop.svc.cluster.local."
-        );
-        assert_eq!(
-            ptr("1.0.0.10.in-addr.arpa"),
-            "10-0-0-1.web.shop.svc.cluster.local."
-        );
+        assert_eq!(ptr("10.0.0.10.in-addr.arpa"), "db-0.db.shop.svc.cluster.local.");
+        assert_eq!(ptr("1.0.0.10.in-addr.arpa"), "10-0-0-1.web.shop.svc.cluster.local.");
         assert_eq!(ptr("200.8.0.10.in-addr.arpa"), "unknown");
         assert_eq!(ptr("8.8.8.8.in-addr.arpa"), "foreign");
     }
@@ -451,16 +394,9 @@ pub(super) mod tests {
         let zone = zone();
         let a = |name| look_up(&zone, name, RecordType::A);
         assert_eq!(a("web.shop-aki.localhost"), "10.0.0.2");
-        assert_eq!(
-            look_up(&zone, "web.shop-aki.localhost", RecordType::AAAA),
-            "nothing"
-        );
+        assert_eq!(look_up(&zone, "web.shop-aki.localhost", RecordType::AAAA), "nothing");
         assert_eq!(a("mysql"), "10.0.8.9");
-        assert_eq!(
-            a("web"),
-            "unknown",
-            "without its search list a pod cannot find it either"
-        );
+        assert_eq!(a("web"), "unknown", "without its search list a pod cannot find it either");
         assert_eq!(a("some-container"), "unknown");
         assert_eq!(a("example.com"), "foreign");
     }

@@ -18,10 +18,7 @@ pub(crate) struct Forwards {
 
 impl Forwards {
     pub(crate) fn new(wanted: Vec<Forward>) -> Self {
-        Self {
-            wanted,
-            listeners: JoinSet::new(),
-        }
+        Self { wanted, listeners: JoinSet::new() }
     }
 
     /// Listens where nobody else does: the pod's own programs come first.
@@ -30,17 +27,13 @@ impl Forwards {
             return;
         }
         for forward in &self.wanted {
-            for address in [
-                IpAddr::V4(Ipv4Addr::LOCALHOST),
-                IpAddr::V6(Ipv6Addr::LOCALHOST),
-            ] {
+            for address in [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)] {
                 match TcpListener::bind((address, forward.listen)).await {
                     Ok(listener) => {
                         self.listeners.spawn(accept(listener, forward.clone()));
                     }
                     // A pod without IPv6 has no such address.
-                    Err(error)
-                        if address.is_ipv6() && error.kind() != std::io::ErrorKind::AddrInUse => {}
+                    Err(error) if address.is_ipv6() && error.kind() != std::io::ErrorKind::AddrInUse => {}
                     Err(error) => output::event(&SandboxEvent::Warning {
                         message: format!(
                             "port {} of {address} does not lead to {}: {error}",
@@ -65,10 +58,7 @@ async fn accept(listener: TcpListener, forward: Forward) {
                 tokio::spawn(relay(client, forward.to));
             }
             Err(error) => {
-                output::warn(format_args!(
-                    "cannot accept on port {}: {error}",
-                    forward.listen
-                ));
+                output::warn(format_args!("cannot accept on port {}: {error}", forward.listen));
                 tokio::time::sleep(std::time::Duration::from_millis(50)).await;
             }
         }
@@ -90,20 +80,10 @@ mod tests {
             let (mut stream, _) = server.accept().await.unwrap();
             let mut said = String::new();
             stream.read_to_string(&mut said).await.unwrap();
-            stream
-                .write_all(said.to_uppercase().as_bytes())
-                .await
-                .unwrap();
+            stream.write_all(said.to_uppercase().as_bytes()).await.unwrap();
         });
-        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-            .await
-            .unwrap()
-            .local_addr()
-            .unwrap();
-        let mut forwards = Forwards::new(vec![Forward {
-            listen: free.port(),
-            to,
-        }]);
+        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap().local_addr().unwrap();
+        let mut forwards = Forwards::new(vec![Forward { listen: free.port(), to }]);
         forwards.open().await;
         let mut client = TcpStream::connect(free).await.unwrap();
         client.write_all(b"half").await.unwrap();

@@ -27,9 +27,7 @@ pub(crate) async fn run(config: SandboxConfig) -> anyhow::Result<()> {
     if let Some(resolv) = &config.resolv {
         resolv::write(resolv)?;
     }
-    let address = net::own_address()
-        .await
-        .context("cannot list the pod's addresses")?;
+    let address = net::own_address().await.context("cannot list the pod's addresses")?;
     let pod = probe::start(&config.probes, address, resolver);
     tokio::spawn(follow(config, pod, health));
     Ok(())
@@ -37,15 +35,8 @@ pub(crate) async fn run(config: SandboxConfig) -> anyhow::Result<()> {
 
 /// Carries what the probes say to everybody who needs it, in an order in which "ready" is true when
 /// it is heard: forwards, gateway, Docker, envctl.
-async fn follow(
-    config: SandboxConfig,
-    mut pod: watch::Receiver<Health>,
-    health: watch::Sender<Health>,
-) {
-    let announcement = |ready| Announcement::Pod {
-        pod: config.pod.clone(),
-        ready,
-    };
+async fn follow(config: SandboxConfig, mut pod: watch::Receiver<Health>, health: watch::Sender<Health>) {
+    let announcement = |ready| Announcement::Pod { pod: config.pod.clone(), ready };
     let announcer = config
         .gateway
         .map(|gateway| Announcer::start(announcement(false), move || async move { Ok(gateway) }));
@@ -64,8 +55,7 @@ async fn follow(
             let answered = announcer.announce(announcement(ready), patience);
             if !answered.await && ready {
                 output::event(&SandboxEvent::Warning {
-                    message: "the gateway does not answer: no Service leads to this pod yet"
-                        .to_owned(),
+                    message: "the gateway does not answer: no Service leads to this pod yet".to_owned(),
                 });
             }
         }

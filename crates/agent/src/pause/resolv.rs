@@ -41,10 +41,7 @@ mod tests {
     fn renders_as_the_kubelet_does() {
         let resolv = Resolv {
             nameservers: vec![[10, 96, 0, 10].into()],
-            search: vec![
-                "shop.svc.cluster.local".to_owned(),
-                "svc.cluster.local".to_owned(),
-            ],
+            search: vec!["shop.svc.cluster.local".to_owned(), "svc.cluster.local".to_owned()],
             options: vec!["ndots:5".to_owned()],
         };
         assert_eq!(

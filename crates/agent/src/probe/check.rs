@@ -46,41 +46,24 @@ impl Target {
 
     async fn attempt(&self, check: &Check) -> Result<String, Failure> {
         match check {
-            Check::HttpGet {
-                host,
-                port,
-                path,
-                tls,
-                headers,
-            } => {
+            Check::HttpGet { host, port, path, tls, headers } => {
                 let address = self.address(host.as_deref(), *port).await?;
-                http::get(&http::Request {
-                    host: host.as_deref(),
-                    address,
-                    path,
-                    tls: *tls,
-                    headers,
-                })
-                .await
+                http::get(&http::Request { host: host.as_deref(), address, path, tls: *tls, headers }).await
             }
             Check::Tcp { host, port } => {
                 connect(self.address(host.as_deref(), *port).await?).await?;
                 Ok(format!("port {port} is open"))
             }
-            Check::Grpc { port, service } => {
-                grpc::check(SocketAddr::from((self.pod, *port)), service).await
-            }
+            Check::Grpc { port, service } => grpc::check(SocketAddr::from((self.pod, *port)), service).await,
         }
     }
 
     async fn address(&self, host: Option<&str>, port: u16) -> Result<SocketAddr, Failure> {
         let address = match host {
             None => self.pod,
-            Some(host) => self
-                .resolver
-                .address(host)
-                .await
-                .map_err(|error| Failure::Other(format!("{error:#}")))?,
+            Some(host) => {
+                self.resolver.address(host).await.map_err(|error| Failure::Other(format!("{error:#}")))?
+            }
         };
         Ok((address, port).into())
     }
@@ -88,13 +71,7 @@ impl Target {
 
 fn what(check: &Check) -> String {
     match check {
-        Check::HttpGet {
-            host,
-            port,
-            path,
-            tls,
-            ..
-        } => http::url(host.as_deref(), *port, path, *tls),
+        Check::HttpGet { host, port, path, tls, .. } => http::url(host.as_deref(), *port, path, *tls),
         Check::Tcp { host, port } => format!("{}:{port}", host.as_deref().unwrap_or_default()),
         Check::Grpc { port, .. } => format!("the gRPC health service on port {port}"),
     }
@@ -102,15 +79,10 @@ fn what(check: &Check) -> String {
 
 /// Opens a connection for a check.
 pub(crate) async fn connect(address: SocketAddr) -> Result<TcpStream, Failure> {
-    TcpStream::connect(address)
-        .await
-        .map_err(|error| match error.kind() {
-            io::ErrorKind::ConnectionRefused => Failure::Refused(address.port()),
-            _ => Failure::Other(format!(
-                "cannot connect to port {}: {error}",
-                address.port()
-            )),
-        })
+    TcpStream::connect(address).await.map_err(|error| match error.kind() {
+        io::ErrorKind::ConnectionRefused => Failure::Refused(address.port()),
+        _ => Failure::Other(format!("cannot connect to port {}: {error}", address.port())),
+    })
 }
 
 #[cfg(test)]
@@ -132,16 +104,8 @@ mod tests {
 
     async fn check(check: Check) -> Outcome {
         let resolver = Resolver::none();
-        let target = Target {
-            pod: Ipv4Addr::LOCALHOST,
-            resolver,
-        };
-        target
-            .check(&Probe {
-                check,
-                ..probe(ProbeKind::Readiness)
-            })
-            .await
+        let target = Target { pod: Ipv4Addr::LOCALHOST, resolver };
+        target.check(&Probe { check, ..probe(ProbeKind::Readiness) }).await
     }
 
     fn http(port: u16, headers: &[(&str, &str)]) -> Check {
@@ -150,10 +114,7 @@ mod tests {
             port,
             path: "/readyz?full".to_owned(),
             tls: false,
-            headers: headers
-                .iter()
-                .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-                .collect(),
+            headers: headers.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
         }
     }
 
@@ -183,23 +144,16 @@ mod tests {
     async fn http_status_and_headers() {
         let (port, heard) = server(["HTTP/1.1 204 No Content\r\n\r\n"]).await;
         let outcome = check(http(port, &[("Host", "web.example.com"), ("X-Probe", "1")])).await;
-        assert_eq!(
-            outcome,
-            Outcome::Success(format!("HTTP 204 from http://:{port}/readyz?full"))
-        );
+        assert_eq!(outcome, Outcome::Success(format!("HTTP 204 from http://:{port}/readyz?full")));
         let heard = heard.await.unwrap().remove(0);
         assert!(heard.starts_with("get /readyz?full http/1.1"), "{heard}");
         assert!(heard.contains("host: web.example.com\r\n"), "{heard}");
-        assert!(
-            heard.contains("x-probe: 1\r\n") && heard.contains("kube-probe/"),
-            "{heard}"
-        );
+        assert!(heard.contains("x-probe: 1\r\n") && heard.contains("kube-probe/"), "{heard}");
     }
 
     #[tokio::test]
     async fn http_failures_carry_the_first_line_of_the_body() {
-        let answer =
-            "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 17\r\n\r\nno database\nmore\n";
+        let answer = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 17\r\n\r\nno database\nmore\n";
         let (port, _) = server([answer]).await;
         let expected = format!("HTTP 503 from http://:{port}/readyz?full: no database");
         assert_eq!(check(http(port, &[])).await, Outcome::Failure(expected));
@@ -213,8 +167,7 @@ mod tests {
         let expected = format!("HTTP 500 from http://:{port}/deep");
         assert_eq!(check(http(port, &[])).await, Outcome::Failure(expected));
 
-        let away =
-            "HTTP/1.1 302 Found\r\nLocation: https://sso.example.com/\r\nContent-Length: 0\r\n\r\n";
+        let away = "HTTP/1.1 302 Found\r\nLocation: https://sso.example.com/\r\nContent-Length: 0\r\n\r\n";
         let (port, _) = server([away]).await;
         assert!(matches!(check(http(port, &[])).await, Outcome::Success(_)));
     }
@@ -223,22 +176,12 @@ mod tests {
     async fn nobody_listens() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        assert!(matches!(
-            check(Check::Tcp { host: None, port }).await,
-            Outcome::Success(_)
-        ));
+        assert!(matches!(check(Check::Tcp { host: None, port }).await, Outcome::Success(_)));
         drop(listener);
         let expected = Outcome::Refused(format!("connection refused on port {port}"));
         assert_eq!(check(Check::Tcp { host: None, port }).await, expected);
         assert_eq!(check(http(port, &[])).await, expected);
-        assert_eq!(
-            check(Check::Grpc {
-                port,
-                service: String::new()
-            })
-            .await,
-            expected
-        );
+        assert_eq!(check(Check::Grpc { port, service: String::new() }).await, expected);
     }
 
     #[tokio::test]
@@ -259,10 +202,8 @@ mod tests {
                     assert_eq!(request.uri().path(), "/grpc.health.v1.Health/Check");
                     let asked = request.into_body().collect().await.unwrap().to_bytes();
                     let status = if asked.ends_with(b"db") { 1 } else { 2 };
-                    let trailers = HeaderMap::from_iter([(
-                        "grpc-status".parse().unwrap(),
-                        "0".parse().unwrap(),
-                    )]);
+                    let trailers =
+                        HeaderMap::from_iter([("grpc-status".parse().unwrap(), "0".parse().unwrap())]);
                     let body = Full::new(Bytes::from(vec![0, 0, 0, 0, 2, 8, status]))
                         .with_trailers(async { Some(Ok::<_, Infallible>(trailers)) });
                     Ok::<_, Infallible>(Response::new(Box::pin(body)))
@@ -279,10 +220,7 @@ mod tests {
     #[tokio::test]
     async fn grpc_health() {
         let port = grpc_server().await;
-        let grpc = |service: &str| Check::Grpc {
-            port,
-            service: service.to_owned(),
-        };
+        let grpc = |service: &str| Check::Grpc { port, service: service.to_owned() };
         let serving = Outcome::Success(format!("gRPC health on port {port}: SERVING"));
         assert_eq!(check(grpc("db")).await, serving);
         let not = Outcome::Failure(format!("gRPC health on port {port}: NOT_SERVING"));

@@ -18,8 +18,7 @@ const NOT_FOUND: &str = "5";
 pub(crate) async fn check(address: SocketAddr, service: &str) -> Result<String, Failure> {
     let port = address.port();
     let stream = connect(address).await?;
-    let no_answer =
-        |error: hyper::Error| Failure::Other(format!("no gRPC answer on port {port}: {error}"));
+    let no_answer = |error: hyper::Error| Failure::Other(format!("no gRPC answer on port {port}: {error}"));
     let (mut sender, connection) =
         hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
             .await
@@ -37,27 +36,15 @@ pub(crate) async fn check(address: SocketAddr, service: &str) -> Result<String, 
     connection.abort();
 
     let status = body.trailers().unwrap_or(&head.headers).get("grpc-status");
-    let status = status
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or("0")
-        .to_owned();
+    let status = status.and_then(|value| value.to_str().ok()).unwrap_or("0").to_owned();
     if head.status != 200 {
-        return Err(Failure::Other(format!(
-            "HTTP {} instead of gRPC on port {port}",
-            head.status
-        )));
+        return Err(Failure::Other(format!("HTTP {} instead of gRPC on port {port}", head.status)));
     }
     match status.as_str() {
         "0" => verdict(&body.to_bytes(), port),
-        UNIMPLEMENTED => Err(Failure::Other(format!(
-            "port {port} has no gRPC health service"
-        ))),
-        NOT_FOUND => Err(Failure::Other(format!(
-            "gRPC health on port {port}: no such service"
-        ))),
-        code => Err(Failure::Other(format!(
-            "gRPC health on port {port}: status code {code}"
-        ))),
+        UNIMPLEMENTED => Err(Failure::Other(format!("port {port} has no gRPC health service"))),
+        NOT_FOUND => Err(Failure::Other(format!("gRPC health on port {port}: no such service"))),
+        code => Err(Failure::Other(format!("gRPC health on port {port}: status code {code}"))),
     }
 }
 
@@ -93,9 +80,7 @@ fn verdict(body: &[u8], port: u16) -> Result<String, Failure> {
         3 => "SERVICE_UNKNOWN",
         _ => "a status that is not known",
     };
-    Err(Failure::Other(format!(
-        "gRPC health on port {port}: {name}"
-    )))
+    Err(Failure::Other(format!("gRPC health on port {port}: {name}")))
 }
 
 #[cfg(test)]
@@ -114,11 +99,6 @@ mod tests {
         assert!(verdict(&[0, 0, 0, 0, 2, 8, 1], 50).is_ok());
         let not = verdict(&[0, 0, 0, 0, 2, 8, 2], 50).unwrap_err().to_string();
         assert_eq!(not, "gRPC health on port 50: NOT_SERVING");
-        assert!(
-            verdict(&[0, 0, 0, 0, 0], 50)
-                .unwrap_err()
-                .to_string()
-                .ends_with("UNKNOWN")
-        );
+        assert!(verdict(&[0, 0, 0, 0, 0], 50).unwrap_err().to_string().ends_with("UNKNOWN"));
     }
 }

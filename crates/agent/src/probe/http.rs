@@ -35,18 +35,13 @@ pub(crate) struct Request<'a> {
 pub(crate) fn url(host: Option<&str>, port: u16, path: &str, tls: bool) -> String {
     let scheme = if tls { "https" } else { "http" };
     let slash = if path.starts_with('/') { "" } else { "/" };
-    format!(
-        "{scheme}://{}:{port}{slash}{path}",
-        host.unwrap_or_default()
-    )
+    format!("{scheme}://{}:{port}{slash}{path}", host.unwrap_or_default())
 }
 
 /// Succeeds with a status from 200 to 399. Redirects are followed on the same host; one that leads
 /// elsewhere is a success.
 pub(crate) async fn get(request: &Request<'_>) -> Result<String, Failure> {
-    let own_host = request
-        .host
-        .map_or_else(|| request.address.ip().to_string(), str::to_owned);
+    let own_host = request.host.map_or_else(|| request.address.ip().to_string(), str::to_owned);
     let mut hop = Hop {
         tls: request.tls,
         port: request.address.port(),
@@ -68,14 +63,9 @@ pub(crate) async fn get(request: &Request<'_>) -> Result<String, Failure> {
         }
         let body = first_line(response).await;
         let colon = if body.is_empty() { "" } else { ": " };
-        return Err(Failure::Other(format!(
-            "HTTP {} from {shown}{colon}{body}",
-            status.as_u16()
-        )));
+        return Err(Failure::Other(format!("HTTP {} from {shown}{colon}{body}", status.as_u16())));
     }
-    Err(Failure::Other(format!(
-        "more than {MOST_REDIRECTS} redirects"
-    )))
+    Err(Failure::Other(format!("more than {MOST_REDIRECTS} redirects")))
 }
 
 /// One request of a chain of redirects.
@@ -85,11 +75,7 @@ struct Hop {
     path: String,
 }
 
-async fn send(
-    request: &Request<'_>,
-    own_host: &str,
-    hop: &Hop,
-) -> Result<Response<Incoming>, Failure> {
+async fn send(request: &Request<'_>, own_host: &str, hop: &Hop) -> Result<Response<Incoming>, Failure> {
     let stream = connect(SocketAddr::new(request.address.ip(), hop.port)).await?;
     let message = message(request, own_host, hop)?;
     if hop.tls {
@@ -108,9 +94,7 @@ fn message(
     hop: &Hop,
 ) -> Result<hyper::Request<Empty<Bytes>>, Failure> {
     let unusable = |what: &str| Failure::Other(format!("the probe's {what} cannot be sent"));
-    let mut message = hyper::Request::get(&hop.path)
-        .body(Empty::new())
-        .map_err(|_| unusable("path"))?;
+    let mut message = hyper::Request::get(&hop.path).body(Empty::new()).map_err(|_| unusable("path"))?;
     let headers = message.headers_mut();
     for (name, value) in request.headers {
         let name = HeaderName::try_from(name).map_err(|_| unusable("header name"))?;
@@ -121,15 +105,10 @@ fn message(
             headers.append(name, value);
         }
     }
-    let host =
-        HeaderValue::try_from(format!("{own_host}:{}", hop.port)).map_err(|_| unusable("host"))?;
+    let host = HeaderValue::try_from(format!("{own_host}:{}", hop.port)).map_err(|_| unusable("host"))?;
     headers.entry(header::HOST).or_insert(host);
-    headers
-        .entry(header::USER_AGENT)
-        .or_insert(HeaderValue::from_static("kube-probe/1.35"));
-    headers
-        .entry(header::ACCEPT)
-        .or_insert(HeaderValue::from_static("*/*"));
+    headers.entry(header::USER_AGENT).or_insert(HeaderValue::from_static("kube-probe/1.35"));
+    headers.entry(header::ACCEPT).or_insert(HeaderValue::from_static("*/*"));
     headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     Ok(message)
 }
@@ -142,12 +121,10 @@ async fn exchange<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let no_answer = |error: hyper::Error| {
-        Failure::Other(format!("no HTTP answer on port {}: {error}", hop.port))
-    };
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(no_answer)?;
+    let no_answer =
+        |error: hyper::Error| Failure::Other(format!("no HTTP answer on port {}: {error}", hop.port));
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(no_answer)?;
     // Ends with the response: what goes wrong shows there.
     tokio::spawn(connection);
     sender.send_request(message).await.map_err(no_answer)
@@ -178,10 +155,7 @@ fn target(location: &str, own_host: &str, hop: &Hop) -> Option<Hop> {
             format!("{folder}/{relative}").parse().ok()?
         }
     };
-    let path = location
-        .path_and_query()
-        .map_or("/", |path| path.as_str())
-        .to_owned();
+    let path = location.path_and_query().map_or("/", |path| path.as_str()).to_owned();
     let Some(host) = location.host() else {
         return Some(Hop { path, ..*hop });
     };
@@ -211,11 +185,7 @@ mod tests {
     use super::*;
 
     fn hop() -> Hop {
-        Hop {
-            tls: false,
-            port: 3000,
-            path: "/health/ready?x=1".to_owned(),
-        }
+        Hop { tls: false, port: 3000, path: "/health/ready?x=1".to_owned() }
     }
 
     #[test]
@@ -223,10 +193,7 @@ mod tests {
         let to = |location| target(location, "10.0.0.1", &hop()).map(|h| (h.tls, h.port, h.path));
         assert_eq!(to("/login"), Some((false, 3000, "/login".to_owned())));
         assert_eq!(to("live"), Some((false, 3000, "/health/live".to_owned())));
-        assert_eq!(
-            to("https://10.0.0.1/a?b"),
-            Some((true, 443, "/a?b".to_owned()))
-        );
+        assert_eq!(to("https://10.0.0.1/a?b"), Some((true, 443, "/a?b".to_owned())));
         assert_eq!(to("https://login.example.com/"), None);
     }
 

@@ -25,11 +25,7 @@ use crate::output;
 use crate::resolver::Resolver;
 
 /// Starts all probes; what they make of the pod is in the receiver.
-pub(crate) fn start(
-    probes: &[Probe],
-    pod: Ipv4Addr,
-    resolver: Resolver,
-) -> watch::Receiver<Health> {
+pub(crate) fn start(probes: &[Probe], pod: Ipv4Addr, resolver: Resolver) -> watch::Receiver<Health> {
     let states = Arc::new(States::new(probes, output::event));
     let target = Arc::new(check::Target { pod, resolver });
     for (index, probe) in probes.iter().cloned().enumerate() {

@@ -58,16 +58,8 @@ impl Tracker {
         let changed = self.last != Some(success);
         let first_success = self.last.is_none() && success;
         self.last = Some(success);
-        self.run = if changed {
-            1
-        } else {
-            self.run.saturating_add(1)
-        };
-        let threshold = if success {
-            self.success_threshold
-        } else {
-            self.failure_threshold
-        };
+        self.run = if changed { 1 } else { self.run.saturating_add(1) };
+        let threshold = if success { self.success_threshold } else { self.failure_threshold };
         let settles = self.run == threshold && self.settled != Some(success);
         if settles {
             self.settled = Some(success);
@@ -130,11 +122,7 @@ impl States {
             })
             .collect();
         let health = health_of(&probes, &Health::Starting);
-        Self {
-            probes: watch::Sender::new(probes),
-            health: watch::Sender::new(health),
-            report,
-        }
+        Self { probes: watch::Sender::new(probes), health: watch::Sender::new(health), report }
     }
 
     /// What the probes make of the pod.
@@ -176,10 +164,7 @@ impl States {
 
     /// Whether the probe at `index` has succeeded as often as it must.
     pub(crate) fn has_succeeded(&self, index: usize) -> bool {
-        self.probes
-            .borrow()
-            .get(index)
-            .is_some_and(|state| state.tracker.settled == Some(true))
+        self.probes.borrow().get(index).is_some_and(|state| state.tracker.settled == Some(true))
     }
 
     fn update(&self, index: usize, outcome: &Outcome, count: impl FnOnce(&mut Tracker) -> bool) {
@@ -221,10 +206,7 @@ fn health_of(probes: &[State], before: &Health) -> Health {
                 ProbeKind::Readiness => "readiness",
                 ProbeKind::Liveness => "liveness",
             };
-            Health::NotReady(format!(
-                "{} probe of {}: {}",
-                kind, state.container, state.reason
-            ))
+            Health::NotReady(format!("{} probe of {}: {}", kind, state.container, state.reason))
         }
     }
 }
@@ -239,10 +221,7 @@ pub(crate) mod tests {
         Probe {
             container: "app".to_owned(),
             kind,
-            check: Check::Tcp {
-                host: None,
-                port: 3000,
-            },
+            check: Check::Tcp { host: None, port: 3000 },
             initial_delay_seconds: 0,
             period_seconds: 10,
             timeout_seconds: 1,
@@ -260,10 +239,7 @@ pub(crate) mod tests {
     }
 
     fn states(kinds: &[ProbeKind]) -> States {
-        States::new(
-            &kinds.iter().map(|kind| probe(*kind)).collect::<Vec<_>>(),
-            |_| {},
-        )
+        States::new(&kinds.iter().map(|kind| probe(*kind)).collect::<Vec<_>>(), |_| {})
     }
 
     fn health(states: &States) -> Health {
@@ -281,31 +257,21 @@ pub(crate) mod tests {
         let states = states(&[ProbeKind::Readiness]);
         assert_eq!(health(&states), Health::Starting);
         (0..9).for_each(|_| states.observe(0, &failure()));
-        assert_eq!(
-            health(&states),
-            Health::Starting,
-            "never ready is no failure"
-        );
+        assert_eq!(health(&states), Health::Starting, "never ready is no failure");
         states.observe(0, &success());
         assert_eq!(health(&states), Health::Ready);
         (0..2).for_each(|_| states.observe(0, &failure()));
         assert_eq!(health(&states), Health::Ready, "below the threshold");
         states.observe(0, &success());
         (0..3).for_each(|_| states.observe(0, &failure()));
-        assert_eq!(
-            health(&states),
-            Health::NotReady("readiness probe of app: HTTP 503".to_owned())
-        );
+        assert_eq!(health(&states), Health::NotReady("readiness probe of app: HTTP 503".to_owned()));
     }
 
     #[test]
     fn a_failed_startup_is_a_failure_at_once_and_can_heal() {
         let states = states(&[ProbeKind::Readiness, ProbeKind::Startup]);
         (0..3).for_each(|_| states.observe(1, &failure()));
-        assert_eq!(
-            health(&states),
-            Health::NotReady("startup probe of app: HTTP 503".to_owned())
-        );
+        assert_eq!(health(&states), Health::NotReady("startup probe of app: HTTP 503".to_owned()));
         states.observe(1, &success());
         states.observe(0, &success());
         assert_eq!(health(&states), Health::Ready);
@@ -315,10 +281,7 @@ pub(crate) mod tests {
     fn liveness_takes_the_pod_out() {
         let states = states(&[ProbeKind::Liveness]);
         (0..3).for_each(|_| states.observe(0, &failure()));
-        assert_eq!(
-            health(&states),
-            Health::NotReady("liveness probe of app: HTTP 503".to_owned())
-        );
+        assert_eq!(health(&states), Health::NotReady("liveness probe of app: HTTP 503".to_owned()));
     }
 
     #[test]

@@ -121,12 +121,7 @@ mod tests {
     async fn startup_holds_the_others_back_and_then_ends() {
         let probes = [probe(ProbeKind::Startup), probe(ProbeKind::Readiness)];
         let states = Arc::new(States::new(&probes, |_| {}));
-        let startup = script(
-            0,
-            &probes,
-            &states,
-            |t| if t < 15 { failed() } else { ok() },
-        );
+        let startup = script(0, &probes, &states, |t| if t < 15 { failed() } else { ok() });
         let readiness = script(1, &probes, &states, |_| ok());
         sleep(Duration::from_secs(45)).await;
         assert_eq!(*startup.lock().unwrap(), [0, 10, 20]);
@@ -138,35 +133,17 @@ mod tests {
     async fn a_program_that_starts_late_is_found_soon_after() {
         let probes = [probe(ProbeKind::Readiness)];
         let states = Arc::new(States::new(&probes, |_| {}));
-        script(
-            0,
-            &probes,
-            &states,
-            |t| if t < 3 { refused() } else { ok() },
-        );
+        script(0, &probes, &states, |t| if t < 3 { refused() } else { ok() });
         let began = Instant::now();
-        states
-            .health()
-            .wait_for(|health| *health == Health::Ready)
-            .await
-            .unwrap();
-        assert!(
-            began.elapsed() < Duration::from_millis(3200),
-            "{:?}",
-            began.elapsed()
-        );
+        states.health().wait_for(|health| *health == Health::Ready).await.unwrap();
+        assert!(began.elapsed() < Duration::from_millis(3200), "{:?}", began.elapsed());
     }
 
     #[tokio::test(start_paused = true)]
     async fn refused_later_counts() {
         let probes = [probe(ProbeKind::Liveness)];
         let states = Arc::new(States::new(&probes, |_| {}));
-        script(
-            0,
-            &probes,
-            &states,
-            |t| if t < 5 { ok() } else { refused() },
-        );
+        script(0, &probes, &states, |t| if t < 5 { ok() } else { refused() });
         sleep(Duration::from_secs(35)).await;
         assert!(matches!(*states.health().borrow(), Health::NotReady(_)));
     }

@@ -6,9 +6,7 @@ use std::sync::{Arc, LazyLock};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
-use tokio_rustls::rustls::client::danger::{
-    HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier,
-};
+use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio_rustls::rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
@@ -26,9 +24,7 @@ static CONNECTOR: LazyLock<Result<TlsConnector, Error>> = LazyLock::new(|| {
 
 /// Shakes hands on `stream`.
 pub(crate) async fn wrap(stream: TcpStream, host: &str) -> io::Result<TlsStream<TcpStream>> {
-    let connector = CONNECTOR
-        .as_ref()
-        .map_err(|error| io::Error::other(error.clone()))?;
+    let connector = CONNECTOR.as_ref().map_err(|error| io::Error::other(error.clone()))?;
     let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
     connector.connect(name, stream).await
 }

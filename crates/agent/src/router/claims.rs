@@ -27,17 +27,9 @@ impl Claims {
     /// Where requests for `host` go: an exact name goes before a wildcard.
     pub(crate) fn upstream(&self, host: &str) -> Option<SocketAddr> {
         let claims = self.0.borrow();
-        let wildcard = host
-            .split_once('.')
-            .map(|(_, suffix)| format!("*.{suffix}"));
-        let claimed = |name: &str| {
-            claims
-                .iter()
-                .find(|claim| claim.hosts.iter().any(|h| h == name))
-        };
-        claimed(host)
-            .or_else(|| claimed(&wildcard?))
-            .map(|claim| claim.upstream)
+        let wildcard = host.split_once('.').map(|(_, suffix)| format!("*.{suffix}"));
+        let claimed = |name: &str| claims.iter().find(|claim| claim.hosts.iter().any(|h| h == name));
+        claimed(host).or_else(|| claimed(&wildcard?)).map(|claim| claim.upstream)
     }
 
     /// The page for a host that nobody has.
@@ -59,16 +51,8 @@ impl Claims {
 
 impl Registry for Claims {
     fn announced(&self, connection: Connection, announcement: Announcement) -> Reply {
-        let Announcement::Hosts {
-            environment,
-            hosts,
-            port,
-        } = announcement
-        else {
-            output::warn(format_args!(
-                "{} announces a pod to the router",
-                connection.peer
-            ));
+        let Announcement::Hosts { environment, hosts, port } = announcement else {
+            output::warn(format_args!("{} announces a pod to the router", connection.peer));
             return Reply::default();
         };
         let hosts: Vec<String> = hosts.iter().map(|host| host.to_ascii_lowercase()).collect();
@@ -78,10 +62,7 @@ impl Registry for Claims {
             claims.retain(|c| c.connection != connection.id && c.environment != environment);
             for host in &hosts {
                 if let Some(holder) = claims.iter().find(|claim| claim.hosts.contains(host)) {
-                    refused.push(Refusal {
-                        host: host.clone(),
-                        by: holder.environment.clone(),
-                    });
+                    refused.push(Refusal { host: host.clone(), by: holder.environment.clone() });
                 }
             }
             claims.push(Claim {
@@ -92,16 +73,13 @@ impl Registry for Claims {
             });
         });
         for Refusal { host, by } in &refused {
-            output::warn(format_args!(
-                "{environment} wants the host {host}, which {by} has"
-            ));
+            output::warn(format_args!("{environment} wants the host {host}, which {by} has"));
         }
         Reply { refused }
     }
 
     fn closed(&self, connection: Connection) {
-        self.0
-            .send_modify(|claims| claims.retain(|claim| claim.connection != connection.id));
+        self.0.send_modify(|claims| claims.retain(|claim| claim.connection != connection.id));
     }
 }
 
@@ -110,10 +88,7 @@ mod tests {
     use super::*;
 
     fn connection(id: u64) -> Connection {
-        Connection {
-            id,
-            peer: SocketAddr::from(([10, 0, 0, u8::try_from(id).unwrap()], 40_000)),
-        }
+        Connection { id, peer: SocketAddr::from(([10, 0, 0, u8::try_from(id).unwrap()], 40_000)) }
     }
 
     fn announce(claims: &Claims, id: u64, environment: &str, hosts: &[&str]) -> Vec<Refusal> {
@@ -134,14 +109,8 @@ mod tests {
         let claims = Claims::default();
         announce(&claims, 1, "a", &["*.a.localhost"]);
         announce(&claims, 2, "b", &["Web.a.localhost"]);
-        assert_eq!(
-            upstream(&claims, "web.a.localhost").unwrap(),
-            "10.0.0.2:8080"
-        );
-        assert_eq!(
-            upstream(&claims, "api.a.localhost").unwrap(),
-            "10.0.0.1:8080"
-        );
+        assert_eq!(upstream(&claims, "web.a.localhost").unwrap(), "10.0.0.2:8080");
+        assert_eq!(upstream(&claims, "api.a.localhost").unwrap(), "10.0.0.1:8080");
         assert_eq!(upstream(&claims, "x.api.a.localhost"), None);
         assert_eq!(upstream(&claims, "a.localhost"), None);
     }
@@ -151,13 +120,7 @@ mod tests {
         let claims = Claims::default();
         assert!(announce(&claims, 1, "a", &["web.localhost"]).is_empty());
         let refused = announce(&claims, 2, "b", &["web.localhost", "b.localhost"]);
-        assert_eq!(
-            refused,
-            [Refusal {
-                host: "web.localhost".to_owned(),
-                by: "a".to_owned()
-            }]
-        );
+        assert_eq!(refused, [Refusal { host: "web.localhost".to_owned(), by: "a".to_owned() }]);
         assert_eq!(upstream(&claims, "web.localhost").unwrap(), "10.0.0.1:8080");
         claims.closed(connection(1));
         assert_eq!(upstream(&claims, "web.localhost").unwrap(), "10.0.0.2:8080");
@@ -180,9 +143,6 @@ mod tests {
         assert!(claims.overview("x").contains("No environment is up."));
         announce(&claims, 1, "album-aki", &["web.album-aki.localhost"]);
         let text = claims.overview("x");
-        assert!(
-            text.contains("`x`") && text.contains("album-aki\n  web.album-aki.localhost"),
-            "{text}"
-        );
+        assert!(text.contains("`x`") && text.contains("album-aki\n  web.album-aki.localhost"), "{text}");
     }
 }

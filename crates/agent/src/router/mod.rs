@@ -24,14 +24,8 @@ pub(crate) async fn run(config: RouterConfig) -> anyhow::Result<()> {
         net::listen((address, port).into()).with_context(|| format!("cannot listen on port {port}"))
     };
     let all = Ipv4Addr::UNSPECIFIED.into();
-    tokio::spawn(control::serve(
-        listen(all, CONTROL_PORT)?,
-        Arc::clone(&claims),
-    ));
-    tokio::spawn(proxy::serve(
-        listen(all, config.http_port)?,
-        Arc::clone(&claims),
-    ));
+    tokio::spawn(control::serve(listen(all, CONTROL_PORT)?, Arc::clone(&claims)));
+    tokio::spawn(proxy::serve(listen(all, config.http_port)?, Arc::clone(&claims)));
     // Where the kernel has no IPv6 nobody can come that way either.
     if let Ok(listener) = listen(Ipv6Addr::UNSPECIFIED.into(), config.http_port) {
         tokio::spawn(proxy::serve(listener, claims));
@@ -46,9 +40,6 @@ impl Directory for Claims {
     }
 
     async fn find(&self, host: &str, _: &str, _: IpAddr) -> Result<SocketAddr, Page> {
-        self.upstream(host).ok_or_else(|| Page {
-            status: StatusCode::NOT_FOUND,
-            text: self.overview(host),
-        })
+        self.upstream(host).ok_or_else(|| Page { status: StatusCode::NOT_FOUND, text: self.overview(host) })
     }
 }

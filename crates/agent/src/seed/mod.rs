@@ -44,8 +44,7 @@ fn seed(volume: &SeedVolume) -> anyhow::Result<()> {
         (false, false) => payload.write(root)?,
     }
     for directory in &volume.directories {
-        make_directory(root, directory)
-            .with_context(|| format!("cannot make the folder {directory}"))?;
+        make_directory(root, directory).with_context(|| format!("cannot make the folder {directory}"))?;
     }
     own(root)
 }
@@ -83,12 +82,7 @@ mod tests {
     use super::*;
 
     fn file(path: &str, content: &str, mode: u32) -> SeedFile {
-        SeedFile {
-            path: path.to_owned(),
-            mode,
-            uid: None,
-            content: BASE64_STANDARD.encode(content),
-        }
+        SeedFile { path: path.to_owned(), mode, uid: None, content: BASE64_STANDARD.encode(content) }
     }
 
     fn config_map(root: &Path, files: Vec<SeedFile>) -> SeedVolume {
@@ -120,21 +114,12 @@ mod tests {
     fn a_config_map_looks_as_on_the_cluster() {
         let root = tempfile::tempdir().unwrap();
         let root = root.path();
-        let volume = config_map(
-            root,
-            vec![file("a.conf", "one", 0o440), file("sub/b", "two", 0o644)],
-        );
+        let volume = config_map(root, vec![file("a.conf", "one", 0o440), file("sub/b", "two", 0o644)]);
         seed(&volume).unwrap();
         assert_eq!(fs::read_to_string(root.join("a.conf")).unwrap(), "one");
         assert_eq!(fs::read_to_string(root.join("sub/b")).unwrap(), "two");
-        assert_eq!(
-            fs::read_link(root.join("a.conf")).unwrap(),
-            Path::new("..data/a.conf")
-        );
-        assert_eq!(
-            fs::read_link(root.join("sub")).unwrap(),
-            Path::new("..data/sub")
-        );
+        assert_eq!(fs::read_link(root.join("a.conf")).unwrap(), Path::new("..data/a.conf"));
+        assert_eq!(fs::read_link(root.join("sub")).unwrap(), Path::new("..data/sub"));
         assert_eq!((mode(root), mode(root.join("a.conf"))), (0o755, 0o440));
         let data = fs::read_link(root.join("..data")).unwrap();
         assert!(data.to_str().unwrap().starts_with(".."), "{data:?}");
@@ -149,27 +134,15 @@ mod tests {
         seed(&first).unwrap();
         let data = fs::read_link(root.join("..data")).unwrap();
         seed(&first).unwrap();
-        assert_eq!(
-            fs::read_link(root.join("..data")).unwrap(),
-            data,
-            "nothing to do"
-        );
+        assert_eq!(fs::read_link(root.join("..data")).unwrap(), data, "nothing to do");
 
-        seed(&config_map(
-            root,
-            vec![file("a", "1", 0o644), file("c", "3", 0o600)],
-        ))
-        .unwrap();
+        seed(&config_map(root, vec![file("a", "1", 0o644), file("c", "3", 0o600)])).unwrap();
         let newer = fs::read_link(root.join("..data")).unwrap();
         assert_ne!(newer, data);
         assert_eq!(names(root), [newer.to_str().unwrap(), "..data", "a", "c"]);
         assert_eq!(mode(root.join("c")), 0o600);
 
-        seed(&config_map(
-            root,
-            vec![file("a", "1", 0o644), file("c", "3", 0o640)],
-        ))
-        .unwrap();
+        seed(&config_map(root, vec![file("a", "1", 0o644), file("c", "3", 0o640)])).unwrap();
         assert_eq!(mode(root.join("c")), 0o640, "a mode is a change too");
     }
 
@@ -196,10 +169,7 @@ mod tests {
         fs::write(root.join("PG_VERSION"), "15").unwrap();
         fs::set_permissions(root, Permissions::from_mode(0o700)).unwrap();
         seed(&claim).unwrap();
-        assert_eq!(
-            (mode(root), names(root)),
-            (0o700, vec!["PG_VERSION".to_owned()])
-        );
+        assert_eq!((mode(root), names(root)), (0o700, vec!["PG_VERSION".to_owned()]));
     }
 
     #[test]
@@ -210,10 +180,7 @@ mod tests {
         (claim.replace, claim.atomic_links, claim.mode) = (false, false, 0o777);
         claim.directories = vec!["data/mysql".to_owned()];
         seed(&claim).unwrap();
-        assert_eq!(
-            (mode(root.join("data")), mode(root.join("data/mysql"))),
-            (0o777, 0o777)
-        );
+        assert_eq!((mode(root.join("data")), mode(root.join("data/mysql"))), (0o777, 0o777));
         fs::set_permissions(root.join("data/mysql"), Permissions::from_mode(0o700)).unwrap();
         seed(&claim).unwrap();
         assert_eq!(mode(root.join("data/mysql")), 0o700);
@@ -245,17 +212,10 @@ mod tests {
         secret.files[0].uid = Some(1000);
         seed(&secret).unwrap();
         let key = fs::metadata(other.path().join("key")).unwrap();
-        assert_eq!(
-            (key.mode() & 0o7777, key.uid(), key.gid()),
-            (0o440, 1000, 2000)
-        );
+        assert_eq!((key.mode() & 0o7777, key.uid(), key.gid()), (0o440, 1000, 2000));
         let data = fs::read_link(other.path().join("..data")).unwrap();
         seed(&secret).unwrap();
-        assert_eq!(
-            fs::read_link(other.path().join("..data")).unwrap(),
-            data,
-            "still the same"
-        );
+        assert_eq!(fs::read_link(other.path().join("..data")).unwrap(), data, "still the same");
     }
 
     #[test]

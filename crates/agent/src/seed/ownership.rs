@@ -19,8 +19,7 @@ pub(super) fn give_to_group(path: &Path, group: u32, read_only: bool) -> anyhow:
     if metadata.is_symlink() {
         return Ok(());
     }
-    let mut mode =
-        metadata.permissions().mode() | if read_only { GROUP_READS } else { GROUP_WRITES };
+    let mut mode = metadata.permissions().mode() | if read_only { GROUP_READS } else { GROUP_WRITES };
     if metadata.is_dir() {
         mode |= SETGID | GROUP_ENTERS;
         for entry in fs::read_dir(path).with_context(context)? {

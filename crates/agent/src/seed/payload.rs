@@ -41,8 +41,7 @@ impl<'a> Payload<'a> {
     pub(super) fn write(&self, root: &Path) -> anyhow::Result<()> {
         for (file, content) in &self.files {
             let path = root.join(&file.path);
-            write_file(&path, content, file)
-                .with_context(|| format!("cannot write {}", path.display()))?;
+            write_file(&path, content, file).with_context(|| format!("cannot write {}", path.display()))?;
         }
         Ok(())
     }
@@ -72,9 +71,7 @@ impl<'a> Payload<'a> {
         if self.is_there(root, &wanted)? {
             return Ok(());
         }
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let folder = PathBuf::from(format!("..{}.{:09}", now.as_secs(), now.subsec_nanos()));
         let path = root.join(&folder);
         fs::create_dir(&path)
@@ -107,9 +104,9 @@ impl<'a> Payload<'a> {
         if list_files(&root.join(&folder), &mut files).is_err() {
             return Ok(false);
         }
-        let linked = wanted.iter().all(|name| {
-            fs::read_link(root.join(name)).is_ok_and(|to| to == Path::new(DATA).join(name))
-        });
+        let linked = wanted
+            .iter()
+            .all(|name| fs::read_link(root.join(name)).is_ok_and(|to| to == Path::new(DATA).join(name)));
         Ok(linked
             && names_in(root)? == expected
             && files.len() == self.files.len()
@@ -121,9 +118,7 @@ impl<'a> Payload<'a> {
 
 /// Refuses paths that leave the volume, and names that are ours.
 pub(super) fn check_inside(path: &str) -> anyhow::Result<()> {
-    let inside = Path::new(path)
-        .components()
-        .all(|part| matches!(part, Component::Normal(_)));
+    let inside = Path::new(path).components().all(|part| matches!(part, Component::Normal(_)));
     if path.is_empty() || !inside || path.starts_with("..") {
         bail!("`{path}` is no path inside a volume");
     }
@@ -136,10 +131,7 @@ fn is_same(path: &Path, content: &[u8], file: &SeedFile) -> io::Result<bool> {
     let metadata = fs::metadata(path)?;
     let mode = metadata.permissions().mode() & 0o7777;
     Ok((mode == file.mode || mode == file.mode | ADDED_BY_FS_GROUP)
-        && metadata.uid()
-            == file
-                .uid
-                .unwrap_or_else(|| rustix::process::geteuid().as_raw())
+        && metadata.uid() == file.uid.unwrap_or_else(|| rustix::process::geteuid().as_raw())
         && fs::read(path)? == content)
 }
 
@@ -186,10 +178,6 @@ fn list_files(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
 
 fn remove(path: &Path) -> anyhow::Result<()> {
     let is_folder = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir());
-    let removed = if is_folder {
-        fs::remove_dir_all(path)
-    } else {
-        fs::remove_file(path)
-    };
+    let removed = if is_folder { fs::remove_dir_all(path) } else { fs::remove_file(path) };
     removed.with_context(|| format!("cannot remove {}", path.display()))
 }

@@ -25,14 +25,8 @@ impl Endpoint {
     /// [`EngineError::BadHost`] for schemes the Engine API cannot be reached by directly (`ssh://`,
     /// TLS) and for text that is no address.
     pub fn parse(host: Option<&str>) -> Result<Self, EngineError> {
-        let host = host
-            .map(str::trim)
-            .filter(|h| !h.is_empty())
-            .unwrap_or(DEFAULT);
-        let bad = |reason: &str| EngineError::BadHost {
-            host: host.to_owned(),
-            reason: reason.to_owned(),
-        };
+        let host = host.map(str::trim).filter(|h| !h.is_empty()).unwrap_or(DEFAULT);
+        let bad = |reason: &str| EngineError::BadHost { host: host.to_owned(), reason: reason.to_owned() };
         match host.split_once("://") {
             Some(("unix", path)) if path.starts_with('/') => Ok(Self::Unix(path.into())),
             Some(("unix", _)) => Err(bad("a Unix socket is named by its absolute path")),
@@ -42,23 +36,13 @@ impl Endpoint {
                 if address.is_empty() {
                     return Err(bad("the address is missing"));
                 }
-                let has_port = address
-                    .rsplit_once(':')
-                    .is_some_and(|(_, p)| p.parse::<u16>().is_ok());
-                Ok(Self::Tcp(if has_port {
-                    address.to_owned()
-                } else {
-                    format!("{address}:2375")
-                }))
+                let has_port = address.rsplit_once(':').is_some_and(|(_, p)| p.parse::<u16>().is_ok());
+                Ok(Self::Tcp(if has_port { address.to_owned() } else { format!("{address}:2375") }))
             }
             Some(("https", _)) => Err(bad("an Engine behind TLS is not supported yet")),
-            Some(("ssh", _)) => Err(bad(
-                "an Engine over ssh is not supported; forward its socket with \
-                 `ssh -nNT -L /tmp/docker.sock:/var/run/docker.sock HOST` and use unix:///tmp/docker.sock",
-            )),
-            _ => Err(bad(
-                "it is no address such as unix:///var/run/docker.sock or tcp://HOST:PORT",
-            )),
+            Some(("ssh", _)) => Err(bad("an Engine over ssh is not supported; forward its socket with \
+                 `ssh -nNT -L /tmp/docker.sock:/var/run/docker.sock HOST` and use unix:///tmp/docker.sock")),
+            _ => Err(bad("it is no address such as unix:///var/run/docker.sock or tcp://HOST:PORT")),
         }
     }
 
@@ -67,10 +51,7 @@ impl Endpoint {
     ///
     /// # Errors
     /// [`EngineError::BadContext`] when the chosen context has no readable endpoint.
-    pub fn of_context(
-        docker_config: &Path,
-        context: Option<&str>,
-    ) -> Result<Option<String>, EngineError> {
+    pub fn of_context(docker_config: &Path, context: Option<&str>) -> Result<Option<String>, EngineError> {
         let name = match context {
             Some(name) => name.to_owned(),
             None => {
@@ -78,26 +59,16 @@ impl Endpoint {
                     return Ok(None);
                 };
                 let config: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
-                config["currentContext"]
-                    .as_str()
-                    .unwrap_or_default()
-                    .to_owned()
+                config["currentContext"].as_str().unwrap_or_default().to_owned()
             }
         };
         if name.is_empty() || name == "default" {
             return Ok(None);
         }
         let directory = sha256(name.as_bytes());
-        let file = docker_config
-            .join("contexts/meta")
-            .join(directory)
-            .join("meta.json");
-        let bad = |reason: String| EngineError::BadContext {
-            name: name.clone(),
-            reason,
-        };
-        let text =
-            std::fs::read_to_string(&file).map_err(|e| bad(format!("{}: {e}", file.display())))?;
+        let file = docker_config.join("contexts/meta").join(directory).join("meta.json");
+        let bad = |reason: String| EngineError::BadContext { name: name.clone(), reason };
+        let text = std::fs::read_to_string(&file).map_err(|e| bad(format!("{}: {e}", file.display())))?;
         let meta: serde_json::Value =
             serde_json::from_str(&text).map_err(|e| bad(format!("{}: {e}", file.display())))?;
         match meta["Endpoints"]["docker"]["Host"].as_str() {
@@ -113,9 +84,7 @@ impl Endpoint {
         let Self::Tcp(address) = self else {
             return false;
         };
-        let host = address
-            .rsplit_once(':')
-            .map_or(address.as_str(), |(host, _)| host);
+        let host = address.rsplit_once(':').map_or(address.as_str(), |(host, _)| host);
         let host = host.trim_start_matches('[').trim_end_matches(']');
         match host.parse::<IpAddr>() {
             Ok(ip) => !ip.is_loopback(),
@@ -134,11 +103,8 @@ impl fmt::Display for Endpoint {
     }
 }
 
-const DEFAULT: &str = if cfg!(windows) {
-    "npipe:////./pipe/docker_engine"
-} else {
-    "unix:///var/run/docker.sock"
-};
+const DEFAULT: &str =
+    if cfg!(windows) { "npipe:////./pipe/docker_engine" } else { "unix:///var/run/docker.sock" };
 
 #[cfg(test)]
 mod tests {
@@ -149,34 +115,21 @@ mod tests {
         for (host, shown, remote) in [
             (None, DEFAULT, false),
             (Some(""), DEFAULT, false),
-            (
-                Some("unix:///run/user/1000/docker.sock"),
-                "unix:///run/user/1000/docker.sock",
-                false,
-            ),
+            (Some("unix:///run/user/1000/docker.sock"), "unix:///run/user/1000/docker.sock", false),
             (Some("tcp://127.0.0.1:2375"), "tcp://127.0.0.1:2375", false),
             (Some("tcp://localhost"), "tcp://localhost:2375", false),
             (Some("tcp://[::1]:2375/"), "tcp://[::1]:2375", false),
             (Some("tcp://10.0.0.7:2375"), "tcp://10.0.0.7:2375", true),
-            (
-                Some("tcp://build.example.com:2375"),
-                "tcp://build.example.com:2375",
-                true,
-            ),
+            (Some("tcp://build.example.com:2375"), "tcp://build.example.com:2375", true),
         ] {
             let endpoint = Endpoint::parse(host).unwrap();
-            assert_eq!(
-                (endpoint.to_string().as_str(), endpoint.is_remote()),
-                (shown, remote)
-            );
+            assert_eq!((endpoint.to_string().as_str(), endpoint.is_remote()), (shown, remote));
         }
     }
 
     #[test]
     fn hosts_that_cannot_be_used_say_what_to_do() {
-        let message = Endpoint::parse(Some("ssh://me@box"))
-            .unwrap_err()
-            .to_string();
+        let message = Endpoint::parse(Some("ssh://me@box")).unwrap_err().to_string();
         assert!(message.contains("ssh -nNT -L"), "{message}");
         assert!(Endpoint::parse(Some("box")).is_err());
         assert!(Endpoint::parse(Some("unix://relative")).is_err());
@@ -186,29 +139,12 @@ mod tests {
     fn the_chosen_context_is_found_where_the_docker_command_keeps_it() {
         let config = tempfile::tempdir().unwrap();
         assert_eq!(Endpoint::of_context(config.path(), None).unwrap(), None);
-        std::fs::write(
-            config.path().join("config.json"),
-            r#"{"currentContext":"colima"}"#,
-        )
-        .unwrap();
-        assert!(
-            Endpoint::of_context(config.path(), None)
-                .unwrap_err()
-                .to_string()
-                .contains("colima")
-        );
+        std::fs::write(config.path().join("config.json"), r#"{"currentContext":"colima"}"#).unwrap();
+        assert!(Endpoint::of_context(config.path(), None).unwrap_err().to_string().contains("colima"));
         let meta = config.path().join("contexts/meta").join(sha256(b"colima"));
         std::fs::create_dir_all(&meta).unwrap();
-        std::fs::write(
-            meta.join("meta.json"),
-            r#"{"Endpoints":{"docker":{"Host":"unix:///c.sock"}}}"#,
-        )
-        .unwrap();
-        assert_eq!(
-            Endpoint::of_context(config.path(), None)
-                .unwrap()
-                .as_deref(),
-            Some("unix:///c.sock")
-        );
+        std::fs::write(meta.join("meta.json"), r#"{"Endpoints":{"docker":{"Host":"unix:///c.sock"}}}"#)
+            .unwrap();
+        assert_eq!(Endpoint::of_context(config.path(), None).unwrap().as_deref(), Some("unix:///c.sock"));
     }
 }

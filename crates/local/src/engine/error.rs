@@ -98,9 +98,9 @@ impl EngineError {
                 "join the group of the socket (`sudo usermod -aG docker $USER`, then log in again), \
                  or use rootless Docker",
             ),
-            Self::Lost { .. } => Some(
-                "see whether Docker still runs (`docker info`), then run the same command again",
-            ),
+            Self::Lost { .. } => {
+                Some("see whether Docker still runs (`docker info`), then run the same command again")
+            }
             Self::OtherEngine { .. } => Some(
                 "look at DOCKER_HOST and `docker context show`: choose the Engine on which the environment was made",
             ),
@@ -126,46 +126,21 @@ impl EngineError {
         let endpoint = endpoint.to_owned();
         let doing = doing.to_owned();
         match error {
-            Error::DockerResponseServerError {
-                status_code,
-                message,
-            } => Self::Refused {
-                doing,
-                status: status_code,
-                message: message.trim().to_owned(),
-            },
-            Error::DockerStreamError { error } => Self::Refused {
-                doing,
-                status: 500,
-                message: error,
-            },
-            Error::DockerContainerWaitError { error, .. } => Self::Refused {
-                doing,
-                status: 500,
-                message: error,
-            },
+            Error::DockerResponseServerError { status_code, message } => {
+                Self::Refused { doing, status: status_code, message: message.trim().to_owned() }
+            }
+            Error::DockerStreamError { error } => Self::Refused { doing, status: 500, message: error },
+            Error::DockerContainerWaitError { error, .. } => {
+                Self::Refused { doing, status: 500, message: error }
+            }
             Error::SocketNotFoundError(_) => Self::NoSocket { endpoint },
-            Error::RequestTimeoutError => Self::Lost {
-                endpoint,
-                doing,
-                reason: "no answer in time".into(),
-            },
+            Error::RequestTimeoutError => Self::Lost { endpoint, doing, reason: "no answer in time".into() },
             other => match io_error(&other) {
                 Some((io::ErrorKind::PermissionDenied, _)) => Self::Denied { endpoint },
                 Some((io::ErrorKind::NotFound, _)) => Self::NoSocket { endpoint },
-                Some((io::ErrorKind::ConnectionRefused, reason)) => {
-                    Self::NotRunning { endpoint, reason }
-                }
-                Some((_, reason)) => Self::Lost {
-                    endpoint,
-                    doing,
-                    reason,
-                },
-                None => Self::Lost {
-                    endpoint,
-                    doing,
-                    reason: innermost(&other),
-                },
+                Some((io::ErrorKind::ConnectionRefused, reason)) => Self::NotRunning { endpoint, reason },
+                Some((_, reason)) => Self::Lost { endpoint, doing, reason },
+                None => Self::Lost { endpoint, doing, reason: innermost(&other) },
             },
         }
     }

@@ -102,35 +102,17 @@ impl EngineReader {
         let (version, info) = tokio::join!(self.docker.version(), self.docker.info());
         let version = version.map_err(self.failed(doing))?;
         let info = info.map_err(self.failed(doing))?;
-        let lacks = |lacks| EngineError::Incomplete {
-            doing: doing.to_owned(),
-            lacks,
-        };
+        let lacks = |lacks| EngineError::Incomplete { doing: doing.to_owned(), lacks };
         Ok(EngineFacts {
-            id: info
-                .id
-                .filter(|id| !id.is_empty())
-                .ok_or_else(|| lacks("its id"))?,
+            id: info.id.filter(|id| !id.is_empty()).ok_or_else(|| lacks("its id"))?,
             name: info.name.unwrap_or_default(),
             version: version.version.ok_or_else(|| lacks("its version"))?,
-            api_version: version
-                .api_version
-                .ok_or_else(|| lacks("its API version"))?,
+            api_version: version.api_version.ok_or_else(|| lacks("its API version"))?,
             arch: version.arch.ok_or_else(|| lacks("its architecture"))?,
             os: version.os.unwrap_or_else(|| "linux".to_owned()),
-            cpus: info
-                .ncpu
-                .and_then(|n| n.try_into().ok())
-                .unwrap_or_default(),
-            memory: info
-                .mem_total
-                .and_then(|n| n.try_into().ok())
-                .unwrap_or_default(),
-            rootless: info
-                .security_options
-                .unwrap_or_default()
-                .iter()
-                .any(|o| o.contains("name=rootless")),
+            cpus: info.ncpu.and_then(|n| n.try_into().ok()).unwrap_or_default(),
+            memory: info.mem_total.and_then(|n| n.try_into().ok()).unwrap_or_default(),
+            rootless: info.security_options.unwrap_or_default().iter().any(|o| o.contains("name=rootless")),
             is_remote: self.endpoint.is_remote(),
             endpoint: self.endpoint.to_string(),
         })
@@ -149,10 +131,7 @@ impl EngineReader {
                 expected: expected.to_owned(),
                 found: facts.id,
             }),
-            _ => Ok(VerifiedEngine {
-                reader: self.clone(),
-                facts,
-            }),
+            _ => Ok(VerifiedEngine { reader: self.clone(), facts }),
         }
     }
 
@@ -167,10 +146,7 @@ impl EngineReader {
     }
 
     /// Makes the error of a call that was `doing` something.
-    pub(crate) fn failed(
-        &self,
-        doing: &str,
-    ) -> impl Fn(bollard::errors::Error) -> EngineError + use<> {
+    pub(crate) fn failed(&self, doing: &str) -> impl Fn(bollard::errors::Error) -> EngineError + use<> {
         let endpoint = self.endpoint.to_string();
         let doing = doing.to_owned();
         move |error| EngineError::from_client(&endpoint, &doing, error)
@@ -194,10 +170,7 @@ impl VerifiedEngine {
         &self.reader.docker
     }
 
-    pub(crate) fn failed(
-        &self,
-        doing: &str,
-    ) -> impl Fn(bollard::errors::Error) -> EngineError + use<> {
+    pub(crate) fn failed(&self, doing: &str) -> impl Fn(bollard::errors::Error) -> EngineError + use<> {
         self.reader.failed(doing)
     }
 }
@@ -224,9 +197,7 @@ fn open(endpoint: &Endpoint) -> Result<Docker, EngineError> {
         Endpoint::Unix(_) => Docker::connect_with_unix(&shown, seconds, API_DEFAULT_VERSION),
         Endpoint::Tcp(_) => Docker::connect_with_http(&shown, seconds, API_DEFAULT_VERSION),
         #[cfg(windows)]
-        Endpoint::NamedPipe(_) => {
-            Docker::connect_with_named_pipe(&shown, seconds, API_DEFAULT_VERSION)
-        }
+        Endpoint::NamedPipe(_) => Docker::connect_with_named_pipe(&shown, seconds, API_DEFAULT_VERSION),
         #[allow(unreachable_patterns)]
         _ => {
             return Err(EngineError::BadHost {

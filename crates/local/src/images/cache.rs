@@ -25,8 +25,7 @@ pub(super) struct Stat {
 
 impl Stat {
     pub(super) fn of(metadata: &Metadata) -> Self {
-        let nanoseconds =
-            |seconds: i64, rest: i64| i128::from(seconds) * 1_000_000_000 + i128::from(rest);
+        let nanoseconds = |seconds: i64, rest: i64| i128::from(seconds) * 1_000_000_000 + i128::from(rest);
         Self {
             size: metadata.size(),
             inode: metadata.ino(),
@@ -58,32 +57,20 @@ impl Cache {
         if lines.next() != Some(HEADER) {
             return Self::default();
         }
-        Self {
-            entries: lines.map_while(parse).collect(),
-        }
+        Self { entries: lines.map_while(parse).collect() }
     }
 
     pub(super) fn get(&self, path: &str, stat: &Stat) -> Option<&str> {
-        self.entries
-            .get(path)
-            .filter(|(cached, _)| cached == stat)
-            .map(|(_, hash)| hash.as_str())
+        self.entries.get(path).filter(|(cached, _)| cached == stat).map(|(_, hash)| hash.as_str())
     }
 
     /// Writes the hashes of all files that have settled. Failing is no error: it only costs time.
     pub(super) fn store<'a>(file: &Path, entries: impl Iterator<Item = (&'a str, Stat, &'a str)>) {
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |d| d.as_nanos() as i128);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as i128);
         let mut text = format!("{HEADER}\n");
         for (path, stat, hash) in entries {
             if stat.is_settled(now) && !path.contains('\n') {
-                let Stat {
-                    size,
-                    inode,
-                    modified,
-                    changed,
-                } = stat;
+                let Stat { size, inode, modified, changed } = stat;
                 let _ = writeln!(text, "{hash} {size} {inode} {modified} {changed} {path}");
             }
         }

@@ -68,14 +68,8 @@ struct Entry {
 #[derive(Debug)]
 enum Kind {
     Directory,
-    File {
-        executable: bool,
-        stat: Stat,
-        hash: String,
-    },
-    Link {
-        target: String,
-    },
+    File { executable: bool, stat: Stat, hash: String },
+    Link { target: String },
 }
 
 impl Context {
@@ -87,22 +81,14 @@ impl Context {
     ///
     /// # Errors
     /// When the context or the Dockerfile is missing, a file cannot be read, or a pattern is bad.
-    pub fn scan(
-        root: &Path,
-        dockerfile: &Path,
-        cache: Option<&Path>,
-    ) -> Result<Self, ContextError> {
+    pub fn scan(root: &Path, dockerfile: &Path, cache: Option<&Path>) -> Result<Self, ContextError> {
         if !root.is_dir() {
             return Err(ContextError::NoContext(root.to_owned()));
         }
         let dockerfile = relative(root, dockerfile)?;
         let (ignore_file, ignore) = read_ignore(root, &dockerfile)?;
-        let mut walk = Walk {
-            root,
-            ignore,
-            always: vec![dockerfile.clone(), ignore_file],
-            found: Vec::new(),
-        };
+        let mut walk =
+            Walk { root, ignore, always: vec![dockerfile.clone(), ignore_file], found: Vec::new() };
         walk.directory("", &Verdict::default())?;
         let mut found = walk.found;
         found.sort_by(|a, b| a.path.cmp(&b.path));
@@ -138,10 +124,7 @@ impl Context {
     /// Number of entries and of bytes that would be sent.
     #[must_use]
     pub fn size(&self) -> (usize, u64) {
-        (
-            self.entries.len(),
-            self.files().map(|(_, stat, _)| stat.size()).sum(),
-        )
+        (self.entries.len(), self.files().map(|(_, stat, _)| stat.size()).sum())
     }
 
     /// Feeds everything the build can see of the context into a hash: names, contents, link targets
@@ -159,16 +142,8 @@ impl Context {
         for Entry { path, kind } in &self.entries {
             match kind {
                 Kind::Directory => field(b'd', path, ""),
-                Kind::File {
-                    executable: false,
-                    hash,
-                    ..
-                } => field(b'f', path, hash),
-                Kind::File {
-                    executable: true,
-                    hash,
-                    ..
-                } => field(b'x', path, hash),
+                Kind::File { executable: false, hash, .. } => field(b'f', path, hash),
+                Kind::File { executable: true, hash, .. } => field(b'x', path, hash),
                 Kind::Link { target } => field(b'l', path, target),
             }
         }
@@ -197,39 +172,23 @@ impl Context {
                 Kind::Link { target } => {
                     header.set_entry_type(tar::EntryType::Symlink);
                     header.set_mode(0o777);
-                    archive
-                        .append_link(&mut header, path, target)
-                        .map_err(ContextError::Send)?;
+                    archive.append_link(&mut header, path, target).map_err(ContextError::Send)?;
                 }
-                Kind::File {
-                    executable,
-                    stat,
-                    hash,
-                } => {
+                Kind::File { executable, stat, hash } => {
                     header.set_entry_type(tar::EntryType::Regular);
                     header.set_mode(if *executable { 0o755 } else { 0o644 });
                     header.set_size(stat.size());
                     let full = self.root.join(path);
-                    let file =
-                        File::open(&full).map_err(|_| ContextError::Changed(full.clone()))?;
-                    let mut checked = Checked {
-                        file: file.take(stat.size()),
-                        hash: Sha256::new(),
-                        read: 0,
-                    };
-                    archive
-                        .append_data(&mut header, path, &mut checked)
-                        .map_err(ContextError::Send)?;
+                    let file = File::open(&full).map_err(|_| ContextError::Changed(full.clone()))?;
+                    let mut checked = Checked { file: file.take(stat.size()), hash: Sha256::new(), read: 0 };
+                    archive.append_data(&mut header, path, &mut checked).map_err(ContextError::Send)?;
                     if checked.read != stat.size() || hex(&checked.hash.finalize()) != *hash {
                         return Err(ContextError::Changed(full));
                     }
                 }
             }
         }
-        archive
-            .into_inner()
-            .and_then(|mut writer| writer.flush())
-            .map_err(ContextError::Send)
+        archive.into_inner().and_then(|mut writer| writer.flush()).map_err(ContextError::Send)
     }
 }
 
@@ -254,10 +213,8 @@ fn relative(root: &Path, dockerfile: &Path) -> Result<String, ContextError> {
     if !full.is_file() {
         return Err(ContextError::NoDockerfile(full));
     }
-    let outside = || ContextError::DockerfileOutside {
-        dockerfile: dockerfile.to_owned(),
-        context: root.to_owned(),
-    };
+    let outside =
+        || ContextError::DockerfileOutside { dockerfile: dockerfile.to_owned(), context: root.to_owned() };
     let io = |path: &Path| {
         let path = path.to_owned();
         move |source| ContextError::Io { path, source }
@@ -268,16 +225,11 @@ fn relative(root: &Path, dockerfile: &Path) -> Result<String, ContextError> {
     let root = root.canonicalize().map_err(io(root))?;
     let directory = directory.strip_prefix(&root).map_err(|_| outside())?;
     let path = directory.join(full.file_name().unwrap_or_default());
-    path.to_str()
-        .map(str::to_owned)
-        .ok_or(ContextError::Name(full))
+    path.to_str().map(str::to_owned).ok_or(ContextError::Name(full))
 }
 
 fn read_ignore(root: &Path, dockerfile: &str) -> Result<(String, Ignore), ContextError> {
-    for name in [
-        format!("{dockerfile}.dockerignore"),
-        ".dockerignore".to_owned(),
-    ] {
+    for name in [format!("{dockerfile}.dockerignore"), ".dockerignore".to_owned()] {
         let path = root.join(&name);
         match fs::read_to_string(&path) {
             Ok(text) => return Ok((name, Ignore::parse(&path.display().to_string(), &text)?)),
@@ -296,11 +248,7 @@ struct Found {
 enum What {
     Directory,
     Link(String),
-    File {
-        executable: bool,
-        stat: Stat,
-        hash: Option<String>,
-    },
+    File { executable: bool, stat: Stat, hash: Option<String> },
 }
 
 impl Found {
@@ -308,20 +256,11 @@ impl Found {
         let kind = match self.what {
             What::Directory => Kind::Directory,
             What::Link(target) => Kind::Link { target },
-            What::File {
-                executable,
-                stat,
-                hash,
-            } => Kind::File {
-                executable,
-                stat,
-                hash: hash.unwrap_or_default(),
-            },
+            What::File { executable, stat, hash } => {
+                Kind::File { executable, stat, hash: hash.unwrap_or_default() }
+            }
         };
-        Entry {
-            path: self.path,
-            kind,
-        }
+        Entry { path: self.path, kind }
     }
 }
 
@@ -335,43 +274,23 @@ struct Walk<'a> {
 impl Walk<'_> {
     fn directory(&mut self, directory: &str, verdict: &Verdict) -> Result<(), ContextError> {
         let full = self.root.join(directory);
-        let io = |source| ContextError::Io {
-            path: full.clone(),
-            source,
-        };
+        let io = |source| ContextError::Io { path: full.clone(), source };
         for entry in fs::read_dir(&full).map_err(io)? {
             let entry = entry.map_err(io)?;
             let name = entry.file_name();
-            let name = name
-                .to_str()
-                .ok_or_else(|| ContextError::Name(entry.path()))?;
-            let path = if directory.is_empty() {
-                name.to_owned()
-            } else {
-                format!("{directory}/{name}")
-            };
+            let name = name.to_str().ok_or_else(|| ContextError::Name(entry.path()))?;
+            let path = if directory.is_empty() { name.to_owned() } else { format!("{directory}/{name}") };
             self.entry(path, &entry, verdict)?;
         }
         Ok(())
     }
 
-    fn entry(
-        &mut self,
-        path: String,
-        entry: &fs::DirEntry,
-        parent: &Verdict,
-    ) -> Result<(), ContextError> {
+    fn entry(&mut self, path: String, entry: &fs::DirEntry, parent: &Verdict) -> Result<(), ContextError> {
         let verdict = self.ignore.judge(&path, parent);
         let kept = !verdict.excluded || self.always.contains(&path);
-        let kind = entry.file_type().map_err(|source| ContextError::Io {
-            path: entry.path(),
-            source,
-        })?;
+        let kind = entry.file_type().map_err(|source| ContextError::Io { path: entry.path(), source })?;
         if kind.is_dir() {
-            let leads_to_kept = self
-                .always
-                .iter()
-                .any(|always| always.starts_with(&format!("{path}/")));
+            let leads_to_kept = self.always.iter().any(|always| always.starts_with(&format!("{path}/")));
             if verdict.excluded && !leads_to_kept && !self.ignore.may_take_back_inside(&path) {
                 return Ok(());
             }
@@ -379,36 +298,21 @@ impl Walk<'_> {
             self.directory(&path, &verdict)?;
             // An excluded directory is there only for what in it is not.
             if kept || self.found.len() > before {
-                self.found.push(Found {
-                    path,
-                    what: What::Directory,
-                });
+                self.found.push(Found { path, what: What::Directory });
             }
             return Ok(());
         }
         if !kept {
             return Ok(());
         }
-        let io = |source| ContextError::Io {
-            path: entry.path(),
-            source,
-        };
+        let io = |source| ContextError::Io { path: entry.path(), source };
         let what = if kind.is_symlink() {
             let target = fs::read_link(entry.path()).map_err(io)?;
-            What::Link(
-                target
-                    .to_str()
-                    .ok_or_else(|| ContextError::Name(entry.path()))?
-                    .to_owned(),
-            )
+            What::Link(target.to_str().ok_or_else(|| ContextError::Name(entry.path()))?.to_owned())
         } else if kind.is_file() {
             let metadata = entry.metadata().map_err(io)?;
             let executable = metadata.permissions().mode() & 0o111 != 0;
-            What::File {
-                executable,
-                stat: Stat::of(&metadata),
-                hash: None,
-            }
+            What::File { executable, stat: Stat::of(&metadata), hash: None }
         } else {
             return Ok(()); // sockets, pipes and devices: Docker leaves them out, too
         };
@@ -450,21 +354,16 @@ fn hash(root: &Path, found: &mut [Found], known: &Cache) -> Result<bool, Context
                 })
             })
             .collect();
-        workers
-            .into_iter()
-            .try_for_each(|worker| match worker.join() {
-                Ok(result) => result,
-                Err(panic) => std::panic::resume_unwind(panic),
-            })
+        workers.into_iter().try_for_each(|worker| match worker.join() {
+            Ok(result) => result,
+            Err(panic) => std::panic::resume_unwind(panic),
+        })
     })?;
     Ok(true)
 }
 
 fn file_hash(path: &Path) -> Result<String, ContextError> {
-    let io = |source| ContextError::Io {
-        path: path.to_owned(),
-        source,
-    };
+    let io = |source| ContextError::Io { path: path.to_owned(), source };
     let mut file = File::open(path).map_err(io)?;
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 128 * 1024];
@@ -505,22 +404,13 @@ mod tests {
         let mut archive = tar::Archive::new(bytes.as_slice());
         let entries = archive.entries().unwrap().map(|entry| {
             let mut entry = entry.unwrap();
-            assert_eq!(
-                (
-                    entry.header().mtime().unwrap(),
-                    entry.header().uid().unwrap()
-                ),
-                (0, 0)
-            );
+            assert_eq!((entry.header().mtime().unwrap(), entry.header().uid().unwrap()), (0, 0));
             let mut content = String::new();
             entry.read_to_string(&mut content).unwrap();
             if let Some(target) = entry.link_name().unwrap() {
                 content = target.display().to_string();
             }
-            (
-                entry.path().unwrap().display().to_string(),
-                (entry.header().mode().unwrap(), content),
-            )
+            (entry.path().unwrap().display().to_string(), (entry.header().mode().unwrap(), content))
         });
         entries.collect()
     }
@@ -540,11 +430,7 @@ mod tests {
                 ("other/file", "no"),
             ],
         );
-        fs::set_permissions(
-            root.path().join("src/main"),
-            fs::Permissions::from_mode(0o700),
-        )
-        .unwrap();
+        fs::set_permissions(root.path().join("src/main"), fs::Permissions::from_mode(0o700)).unwrap();
         std::os::unix::fs::symlink("main", root.path().join("src/link")).unwrap();
         let context = Context::scan(root.path(), Path::new("./docker/Dockerfile"), None).unwrap();
         assert_eq!(context.dockerfile(), "docker/Dockerfile");
@@ -571,10 +457,7 @@ mod tests {
     fn the_digest_follows_content_names_links_and_the_executable_bit_only() {
         let root = tempfile::tempdir().unwrap();
         let path = root.path();
-        write(
-            path,
-            &[("Dockerfile", "FROM scratch"), ("a", "1"), ("b", "2")],
-        );
+        write(path, &[("Dockerfile", "FROM scratch"), ("a", "1"), ("b", "2")]);
         let first = digest(path, None);
         fs::set_permissions(path.join("a"), fs::Permissions::from_mode(0o600)).unwrap();
         write(path, &[("a", "1")]);
@@ -591,14 +474,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let state = tempfile::tempdir().unwrap();
         let cache = state.path().join("hashes");
-        write(
-            root.path(),
-            &[
-                ("Dockerfile", "FROM scratch"),
-                ("a", "one"),
-                ("new\nline", "x"),
-            ],
-        );
+        write(root.path(), &[("Dockerfile", "FROM scratch"), ("a", "one"), ("new\nline", "x")]);
         let first = digest(root.path(), Some(&cache));
         assert_eq!(digest(root.path(), Some(&cache)), first);
         write(root.path(), &[("a", "two")]); // the same size, and perhaps the same tick
@@ -618,9 +494,10 @@ mod tests {
             write(root.path(), &[("a", content)]);
             let error = context.write_tar(io::sink()).unwrap_err();
             assert!(
-                error.to_string().ends_with(
-                    "changed while the image was being built; run the same command again"
-                ) || matches!(error, ContextError::Send(_)),
+                error
+                    .to_string()
+                    .ends_with("changed while the image was being built; run the same command again")
+                    || matches!(error, ContextError::Send(_)),
                 "{error}"
             );
         }
@@ -630,25 +507,14 @@ mod tests {
     fn what_is_missing_is_named() {
         let root = tempfile::tempdir().unwrap();
         let scan = |dockerfile: &str| {
-            Context::scan(root.path(), Path::new(dockerfile), None)
-                .unwrap_err()
-                .to_string()
+            Context::scan(root.path(), Path::new(dockerfile), None).unwrap_err().to_string()
         };
         assert!(scan("Dockerfile").starts_with("there is no Dockerfile at "));
         let inside = root.path().join("context");
         write(root.path(), &[("Dockerfile", ""), ("context/x", "")]);
         let error = Context::scan(&inside, Path::new("../Dockerfile"), None).unwrap_err();
-        assert!(
-            error
-                .to_string()
-                .contains("is outside of the build context"),
-            "{error}"
-        );
-        let error =
-            Context::scan(&root.path().join("no"), Path::new("Dockerfile"), None).unwrap_err();
-        assert!(
-            error.to_string().ends_with("no is not a directory"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("is outside of the build context"), "{error}");
+        let error = Context::scan(&root.path().join("no"), Path::new("Dockerfile"), None).unwrap_err();
+        assert!(error.to_string().ends_with("no is not a directory"), "{error}");
     }
 }

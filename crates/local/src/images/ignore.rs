@@ -71,35 +71,24 @@ impl Ignore {
                 return Err(error("nothing follows the `!`"));
             }
             let glob = clean(glob);
-            let regex =
-                Regex::new(&translate(&glob)).map_err(|_| error("the brackets do not match"))?;
+            let regex = Regex::new(&translate(&glob)).map_err(|_| error("the brackets do not match"))?;
             let literal = glob.split(['*', '?', '[', '\\']).next().unwrap_or_default();
             let literal = if literal.len() == glob.len() {
                 glob.clone()
             } else {
-                literal
-                    .rsplit_once('/')
-                    .map_or("", |(directory, _)| directory)
-                    .to_owned()
+                literal.rsplit_once('/').map_or("", |(directory, _)| directory).to_owned()
             };
-            patterns.push(Pattern {
-                regex,
-                negated,
-                literal,
-            });
+            patterns.push(Pattern { regex, negated, literal });
         }
         Ok(Self { patterns })
     }
 
     /// Judges a path, given the judgement on the directory it is in.
     pub(super) fn judge(&self, path: &str, parent: &Verdict) -> Verdict {
-        let mut verdict = Verdict {
-            matched: Vec::with_capacity(self.patterns.len()),
-            excluded: false,
-        };
+        let mut verdict = Verdict { matched: Vec::with_capacity(self.patterns.len()), excluded: false };
         for (index, pattern) in self.patterns.iter().enumerate() {
-            let matches = parent.matched.get(index).copied().unwrap_or_default()
-                || pattern.regex.is_match(path);
+            let matches =
+                parent.matched.get(index).copied().unwrap_or_default() || pattern.regex.is_match(path);
             if matches {
                 verdict.excluded = !pattern.negated;
             }
@@ -110,21 +99,17 @@ impl Ignore {
 
     /// Whether something inside an excluded directory may have been taken back.
     pub(super) fn may_take_back_inside(&self, directory: &str) -> bool {
-        self.patterns
-            .iter()
-            .filter(|pattern| pattern.negated)
-            .any(|pattern| {
-                pattern.literal.is_empty()
-                    || is_inside(&pattern.literal, directory)
-                    || is_inside(directory, &pattern.literal)
-            })
+        self.patterns.iter().filter(|pattern| pattern.negated).any(|pattern| {
+            pattern.literal.is_empty()
+                || is_inside(&pattern.literal, directory)
+                || is_inside(directory, &pattern.literal)
+        })
     }
 }
 
 /// Whether `path` is `directory` or in it.
 fn is_inside(path: &str, directory: &str) -> bool {
-    path.strip_prefix(directory)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    path.strip_prefix(directory).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// Go's `filepath.Clean`, and without the slash that some write in front.
@@ -139,11 +124,7 @@ fn clean(glob: &str) -> String {
             other => elements.push(other),
         }
     }
-    if elements.is_empty() {
-        ".".to_owned()
-    } else {
-        elements.join("/")
-    }
+    if elements.is_empty() { ".".to_owned() } else { elements.join("/") }
 }
 
 fn translate(glob: &str) -> String {
@@ -156,11 +137,7 @@ fn translate(glob: &str) -> String {
                 if chars.peek() == Some(&'/') {
                     chars.next();
                 }
-                regex.push_str(if chars.peek().is_none() {
-                    ".*"
-                } else {
-                    "(.*/)?"
-                });
+                regex.push_str(if chars.peek().is_none() { ".*" } else { "(.*/)?" });
             }
             '*' => regex.push_str("[^/]*"),
             '?' => regex.push_str("[^/]"),
@@ -188,10 +165,7 @@ mod tests {
     fn excluded(patterns: &str, path: &str) -> bool {
         let ignore = Ignore::parse(".dockerignore", patterns).unwrap();
         let mut verdict = Verdict::default();
-        let ends = path
-            .match_indices('/')
-            .map(|(at, _)| at)
-            .chain([path.len()]);
+        let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
         for end in ends {
             verdict = ignore.judge(&path[..end], &verdict);
         }
@@ -240,28 +214,16 @@ mod tests {
             ("a/../b", "b", true),
             ("docs\n!docs/README.md", "docs/README.md", false),
             ("docs\n!docs/README.md", "docs/other.md", true),
-            (
-                "*.md\n!README*.md\nREADME-secret.md",
-                "README-secret.md",
-                true,
-            ),
+            ("*.md\n!README*.md\nREADME-secret.md", "README-secret.md", true),
             ("*.md\n!README*.md\nREADME-secret.md", "README-x.md", false),
-            (
-                "*.md\nREADME-secret.md\n!README*.md",
-                "README-secret.md",
-                false,
-            ),
+            ("*.md\nREADME-secret.md\n!README*.md", "README-secret.md", false),
             ("*\n!src", "src/main.rs", false),
             ("*\n!src\nsrc/*.tmp", "src/x.tmp", true),
             ("# comment\n\n  x  ", "x", true),
             ("+a(b)|{c}", "+a(b)|{c}", true),
             ("a$b", "a$b", true),
         ] {
-            assert_eq!(
-                excluded(patterns, path),
-                expected,
-                "{patterns:?} on {path:?}"
-            );
+            assert_eq!(excluded(patterns, path), expected, "{patterns:?} on {path:?}");
         }
     }
 
@@ -272,20 +234,13 @@ mod tests {
         assert!(ignore.may_take_back_inside("build"));
         assert!(ignore.may_take_back_inside("build/keep/deeper"));
         assert!(!ignore.may_take_back_inside("build/other"));
-        assert!(
-            Ignore::parse("", "x\n!**/y")
-                .unwrap()
-                .may_take_back_inside("x")
-        );
+        assert!(Ignore::parse("", "x\n!**/y").unwrap().may_take_back_inside("x"));
     }
 
     #[test]
     fn a_pattern_docker_would_refuse_is_refused_with_its_line() {
         let error = Ignore::parse("app/.dockerignore", "a\n!\n").unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "app/.dockerignore:2: \"!\" is no pattern: nothing follows the `!`"
-        );
+        assert_eq!(error.to_string(), "app/.dockerignore:2: \"!\" is no pattern: nothing follows the `!`");
         assert!(Ignore::parse("f", "a[").is_err());
     }
 }

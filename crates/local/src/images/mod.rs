@@ -110,11 +110,7 @@ impl ImageSpec {
         context.hash_into(&mut hash);
         let digest = hex(&hash.finalize());
         let reference = format!("{}:envctl-{}", self.repository, &digest[..12]);
-        Ok(Addressed {
-            context,
-            digest,
-            reference,
-        })
+        Ok(Addressed { context, digest, reference })
     }
 }
 
@@ -122,10 +118,7 @@ impl ImageSpec {
 ///
 /// # Errors
 /// When the Engine does not answer.
-pub async fn inspect(
-    reader: &EngineReader,
-    reference: &str,
-) -> Result<Option<ImageFacts>, EngineError> {
+pub async fn inspect(reader: &EngineReader, reference: &str) -> Result<Option<ImageFacts>, EngineError> {
     let inspected = reader.docker().inspect_image(reference).await;
     let Some(image) = found(inspected.map_err(reader.failed("looking for an image")))? else {
         return Ok(None);
@@ -155,11 +148,7 @@ pub async fn build(
     addressed: Addressed,
     line: impl FnMut(Stream, &str),
 ) -> Result<ImageFacts, ImageError> {
-    let Addressed {
-        context,
-        digest,
-        reference,
-    } = addressed;
+    let Addressed { context, digest, reference } = addressed;
     let mut command = cli
         .on(engine)
         .docker()
@@ -173,22 +162,15 @@ pub async fn build(
         command = command.args(["--target", target]);
     }
     for (name, value) in &spec.args {
-        command = command
-            .arg("--build-arg")
-            .secret_arg(format!("{name}={value}"));
+        command = command.arg("--build-arg").secret_arg(format!("{name}={value}"));
     }
-    let (reader, writer) =
-        std::io::pipe().map_err(ProgramError::io("open a pipe to docker build"))?;
-    let command = command
-        .arg("-")
-        .input(Input::File(File::from(OwnedFd::from(reader))));
+    let (reader, writer) = std::io::pipe().map_err(ProgramError::io("open a pipe to docker build"))?;
+    let command = command.arg("-").input(Input::File(File::from(OwnedFd::from(reader))));
     let sender = tokio::task::spawn_blocking(move || {
         context.write_tar(std::io::BufWriter::with_capacity(1 << 20, writer))
     });
     let built = command.run_with_lines(supervisor, line).await;
-    let sent = sender
-        .await
-        .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+    let sent = sender.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
     match (built, sent) {
         // That a file changed explains whatever the build made of the broken archive.
         (_, Err(error @ ContextError::Changed(_))) => return Err(error.into()),
@@ -196,9 +178,7 @@ pub async fn build(
         (Ok(_), Err(error)) => return Err(error.into()),
         (Ok(_), Ok(())) => {}
     }
-    inspect(engine.reader(), &reference)
-        .await?
-        .ok_or(ImageError::Vanished { reference })
+    inspect(engine.reader(), &reference).await?.ok_or(ImageError::Vanished { reference })
 }
 
 /// Removes an image by its reference, unless it is in `used` (the references that other
@@ -220,26 +200,14 @@ pub async fn remove_unused(
     let used_by = used_by.into_iter().collect();
     Ok((
         End::Kept,
-        Item {
-            kind: ThingKind::Image,
-            id: reference.to_owned(),
-            evidence,
-            used_by,
-            remove: None,
-        },
+        Item { kind: ThingKind::Image, id: reference.to_owned(), evidence, used_by, remove: None },
     ))
 }
 
 /// Removes a reference (and the image, if it was its last one), and looks it up afterwards.
-pub(crate) async fn remove(
-    engine: &VerifiedEngine,
-    reference: &str,
-) -> Result<(End, Item), EngineError> {
+pub(crate) async fn remove(engine: &VerifiedEngine, reference: &str) -> Result<(End, Item), EngineError> {
     let options = RemoveImageOptionsBuilder::default().build();
-    let removed = engine
-        .docker()
-        .remove_image(reference, Some(options), None)
-        .await;
+    let removed = engine.docker().remove_image(reference, Some(options), None).await;
     let refused = match found(removed.map_err(engine.failed("removing an image"))) {
         Ok(_) => None,
         Err(EngineError::Refused { message, .. }) => Some(message),
@@ -256,10 +224,7 @@ pub(crate) async fn remove(
         None => (End::Gone, item("no image of that name".to_owned(), None)),
         Some(_) => {
             let why = refused.unwrap_or_else(|| "still on the Engine".to_owned());
-            (
-                End::Left,
-                item(why, Some(format!("docker image rm {reference}"))),
-            )
+            (End::Left, item(why, Some(format!("docker image rm {reference}"))))
         }
     })
 }

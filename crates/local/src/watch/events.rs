@@ -58,16 +58,10 @@ pub fn events(
 ) -> impl Stream<Item = Result<ContainerEvent, EngineError>> + use<> {
     let filters = HashMap::from([
         ("type".to_owned(), vec!["container".to_owned()]),
-        (
-            "label".to_owned(),
-            vec![format!("{}={identity}", labels::IDENTITY)],
-        ),
+        ("label".to_owned(), vec![format!("{}={identity}", labels::IDENTITY)]),
     ]);
     let since = format!("{}.{:09}", since.as_second(), since.subsec_nanosecond());
-    let options = EventsOptionsBuilder::default()
-        .since(&since)
-        .filters(&filters)
-        .build();
+    let options = EventsOptionsBuilder::default().since(&since).filters(&filters).build();
     let failed = reader.failed("waiting for its events");
     let stream = reader.docker().events(Some(options));
     stream.filter_map(move |event| {
@@ -85,12 +79,9 @@ fn typed(event: EventMessage) -> Option<ContainerEvent> {
         "create" => Change::Created,
         "start" => Change::Started,
         "kill" => Change::Stopping,
-        "die" => Change::Died {
-            exit_code: attributes
-                .get("exitCode")
-                .and_then(|c| c.parse().ok())
-                .unwrap_or(-1),
-        },
+        "die" => {
+            Change::Died { exit_code: attributes.get("exitCode").and_then(|c| c.parse().ok()).unwrap_or(-1) }
+        }
         "oom" => Change::OutOfMemory,
         "destroy" => Change::Destroyed,
         "health_status" => Change::Health(match detail {
@@ -118,29 +109,17 @@ mod tests {
 
     fn change(action: &str) -> Option<Change> {
         let attributes = HashMap::from([("exitCode".to_owned(), "3".to_owned())]);
-        let actor = EventActor {
-            id: Some("x".into()),
-            attributes: Some(attributes),
-        };
-        let event = EventMessage {
-            action: Some(action.into()),
-            actor: Some(actor),
-            ..EventMessage::default()
-        };
+        let actor = EventActor { id: Some("x".into()), attributes: Some(attributes) };
+        let event =
+            EventMessage { action: Some(action.into()), actor: Some(actor), ..EventMessage::default() };
         typed(event).map(|event| event.change)
     }
 
     #[test]
     fn actions_become_changes() {
         assert_eq!(change("die"), Some(Change::Died { exit_code: 3 }));
-        assert_eq!(
-            change("health_status: healthy"),
-            Some(Change::Health(Health::Healthy))
-        );
-        assert_eq!(
-            change("health_status: unhealthy"),
-            Some(Change::Health(Health::Unhealthy))
-        );
+        assert_eq!(change("health_status: healthy"), Some(Change::Health(Health::Healthy)));
+        assert_eq!(change("health_status: unhealthy"), Some(Change::Health(Health::Unhealthy)));
         assert_eq!(change("exec_create: /envctl-agent health"), None);
     }
 }

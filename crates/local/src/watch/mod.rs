@@ -62,20 +62,15 @@ pub async fn wait(
         if !failed.is_empty() {
             return Ok(Outcome::Failed(failed));
         }
-        let waiting: Vec<_> = reported
-            .iter()
-            .filter(|(_, state)| !state.is_settled())
-            .map(|(pod, _)| pod.clone())
-            .collect();
+        let waiting: Vec<_> =
+            reported.iter().filter(|(_, state)| !state.is_settled()).map(|(pod, _)| pod.clone()).collect();
         if waiting.is_empty() {
             return Ok(Outcome::Ready);
         }
         if now >= deadline {
             return Ok(Outcome::Deadline(waiting));
         }
-        let wake = progress
-            .next_change(now)
-            .map_or(deadline, |at| at.min(deadline));
+        let wake = progress.next_change(now).map_or(deadline, |at| at.min(deadline));
         match tokio::time::timeout_at(wake.into(), stream.next()).await {
             Ok(Some(event)) => progress.apply(&event?, Instant::now()),
             Ok(None) => {

@@ -88,23 +88,13 @@ impl fmt::Display for FailureReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::CrashLoop { exit_code, times } => {
-                write!(
-                    f,
-                    "it crashes over and over: {times} times, last with exit code {exit_code}"
-                )
+                write!(f, "it crashes over and over: {times} times, last with exit code {exit_code}")
             }
-            Self::RunOnceFailed {
-                exit_code,
-                attempts: 1,
-            } => write!(f, "it failed with exit code {exit_code}"),
-            Self::RunOnceFailed {
-                exit_code,
-                attempts,
-            } => {
-                write!(
-                    f,
-                    "it failed {attempts} times, last with exit code {exit_code}"
-                )
+            Self::RunOnceFailed { exit_code, attempts: 1 } => {
+                write!(f, "it failed with exit code {exit_code}")
+            }
+            Self::RunOnceFailed { exit_code, attempts } => {
+                write!(f, "it failed {attempts} times, last with exit code {exit_code}")
             }
             Self::OutOfMemory => f.write_str("it was killed for using more memory than its limit"),
             Self::SandboxDied { exit_code } => {
@@ -156,26 +146,15 @@ impl Progress {
     pub fn new(desired: &[DesiredPod]) -> Self {
         let pods = desired.iter().map(|pod| {
             let members = pod.containers.iter().cloned().map(Member::new).collect();
-            (
-                pod.name.clone(),
-                Pod {
-                    hash: pod.hash.clone(),
-                    run_once: pod.is_run_once(),
-                    members,
-                },
-            )
+            (pod.name.clone(), Pod { hash: pod.hash.clone(), run_once: pod.is_run_once(), members })
         });
-        Self {
-            pods: pods.collect(),
-        }
+        Self { pods: pods.collect() }
     }
 
     /// Takes over what the Engine's listing says.
     pub fn observe(&mut self, containers: &[ActualContainer], now: Instant) {
         for container in containers {
-            if let Some((_, member)) =
-                self.member(container.service.as_deref(), container.hash.as_deref())
-            {
+            if let Some((_, member)) = self.member(container.service.as_deref(), container.hash.as_deref()) {
                 member.observe(container, now);
             }
         }
@@ -183,9 +162,7 @@ impl Progress {
 
     /// Takes an event over.
     pub fn apply(&mut self, event: &ContainerEvent, now: Instant) {
-        if let Some((completed, member)) =
-            self.member(event.service.as_deref(), event.hash.as_deref())
-        {
+        if let Some((completed, member)) = self.member(event.service.as_deref(), event.hash.as_deref()) {
             member.apply(event, completed, now);
         }
     }
@@ -197,10 +174,7 @@ impl Progress {
         let pods = self.pods.values_mut().filter(|pod| pod.hash == hash);
         pods.filter_map(|pod| {
             let completed = pod.is_completed();
-            let member = pod
-                .members
-                .iter_mut()
-                .find(|member| member.wanted.service == service)?;
+            let member = pod.members.iter_mut().find(|member| member.wanted.service == service)?;
             Some((completed, member))
         })
         .next()
@@ -209,10 +183,7 @@ impl Progress {
     /// Every pod's state at `now`.
     #[must_use]
     pub fn states(&self, now: Instant) -> Vec<(String, PodState)> {
-        self.pods
-            .iter()
-            .map(|(name, pod)| (name.clone(), pod.state(now)))
-            .collect()
+        self.pods.iter().map(|(name, pod)| (name.clone(), pod.state(now))).collect()
     }
 
     /// When a state will change by itself, though nothing happens: a container without a health
@@ -220,20 +191,13 @@ impl Progress {
     #[must_use]
     pub fn next_change(&self, now: Instant) -> Option<Instant> {
         let members = self.pods.values().flat_map(|pod| &pod.members);
-        members
-            .filter_map(Member::settles_at)
-            .filter(|at| *at > now)
-            .min()
+        members.filter_map(Member::settles_at).filter(|at| *at > now).min()
     }
 }
 
 impl Pod {
     fn is_completed(&self) -> bool {
-        self.run_once
-            && self
-                .members
-                .iter()
-                .all(|m| !m.wanted.run_once || m.status == Status::Succeeded)
+        self.run_once && self.members.iter().all(|m| !m.wanted.run_once || m.status == Status::Succeeded)
     }
 
     fn state(&self, now: Instant) -> PodState {
@@ -242,20 +206,12 @@ impl Pod {
         }
         let failure = |member: &Member| {
             let reason = member.failure.clone()?;
-            Some(Failure {
-                service: member.wanted.service.clone(),
-                id: member.id.clone(),
-                reason,
-            })
+            Some(Failure { service: member.wanted.service.clone(), id: member.id.clone(), reason })
         };
         if let Some(failure) = self.members.iter().find_map(failure) {
             return PodState::Failed(failure);
         }
-        if self
-            .members
-            .iter()
-            .all(|member| member.status == Status::Waiting)
-        {
+        if self.members.iter().all(|member| member.status == Status::Waiting) {
             return PodState::Pending;
         }
         if !self.run_once && self.members.iter().all(|member| member.is_up(now)) {
@@ -307,19 +263,13 @@ impl Member {
             }
             ContainerState::Exited | ContainerState::Dead => {
                 let succeeded = self.wanted.run_once && container.exit_code == Some(0);
-                self.status = if succeeded {
-                    Status::Succeeded
-                } else {
-                    Status::Ended
-                };
+                self.status = if succeeded { Status::Succeeded } else { Status::Ended };
             }
             ContainerState::Restarting => self.status = Status::Ended,
             ContainerState::Created => {
                 self.status = Status::Waiting;
                 if let Some(error) = &container.error {
-                    self.failure = Some(FailureReason::CannotStart {
-                        error: error.clone(),
-                    });
+                    self.failure = Some(FailureReason::CannotStart { error: error.clone() });
                 }
             }
         }
@@ -327,12 +277,7 @@ impl Member {
 
     fn apply(&mut self, event: &ContainerEvent, pod_completed: bool, now: Instant) {
         match event.change {
-            Change::Created => {
-                *self = Self {
-                    id: event.id.clone(),
-                    ..Self::new(self.wanted.clone())
-                }
-            }
+            Change::Created => *self = Self { id: event.id.clone(), ..Self::new(self.wanted.clone()) },
             Change::Started => {
                 self.id.clone_from(&event.id);
                 self.status = Status::Running(now);
@@ -359,25 +304,16 @@ impl Member {
             return;
         }
         self.deaths += 1;
-        let exhausted = self
-            .wanted
-            .retries
-            .is_some_and(|retries| self.deaths > retries);
+        let exhausted = self.wanted.retries.is_some_and(|retries| self.deaths > retries);
         let crash_loop = !self.wanted.run_once && self.deaths >= CRASHES;
         self.failure = if self.wanted.role == Role::Sandbox {
             Some(FailureReason::SandboxDied { exit_code })
         } else if self.out_of_memory >= OUT_OF_MEMORY || (self.out_of_memory > 0 && exhausted) {
             Some(FailureReason::OutOfMemory)
         } else if self.wanted.run_once && exhausted {
-            Some(FailureReason::RunOnceFailed {
-                exit_code,
-                attempts: self.deaths,
-            })
+            Some(FailureReason::RunOnceFailed { exit_code, attempts: self.deaths })
         } else if exhausted || crash_loop {
-            Some(FailureReason::CrashLoop {
-                exit_code,
-                times: self.deaths,
-            })
+            Some(FailureReason::CrashLoop { exit_code, times: self.deaths })
         } else {
             None
         };
@@ -388,8 +324,7 @@ impl ActualContainer {
     fn running_since(&self, now: Instant) -> Instant {
         let started: Option<Timestamp> = self.started_at.as_deref().and_then(|at| at.parse().ok());
         let age = started.map(|at| Timestamp::now().duration_since(at));
-        age.and_then(|age| now.checked_sub(age.try_into().ok()?))
-            .unwrap_or(now)
+        age.and_then(|age| now.checked_sub(age.try_into().ok()?)).unwrap_or(now)
     }
 }
 
@@ -416,10 +351,7 @@ mod tests {
 
     impl World {
         fn new(pod: DesiredPod) -> Self {
-            Self {
-                progress: Progress::new(&[pod]),
-                now: Instant::now(),
-            }
+            Self { progress: Progress::new(&[pod]), now: Instant::now() }
         }
 
         fn then(&mut self, service: &str, change: Change) -> &mut Self {
@@ -457,10 +389,7 @@ mod tests {
         assert_eq!(world.state(), PodState::Pending);
         world.start_pod("api");
         assert_eq!(world.state(), PodState::Starting);
-        assert_eq!(
-            world.progress.next_change(world.now),
-            Some(world.now + SETTLED)
-        );
+        assert_eq!(world.progress.next_change(world.now), Some(world.now + SETTLED));
         assert_eq!(world.after(SETTLED).state(), PodState::Ready);
     }
 
@@ -471,18 +400,8 @@ mod tests {
         let mut world = World::new(pod);
         world.start_pod("api").after(SETTLED);
         assert_eq!(world.state(), PodState::Starting);
-        assert_eq!(
-            world
-                .then("api-sandbox", Change::Health(Health::Healthy))
-                .state(),
-            PodState::Ready
-        );
-        assert_eq!(
-            world
-                .then("api-sandbox", Change::Health(Health::Unhealthy))
-                .state(),
-            PodState::Starting
-        );
+        assert_eq!(world.then("api-sandbox", Change::Health(Health::Healthy)).state(), PodState::Ready);
+        assert_eq!(world.then("api-sandbox", Change::Health(Health::Unhealthy)).state(), PodState::Starting);
     }
 
     #[test]
@@ -490,24 +409,12 @@ mod tests {
         let mut world = World::new(desired("api", false));
         world.start_pod("api");
         for _ in 0..2 {
-            world
-                .then("api-app", Change::Died { exit_code: 1 })
-                .then("api-app", Change::Started);
+            world.then("api-app", Change::Died { exit_code: 1 }).then("api-app", Change::Started);
         }
-        assert_eq!(
-            world.after(SETTLED).state(),
-            PodState::Starting,
-            "it has to run longer after a crash"
-        );
+        assert_eq!(world.after(SETTLED).state(), PodState::Starting, "it has to run longer after a crash");
         assert_eq!(world.after(SETTLED * 10).state(), PodState::Ready);
         world.then("api-app", Change::Died { exit_code: 1 });
-        assert_eq!(
-            world.failure(),
-            FailureReason::CrashLoop {
-                exit_code: 1,
-                times: 3
-            }
-        );
+        assert_eq!(world.failure(), FailureReason::CrashLoop { exit_code: 1, times: 3 });
     }
 
     #[test]
@@ -519,48 +426,24 @@ mod tests {
         world.then("migrate-app", Change::Died { exit_code: 0 });
         assert_eq!(world.state(), PodState::Completed);
         world.then("migrate-sandbox", Change::Died { exit_code: 137 });
-        assert_eq!(
-            world.state(),
-            PodState::Completed,
-            "its sandbox may go then"
-        );
+        assert_eq!(world.state(), PodState::Completed, "its sandbox may go then");
 
         job.containers[2].retries = Some(1);
         let mut world = World::new(job);
-        world
-            .start_pod("migrate")
-            .then("migrate-app", Change::Died { exit_code: 2 });
+        world.start_pod("migrate").then("migrate-app", Change::Died { exit_code: 2 });
         assert_eq!(world.state(), PodState::Starting);
-        world
-            .then("migrate-app", Change::Started)
-            .then("migrate-app", Change::Died { exit_code: 2 });
-        assert_eq!(
-            world.failure(),
-            FailureReason::RunOnceFailed {
-                exit_code: 2,
-                attempts: 2
-            }
-        );
+        world.then("migrate-app", Change::Started).then("migrate-app", Change::Died { exit_code: 2 });
+        assert_eq!(world.failure(), FailureReason::RunOnceFailed { exit_code: 2, attempts: 2 });
     }
 
     #[test]
     fn a_failing_init_container_and_a_dead_sandbox_fail_the_pod() {
         let mut world = World::new(desired("api", false));
-        world
-            .then("api-sandbox", Change::Started)
-            .then("api-init", Change::Started);
+        world.then("api-sandbox", Change::Started).then("api-init", Change::Started);
         world.then("api-init", Change::Died { exit_code: 3 });
-        assert_eq!(
-            world.failure(),
-            FailureReason::RunOnceFailed {
-                exit_code: 3,
-                attempts: 1
-            }
-        );
+        assert_eq!(world.failure(), FailureReason::RunOnceFailed { exit_code: 3, attempts: 1 });
         let mut world = World::new(desired("api", false));
-        world
-            .start_pod("api")
-            .then("api-sandbox", Change::Died { exit_code: 1 });
+        world.start_pod("api").then("api-sandbox", Change::Died { exit_code: 1 });
         assert_eq!(world.failure(), FailureReason::SandboxDied { exit_code: 1 });
     }
 
@@ -569,9 +452,7 @@ mod tests {
         let mut world = World::new(desired("api", false));
         world.start_pod("api");
         for _ in 0..2 {
-            world
-                .then("api-app", Change::OutOfMemory)
-                .then("api-app", Change::Died { exit_code: 137 });
+            world.then("api-app", Change::OutOfMemory).then("api-app", Change::Died { exit_code: 137 });
         }
         assert_eq!(world.failure(), FailureReason::OutOfMemory);
     }
@@ -580,15 +461,11 @@ mod tests {
     fn a_container_that_is_replaced_or_stopped_has_not_crashed() {
         let mut world = World::new(desired("api", false));
         world.start_pod("api").after(SETTLED);
-        let old = ContainerEvent {
-            hash: Some("older".into()),
-            ..event("api-app", Change::Died { exit_code: 1 })
-        };
+        let old =
+            ContainerEvent { hash: Some("older".into()), ..event("api-app", Change::Died { exit_code: 1 }) };
         for _ in 0..3 {
             world.progress.apply(&old, world.now);
-            world
-                .then("api-app", Change::Stopping)
-                .then("api-app", Change::Died { exit_code: 143 });
+            world.then("api-app", Change::Stopping).then("api-app", Change::Died { exit_code: 143 });
             world.then("api-app", Change::Started);
         }
         assert_eq!(world.after(SETTLED).state(), PodState::Ready);
@@ -601,10 +478,7 @@ mod tests {
         let mut sandbox = running("api", "api-sandbox", Role::Sandbox);
         sandbox.started_at.clone_from(&app.started_at);
         let mut world = World::new(desired("api", false));
-        world.progress.observe(
-            &[sandbox, exited("api", "api-init", Role::Init, 0), app],
-            world.now,
-        );
+        world.progress.observe(&[sandbox, exited("api", "api-init", Role::Init, 0), app], world.now);
         assert_eq!(world.state(), PodState::Ready);
 
         let mut created = running("api", "api-app", Role::Container);

@@ -17,10 +17,7 @@ async fn backing_services_stay_until_the_last_environment_has_gone() {
     let Some(cli) = world.cli() else { return };
     let by = Supervisor::default();
     let file = world.directory.path().join("compose.yaml");
-    assert!(matches!(
-        Backing::read(&cli, &by, &file).await,
-        Err(BackingError::Missing(_))
-    ));
+    assert!(matches!(Backing::read(&cli, &by, &file).await, Err(BackingError::Missing(_))));
     let service = json!({
         "image": IMAGE, "command": ["sleep", "600"], "init": true, "expose": ["3306"], "stop_grace_period": "1s",
         "labels": {labels::ROUTE: "aws:5000", labels::IDENTITY: world.identity},
@@ -39,14 +36,7 @@ async fn backing_services_stay_until_the_last_environment_has_gone() {
     // One environment is up, another one is on its way.
     let role = format!("{}={}", labels::ROLE, Role::Gateway);
     let name = format!("{}=album-yui", labels::ENVIRONMENT);
-    let gateway = world.run(&[
-        "--network",
-        &read.network,
-        "--label",
-        &role,
-        "--label",
-        &name,
-    ]);
+    let gateway = world.run(&["--network", &read.network, "--label", &role, "--label", &name]);
     let holder = Holder::this_process("here", "aki", "envctl up").unwrap();
     let request = LockRequest {
         key: &world.identity,
@@ -55,18 +45,9 @@ async fn backing_services_stay_until_the_last_environment_has_gone() {
         backing: Some(&read.project),
         holder: &holder,
     };
-    let Acquired::Lock(lock) = lock::acquire(&world.engine, &request).await.unwrap() else {
-        panic!("held")
-    };
-    let shared = BackingRef {
-        project: &read.project,
-        network: &read.network,
-    };
-    let release = async |me: &str| {
-        backing::release(&world.engine, &cli, &by, &shared, me)
-            .await
-            .unwrap()
-    };
+    let Acquired::Lock(lock) = lock::acquire(&world.engine, &request).await.unwrap() else { panic!("held") };
+    let shared = BackingRef { project: &read.project, network: &read.network };
+    let release = async |me: &str| backing::release(&world.engine, &cli, &by, &shared, me).await.unwrap();
     let ends = release("album-other").await;
     assert_eq!(ends[0].0, End::Kept);
     assert_eq!(ends[0].1.used_by, ["album-yui", "album-aki"]);

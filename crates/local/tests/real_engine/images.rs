@@ -36,76 +36,35 @@ async fn what_was_hashed_is_built_and_what_is_there_is_not() {
     let addressed = spec.address(Some(&cache)).unwrap();
     let reference = addressed.reference.clone();
     assert!(reference.starts_with(&format!("{}:envctl-", world.identity)));
-    assert_eq!(
-        images::inspect(world.reader(), &reference).await.unwrap(),
-        None
-    );
+    assert_eq!(images::inspect(world.reader(), &reference).await.unwrap(), None);
     let _removed = Removed(vec!["rmi".into(), reference.clone()]);
     let mut lines = Vec::new();
     let supervisor = Supervisor::default();
-    let built = images::build(
-        &world.engine,
-        &cli,
-        &supervisor,
-        &spec,
-        addressed,
-        |_, line| lines.push(line.to_owned()),
-    )
+    let built = images::build(&world.engine, &cli, &supervisor, &spec, addressed, |_, line| {
+        lines.push(line.to_owned())
+    })
     .await
     .unwrap();
     assert!(!lines.is_empty(), "progress is handed over");
-    let found = images::inspect(world.reader(), &reference)
-        .await
-        .unwrap()
-        .unwrap();
+    let found = images::inspect(world.reader(), &reference).await.unwrap().unwrap();
     assert_eq!(found, built);
-    let seen = docker(&[
-        "run",
-        "--rm",
-        &reference,
-        "sh",
-        "-c",
-        "ls -A /built; cat /built/word",
-    ]);
-    assert_eq!(
-        seen.split_whitespace().collect::<Vec<_>>(),
-        ["content", "docker", "word", "spoken"]
-    );
+    let seen = docker(&["run", "--rm", &reference, "sh", "-c", "ls -A /built; cat /built/word"]);
+    assert_eq!(seen.split_whitespace().collect::<Vec<_>>(), ["content", "docker", "word", "spoken"]);
 
     std::fs::write(root.join("secret"), "changed").unwrap();
-    assert_eq!(
-        spec.address(Some(&cache)).unwrap().reference,
-        reference,
-        "what is ignored changes nothing"
-    );
+    assert_eq!(spec.address(Some(&cache)).unwrap().reference, reference, "what is ignored changes nothing");
     for changed in [
-        ImageSpec {
-            target: None,
-            ..spec.clone()
-        },
-        ImageSpec {
-            args: BTreeMap::new(),
-            ..spec.clone()
-        },
-        ImageSpec {
-            platform: "linux/s390x".into(),
-            ..spec.clone()
-        },
+        ImageSpec { target: None, ..spec.clone() },
+        ImageSpec { args: BTreeMap::new(), ..spec.clone() },
+        ImageSpec { platform: "linux/s390x".into(), ..spec.clone() },
     ] {
         assert_ne!(changed.address(None).unwrap().reference, reference);
     }
 
     let others = BTreeMap::from([(reference.clone(), BTreeSet::from(["album-yui".to_owned()]))]);
-    let (end, item) = images::remove_unused(&world.engine, &reference, &others)
-        .await
-        .unwrap();
-    assert_eq!(
-        (end, item.used_by),
-        (End::Kept, vec!["album-yui".to_owned()])
-    );
-    let (end, _) = images::remove_unused(&world.engine, &reference, &BTreeMap::new())
-        .await
-        .unwrap();
+    let (end, item) = images::remove_unused(&world.engine, &reference, &others).await.unwrap();
+    assert_eq!((end, item.used_by), (End::Kept, vec!["album-yui".to_owned()]));
+    let (end, _) = images::remove_unused(&world.engine, &reference, &BTreeMap::new()).await.unwrap();
     assert_eq!(end, End::Gone);
 }
 
@@ -130,18 +89,7 @@ async fn a_build_that_fails_speaks_for_itself() {
         platform: format!("linux/{}", world.engine.facts().arch),
     };
     let addressed = spec.address(None).unwrap();
-    let built = images::build(
-        &world.engine,
-        &cli,
-        &Supervisor::default(),
-        &spec,
-        addressed,
-        |_, _| (),
-    )
-    .await;
+    let built = images::build(&world.engine, &cli, &Supervisor::default(), &spec, addressed, |_, _| ()).await;
     let error = built.unwrap_err().to_string();
-    assert!(
-        error.contains("it went wrong here") && error.contains('7'),
-        "{error}"
-    );
+    assert!(error.contains("it went wrong here") && error.contains('7'), "{error}");
 }

@@ -10,13 +10,7 @@ fn me() -> Holder {
 
 async fn acquire(world: &World, holder: &Holder) -> Acquired {
     let key = &world.identity;
-    let request = LockRequest {
-        key,
-        environment: key,
-        image: IMAGE,
-        backing: None,
-        holder,
-    };
+    let request = LockRequest { key, environment: key, image: IMAGE, backing: None, holder };
     lock::acquire(&world.engine, &request).await.unwrap()
 }
 
@@ -34,11 +28,7 @@ async fn one_of_many_gets_the_lock_and_the_others_learn_who_has_it() {
     };
     let holder = me();
     let (mut locks, mut refused) = (Vec::new(), Vec::new());
-    let all = tokio::join!(
-        acquire(&world, &holder),
-        acquire(&world, &holder),
-        acquire(&world, &holder)
-    );
+    let all = tokio::join!(acquire(&world, &holder), acquire(&world, &holder), acquire(&world, &holder));
     for acquired in [all.0, all.1, all.2] {
         match acquired {
             Acquired::Lock(lock) => locks.push(lock),
@@ -47,19 +37,14 @@ async fn one_of_many_gets_the_lock_and_the_others_learn_who_has_it() {
     }
     assert_eq!((locks.len(), refused.len()), (1, 2));
     assert!(
-        refused[0]
-            .to_string()
-            .starts_with("locked by `envctl up` of aki on here (process "),
+        refused[0].to_string().starts_with("locked by `envctl up` of aki on here (process "),
         "{}",
         refused[0]
     );
     let lock = locks.remove(0);
     assert!(lock.still_held(world.reader()).await.unwrap());
     lock.release(&world.engine).await.unwrap();
-    assert_eq!(
-        lock::held(world.reader(), &world.identity).await.unwrap(),
-        None
-    );
+    assert_eq!(lock::held(world.reader(), &world.identity).await.unwrap(), None);
     ours(acquire(&world, &holder).await);
 }
 
@@ -69,16 +54,10 @@ async fn a_lock_whose_process_is_dead_is_broken_and_another_machines_is_not() {
         return;
     };
     let here = me();
-    let dead = Holder {
-        started: "long ago".into(),
-        ..here.clone()
-    };
+    let dead = Holder { started: "long ago".into(), ..here.clone() };
     let stale = ours(acquire(&world, &dead).await);
     let fresh = ours(acquire(&world, &here).await);
-    assert!(
-        !stale.still_held(world.reader()).await.unwrap(),
-        "the broken lock is noticed by its holder"
-    );
+    assert!(!stale.still_held(world.reader()).await.unwrap(), "the broken lock is noticed by its holder");
     stale.release(&world.engine).await.unwrap();
     assert!(
         fresh.still_held(world.reader()).await.unwrap(),
@@ -86,11 +65,7 @@ async fn a_lock_whose_process_is_dead_is_broken_and_another_machines_is_not() {
     );
     fresh.release(&world.engine).await.unwrap();
 
-    let there = Holder {
-        host: "there".into(),
-        started: "long ago".into(),
-        ..here.clone()
-    };
+    let there = Holder { host: "there".into(), started: "long ago".into(), ..here.clone() };
     ours(acquire(&world, &there).await);
     let Acquired::Held(held) = acquire(&world, &here).await else {
         panic!("another machine's lock was broken")

@@ -23,10 +23,7 @@ async fn an_engine_says_who_it_is_and_another_one_is_refused() {
     };
     let facts = world.engine.facts();
     assert!(!facts.id.is_empty() && facts.api() >= (1, 24), "{facts:?}");
-    assert!(
-        ["amd64", "arm64"].contains(&facts.arch.as_str()),
-        "{facts:?}"
-    );
+    assert!(["amd64", "arm64"].contains(&facts.arch.as_str()), "{facts:?}");
     assert!(facts.cpus > 0 && facts.memory > 0);
     let error = world.reader().verify(Some("ANOTHER")).await.unwrap_err();
     assert!(matches!(&error, EngineError::OtherEngine { expected, .. } if expected == "ANOTHER"));
@@ -44,9 +41,7 @@ async fn no_docker_is_told_apart_from_a_docker_that_does_not_listen() {
     let error = Engine::connect(Some(&host)).await.unwrap_err();
     assert!(matches!(error, EngineError::NotRunning { .. }), "{error:?}");
     assert!(error.hint().unwrap().contains("start Docker"));
-    let error = Engine::connect(Some("tcp://127.0.0.1:1"))
-        .await
-        .unwrap_err();
+    let error = Engine::connect(Some("tcp://127.0.0.1:1")).await.unwrap_err();
     assert!(matches!(error, EngineError::NotRunning { .. }), "{error:?}");
 }
 
@@ -56,15 +51,8 @@ async fn an_engine_that_dies_in_the_middle_is_told_apart_from_one_that_says_no()
     let socket = directory.path().join("docker.sock");
     let listener = tokio::net::UnixListener::bind(&socket).unwrap();
     let dies = tokio::spawn(async move { while listener.accept().await.is_ok() {} });
-    let error = Engine::connect(Some(&format!("unix://{}", socket.display())))
-        .await
-        .unwrap_err();
+    let error = Engine::connect(Some(&format!("unix://{}", socket.display()))).await.unwrap_err();
     assert!(matches!(error, EngineError::Lost { .. }), "{error:?}");
-    assert!(
-        error
-            .to_string()
-            .contains("stopped answering while envctl was connecting"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("stopped answering while envctl was connecting"), "{error}");
     dies.abort();
 }

@@ -15,13 +15,8 @@ async fn environments_get_subnets_of_their_own_and_find_them_again() {
     let mut subnets = Vec::new();
     for n in 0..3 {
         let name = format!("{}-{n}", world.identity);
-        let request = NetworkRequest {
-            name: &name,
-            identity: &world.identity,
-            labels: &labels,
-            base,
-            taken: &taken,
-        };
+        let request =
+            NetworkRequest { name: &name, identity: &world.identity, labels: &labels, base, taken: &taken };
         let made = network::ensure(&world.engine, &request).await.unwrap();
         assert!(made.created);
         let again = network::ensure(&world.engine, &request).await.unwrap();
@@ -34,13 +29,8 @@ async fn environments_get_subnets_of_their_own_and_find_them_again() {
     assert_eq!(subnets.len(), 3);
     assert!(!subnets.contains(&taken[0]));
     let name = format!("{}-full", world.identity);
-    let request = NetworkRequest {
-        name: &name,
-        identity: &world.identity,
-        labels: &labels,
-        base,
-        taken: &taken,
-    };
+    let request =
+        NetworkRequest { name: &name, identity: &world.identity, labels: &labels, base, taken: &taken };
     let error = network::ensure(&world.engine, &request).await.unwrap_err();
     assert!(matches!(error, NetworkError::Exhausted { .. }), "{error}");
 }
@@ -53,27 +43,13 @@ async fn addresses_given_by_the_engine_are_not_those_given_by_us() {
     let name = world.identity.clone();
     let base = "10.124.0.0/18".parse().unwrap();
     let labels = no_labels();
-    let request = NetworkRequest {
-        name: &name,
-        identity: &world.identity,
-        labels: &labels,
-        base,
-        taken: &[],
-    };
+    let request =
+        NetworkRequest { name: &name, identity: &world.identity, labels: &labels, base, taken: &[] };
     let made = network::ensure(&world.engine, &request).await.unwrap();
     let id = world.run(&["--network", &name]);
-    let address = docker(&[
-        "inspect",
-        "--format",
-        "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}",
-        &id,
-    ]);
-    assert!(
-        made.subnet
-            .dynamic()
-            .contains(&address.parse::<std::net::Ipv4Addr>().unwrap()),
-        "{address}"
-    );
+    let address =
+        docker(&["inspect", "--format", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", &id]);
+    assert!(made.subnet.dynamic().contains(&address.parse::<std::net::Ipv4Addr>().unwrap()), "{address}");
 }
 
 #[tokio::test]

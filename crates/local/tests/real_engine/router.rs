@@ -11,11 +11,7 @@ use envctl_model::receipt::End;
 use crate::support::{Removed, World, stub_agent};
 
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 #[tokio::test]
@@ -35,52 +31,28 @@ async fn the_router_is_shared_replaced_and_removed_with_its_last_user() {
     let port = free_port();
     let name = router::name(port);
     let _router = Removed(vec!["rm".into(), "--force".into(), name.clone()]);
-    let ensure = async |image: &str, identity: &str| {
-        router::ensure(&world.engine, port, image, identity).await
-    };
+    let ensure =
+        async |image: &str, identity: &str| router::ensure(&world.engine, port, image, identity).await;
 
-    assert_eq!(
-        ensure(&images[1], "a").await.unwrap().change,
-        Change::Created
-    );
+    assert_eq!(ensure(&images[1], "a").await.unwrap().change, Change::Created);
     assert_eq!(ensure(&images[1], "a").await.unwrap().change, Change::None);
     std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
-    assert_eq!(
-        ensure(&images[0], "a").await.unwrap().change,
-        Change::Upgraded
-    );
+    assert_eq!(ensure(&images[0], "a").await.unwrap().change, Change::Upgraded);
 
     // A gateway of another environment joins: from now on the router is not ours alone.
     let gateway = format!("{}={}", labels::ROLE, Role::Gateway);
     let environment = format!("{}=album-yui", labels::ENVIRONMENT);
-    let gateway = world.run(&[
-        "--network",
-        &name,
-        "--label",
-        &gateway,
-        "--label",
-        &environment,
-    ]);
+    let gateway = world.run(&["--network", &name, "--label", &gateway, "--label", &environment]);
     let users = router::users(world.reader(), port).await.unwrap();
     assert_eq!(users.values().collect::<Vec<_>>(), ["album-yui"]);
-    assert_eq!(
-        ensure(&images[1], "a").await.unwrap().change,
-        Change::None,
-        "others use the newer one"
-    );
+    assert_eq!(ensure(&images[1], "a").await.unwrap().change, Change::None, "others use the newer one");
     let ends = router::remove_unused(&world.engine, port).await.unwrap();
-    assert_eq!(
-        (ends[0].0, ends[0].1.used_by.as_slice()),
-        (End::Kept, &["album-yui".to_owned()][..])
-    );
+    assert_eq!((ends[0].0, ends[0].1.used_by.as_slice()), (End::Kept, &["album-yui".to_owned()][..]));
 
     crate::support::docker(&["rm", "--force", &gateway]);
     let ends = router::remove_unused(&world.engine, port).await.unwrap();
     assert_eq!(ends[0].0, End::Gone, "{ends:?}");
-    assert_eq!(
-        router::remove_unused(&world.engine, port).await.unwrap(),
-        []
-    );
+    assert_eq!(router::remove_unused(&world.engine, port).await.unwrap(), []);
 }
 
 #[tokio::test]
@@ -89,14 +61,10 @@ async fn a_taken_port_is_refused_with_the_name_of_who_has_it() {
         return;
     };
     let Some(stub) = stub_agent() else { return };
-    let image = agent_image::ensure(&world.engine, &[stub, b"  "].concat())
-        .await
-        .unwrap();
+    let image = agent_image::ensure(&world.engine, &[stub, b"  "].concat()).await.unwrap();
     let _image = Removed(vec!["rmi".into(), image.reference.clone()]);
     let taken_by = async |port: u16| {
-        let error = router::ensure(&world.engine, port, &image.reference, "a")
-            .await
-            .unwrap_err();
+        let error = router::ensure(&world.engine, port, &image.reference, "a").await.unwrap_err();
         router::remove_unused(&world.engine, port).await.unwrap();
         match error {
             RouterError::PortTaken { owner, .. } => owner,
@@ -105,17 +73,11 @@ async fn a_taken_port_is_refused_with_the_name_of_who_has_it() {
     };
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let owner = taken_by(listener.local_addr().unwrap().port()).await;
-    assert!(
-        matches!(owner, PortOwner::Process { pid, .. } if pid == std::process::id()),
-        "{owner}"
-    );
+    assert!(matches!(owner, PortOwner::Process { pid, .. } if pid == std::process::id()), "{owner}");
 
     let port = free_port();
     let published = format!("127.0.0.1:{port}:80");
     world.run(&["--publish", &published, "--name", &world.identity]);
     let owner = taken_by(port).await;
-    assert_eq!(
-        owner.to_string(),
-        format!("the container {}", world.identity)
-    );
+    assert_eq!(owner.to_string(), format!("the container {}", world.identity));
 }

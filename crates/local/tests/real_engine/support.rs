@@ -32,21 +32,13 @@ impl World {
                 return None;
             }
         };
-        if envctl_local::images::inspect(&reader, IMAGE)
-            .await
-            .unwrap()
-            .is_none()
-        {
+        if envctl_local::images::inspect(&reader, IMAGE).await.unwrap().is_none() {
             eprintln!("skipped: the image {IMAGE} is not on the Engine");
             return None;
         }
         let engine = reader.verify(None).await.unwrap();
         let identity = format!("localtest-{test}-{}", std::process::id());
-        Some(Self {
-            engine,
-            identity,
-            directory: tempfile::tempdir().unwrap(),
-        })
+        Some(Self { engine, identity, directory: tempfile::tempdir().unwrap() })
     }
 
     pub(crate) fn reader(&self) -> &EngineReader {
@@ -55,16 +47,10 @@ impl World {
 
     /// `docker` and the Compose binary; `None`, with the reason printed, where there is none.
     pub(crate) fn cli(&self) -> Option<DockerCli> {
-        let ours = PathBuf::from(concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/../../.tools/bin/docker-compose"
-        ));
+        let ours = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../.tools/bin/docker-compose"));
         let works = |argv: &[&str]| {
             let mut command = Command::new(argv[0]);
-            command
-                .args(&argv[1..])
-                .stdout(Stdio::null())
-                .stderr(Stdio::null());
+            command.args(&argv[1..]).stdout(Stdio::null()).stderr(Stdio::null());
             command.status().is_ok_and(|status| status.success())
         };
         let compose: Vec<OsString> = if ours.is_file() {
@@ -75,22 +61,11 @@ impl World {
             eprintln!("skipped: there is no Compose on this machine");
             return None;
         };
-        Some(DockerCli::new(
-            self.reader(),
-            vec!["docker".into()],
-            compose,
-            vec![],
-        ))
+        Some(DockerCli::new(self.reader(), vec!["docker".into()], compose, vec![]))
     }
 
     /// The labels of a container in this corner.
-    pub(crate) fn labels(
-        &self,
-        pod: &str,
-        role: &str,
-        container: &str,
-        hash: &str,
-    ) -> serde_json::Value {
+    pub(crate) fn labels(&self, pod: &str, role: &str, container: &str, hash: &str) -> serde_json::Value {
         serde_json::json!({
             labels::IDENTITY: self.identity,
             labels::ENVIRONMENT: self.identity,
@@ -105,12 +80,7 @@ impl World {
     /// Runs a container that sleeps, with these flags.
     pub(crate) fn run(&self, flags: &[&str]) -> String {
         let marks = format!("{}={}", labels::IDENTITY, self.identity);
-        let arguments = [
-            &["run", "--detach", "--label", &marks],
-            flags,
-            &[IMAGE, "sleep", "600"],
-        ]
-        .concat();
+        let arguments = [&["run", "--detach", "--label", &marks], flags, &[IMAGE, "sleep", "600"]].concat();
         docker(&arguments)
     }
 }
@@ -120,18 +90,9 @@ impl Drop for World {
         let marks = format!("label={}={}", labels::IDENTITY, self.identity);
         let name = format!("name={}", self.identity);
         for filter in [&marks, &name] {
-            remove(
-                &["ps", "--all", "--quiet", "--filter", filter],
-                &["rm", "--force", "--volumes"],
-            );
-            remove(
-                &["network", "ls", "--quiet", "--filter", filter],
-                &["network", "rm"],
-            );
-            remove(
-                &["volume", "ls", "--quiet", "--filter", filter],
-                &["volume", "rm"],
-            );
+            remove(&["ps", "--all", "--quiet", "--filter", filter], &["rm", "--force", "--volumes"]);
+            remove(&["network", "ls", "--quiet", "--filter", filter], &["network", "rm"]);
+            remove(&["volume", "ls", "--quiet", "--filter", filter], &["volume", "rm"]);
         }
     }
 }
@@ -150,11 +111,7 @@ fn remove(list: &[&str], remove: &[&str]) {
 /// Runs `docker` and returns what it printed.
 pub(crate) fn docker(arguments: &[&str]) -> String {
     let output = Command::new("docker").args(arguments).output().unwrap();
-    assert!(
-        output.status.success(),
-        "{arguments:?}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
@@ -178,23 +135,12 @@ pub(crate) fn stub_agent() -> Option<&'static [u8]> {
         std::fs::write(&source, "fn main() { loop { std::thread::park() } }").unwrap();
         let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
         let built = Command::new("rustc")
-            .args([
-                "--edition",
-                "2024",
-                "-C",
-                "target-feature=+crt-static",
-                "--target",
-                &target,
-                "-o",
-            ])
+            .args(["--edition", "2024", "-C", "target-feature=+crt-static", "--target", &target, "-o"])
             .args([&program, &source])
             .output()
             .unwrap();
         if !built.status.success() {
-            eprintln!(
-                "skipped: no static program can be built: {}",
-                String::from_utf8_lossy(&built.stderr)
-            );
+            eprintln!("skipped: no static program can be built: {}", String::from_utf8_lossy(&built.stderr));
             return None;
         }
         Some(std::fs::read(&program).unwrap())

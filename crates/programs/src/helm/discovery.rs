@@ -64,30 +64,18 @@ impl Discovery {
             let (kind, plural) = entry.split_once(' ')?;
             let kind_name = kind.trim_start_matches('*').to_owned();
             let namespaced = !kind.starts_with('*');
-            Some(Resource {
-                kind: kind_name,
-                plural: plural.to_owned(),
-                namespaced,
-            })
+            Some(Resource { kind: kind_name, plural: plural.to_owned(), namespaced })
         };
         let version = |line: &str| {
             let (version, entries) = line.split_once(": ")?;
-            Some((
-                version.to_owned(),
-                entries.split(", ").filter_map(resource).collect(),
-            ))
+            Some((version.to_owned(), entries.split(", ").filter_map(resource).collect()))
         };
-        Self {
-            versions: RECORDED.lines().filter_map(version).collect(),
-        }
+        Self { versions: RECORDED.lines().filter_map(version).collect() }
     }
 
     /// Adds a group and version without kinds, for charts that only ask whether it is there.
     pub(super) fn add_version(&mut self, api_version: &str) -> &mut Vec<Resource> {
-        let found = self
-            .versions
-            .iter()
-            .position(|(name, _)| name == api_version);
+        let found = self.versions.iter().position(|(name, _)| name == api_version);
         let at = found.unwrap_or_else(|| {
             self.versions.push((api_version.to_owned(), Vec::new()));
             self.versions.len() - 1
@@ -103,11 +91,7 @@ impl Discovery {
         }
         // A kind that does live outside of namespaces is merely looked for in one, and not found.
         let plural = format!("{}s", kind.kind.to_lowercase());
-        resources.push(Resource {
-            kind: kind.kind.clone(),
-            plural,
-            namespaced: true,
-        });
+        resources.push(Resource { kind: kind.kind.clone(), plural, namespaced: true });
         true
     }
 
@@ -166,22 +150,14 @@ mod tests {
         assert_eq!(discovery.versions.len(), RECORDED.lines().count());
         let ingress = discovery.resources("networking.k8s.io/v1").unwrap();
         assert_eq!(ingress.len(), 5);
-        assert!(
-            discovery
-                .versions
-                .iter()
-                .all(|(_, resources)| !resources.is_empty())
-        );
+        assert!(discovery.versions.iter().all(|(_, resources)| !resources.is_empty()));
     }
 
     #[test]
     fn the_first_version_of_a_group_is_preferred() {
         let groups = Discovery::recorded().groups();
         let autoscaling = groups["groups"].as_array().unwrap().iter();
-        let autoscaling = autoscaling
-            .clone()
-            .find(|group| group["name"] == "autoscaling")
-            .unwrap();
+        let autoscaling = autoscaling.clone().find(|group| group["name"] == "autoscaling").unwrap();
         assert_eq!(autoscaling["preferredVersion"]["version"], "v2");
         assert_eq!(autoscaling["versions"].as_array().unwrap().len(), 2);
     }

@@ -32,17 +32,9 @@ pub(super) struct World {
 
 impl World {
     /// A cluster in which a release owns these objects.
-    pub(super) fn new(
-        release: &str,
-        namespace: &str,
-        kube_version: &str,
-        objects: &[Value],
-    ) -> Self {
+    pub(super) fn new(release: &str, namespace: &str, kube_version: &str, objects: &[Value]) -> Self {
         let mut discovery = Discovery::recorded();
-        let mut owned: Vec<Value> = objects
-            .iter()
-            .map(|object| stored(object, release, namespace))
-            .collect();
+        let mut owned: Vec<Value> = objects.iter().map(|object| stored(object, release, namespace)).collect();
         for object in &owned {
             discovery.add(&kind_of(object));
         }
@@ -69,9 +61,7 @@ impl World {
             ["api", version] => self.discovery.list(version),
             ["apis", group, version] => self.discovery.list(&format!("{group}/{version}")),
             ["api", version, rest @ ..] => self.objects(version, rest),
-            ["apis", group, version, rest @ ..] => {
-                self.objects(&format!("{group}/{version}"), rest)
-            }
+            ["apis", group, version, rest @ ..] => self.objects(&format!("{group}/{version}"), rest),
             _ => None,
         }
     }
@@ -95,16 +85,13 @@ impl World {
             _ => return None,
         };
         let resources = self.discovery.resources(api_version)?;
-        let resource = resources
-            .iter()
-            .find(|resource| resource.plural == plural)?;
+        let resource = resources.iter().find(|resource| resource.plural == plural)?;
         let mut found = self.objects.iter().filter(|object| {
             let kind = kind_of(object);
             // One object can be read in every version of its group.
             kind.kind == resource.kind
                 && group(&kind.api_version) == group(api_version)
-                && namespace
-                    .is_none_or(|namespace| self.namespace_of(object, resource) == namespace)
+                && namespace.is_none_or(|namespace| self.namespace_of(object, resource) == namespace)
         });
         let read = |object: &Value| {
             let mut object = object.clone();
@@ -115,9 +102,7 @@ impl World {
             object
         };
         if let Some(name) = name {
-            return found
-                .find(|object| object["metadata"]["name"] == name)
-                .map(read);
+            return found.find(|object| object["metadata"]["name"] == name).map(read);
         }
         let items: Vec<Value> = found.map(read).collect();
         Some(json!({
@@ -132,19 +117,14 @@ impl World {
         if !resource.namespaced {
             return "";
         }
-        let written = object["metadata"]["namespace"]
-            .as_str()
-            .filter(|name| !name.is_empty());
+        let written = object["metadata"]["namespace"].as_str().filter(|name| !name.is_empty());
         written.unwrap_or(&self.namespace)
     }
 }
 
 fn kind_of(object: &Value) -> Kind {
     let text = |field: &str| object[field].as_str().unwrap_or_default().to_owned();
-    Kind {
-        api_version: text("apiVersion"),
-        kind: text("kind"),
-    }
+    Kind { api_version: text("apiVersion"), kind: text("kind") }
 }
 
 /// An object as an API server would give it back after Helm created it.
@@ -159,10 +139,7 @@ fn stored(object: &Value, release: &str, namespace: &str) -> Value {
     {
         let data = section(fields, "data");
         for (key, text) in texts {
-            data.insert(
-                key,
-                STANDARD.encode(text.as_str().unwrap_or_default()).into(),
-            );
+            data.insert(key, STANDARD.encode(text.as_str().unwrap_or_default()).into());
         }
     }
     let metadata = section(fields, "metadata");
@@ -212,18 +189,11 @@ impl Loopback {
             "contexts": [{"name": "envctl", "context": {"cluster": "envctl", "user": "", "namespace": world.namespace}}],
             "current-context": "envctl",
         });
-        private::write(
-            &directory.path().join("kubeconfig"),
-            kubeconfig.to_string().as_bytes(),
-        )?;
+        private::write(&directory.path().join("kubeconfig"), kubeconfig.to_string().as_bytes())?;
         let world = Arc::new(RwLock::new(world));
         let served = world.clone();
         let accepting = tokio::spawn(accept(listener, format!("/{key}/"), served)).abort_handle();
-        Ok(Self {
-            world,
-            directory,
-            accepting,
-        })
+        Ok(Self { world, directory, accepting })
     }
 
     /// The file that leads there.
@@ -242,9 +212,7 @@ impl Loopback {
         // What helm remembers of the discovery is out of date then.
         let _ = fs::remove_dir_all(self.cache());
         let mut world = self.world.write().unwrap_or_else(PoisonError::into_inner);
-        kinds
-            .iter()
-            .fold(false, |new, kind| world.discovery.add(kind) | new)
+        kinds.iter().fold(false, |new, kind| world.discovery.add(kind) | new)
     }
 }
 
@@ -294,17 +262,11 @@ async fn accept(listener: TcpListener, prefix: String, world: Arc<RwLock<World>>
 fn respond<B>(request: &Request<B>, prefix: &str, world: &RwLock<World>) -> Response<Full<Bytes>> {
     let path = request.uri().path();
     let Some(path) = path.strip_prefix(prefix) else {
-        return reply(
-            StatusCode::FORBIDDEN,
-            &status(StatusCode::FORBIDDEN, "Forbidden", "wrong path"),
-        );
+        return reply(StatusCode::FORBIDDEN, &status(StatusCode::FORBIDDEN, "Forbidden", "wrong path"));
     };
     if request.method() != Method::GET {
-        let refusal = status(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "MethodNotAllowed",
-            "nothing can be changed here",
-        );
+        let refusal =
+            status(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", "nothing can be changed here");
         return reply(StatusCode::METHOD_NOT_ALLOWED, &refusal);
     }
     let world = world.read().unwrap_or_else(PoisonError::into_inner);
@@ -312,10 +274,7 @@ fn respond<B>(request: &Request<B>, prefix: &str, world: &RwLock<World>) -> Resp
         Some(found) => reply(StatusCode::OK, &found),
         None => {
             let missing = "the server could not find the requested resource";
-            reply(
-                StatusCode::NOT_FOUND,
-                &status(StatusCode::NOT_FOUND, "NotFound", missing),
-            )
+            reply(StatusCode::NOT_FOUND, &status(StatusCode::NOT_FOUND, "NotFound", missing))
         }
     }
 }
@@ -367,43 +326,26 @@ mod tests {
 
     #[test]
     fn a_secret_is_read_as_a_cluster_would_give_it() {
-        let found = world()
-            .answer("api/v1/namespaces/album-aki/secrets/db")
-            .unwrap();
-        assert_eq!(
-            found["data"],
-            json!({"user": "cm9vdA==", "password": "aHVudGVyMg=="})
-        );
+        let found = world().answer("api/v1/namespaces/album-aki/secrets/db").unwrap();
+        assert_eq!(found["data"], json!({"user": "cm9vdA==", "password": "aHVudGVyMg=="}));
         assert_eq!(found.get("stringData"), None);
         assert_eq!(found["metadata"]["namespace"], "album-aki");
-        assert_eq!(
-            found["metadata"]["labels"]["app.kubernetes.io/managed-by"],
-            "Helm"
-        );
-        assert_eq!(
-            found["metadata"]["annotations"]["meta.helm.sh/release-name"],
-            "album"
-        );
+        assert_eq!(found["metadata"]["labels"]["app.kubernetes.io/managed-by"], "Helm");
+        assert_eq!(found["metadata"]["annotations"]["meta.helm.sh/release-name"], "album");
     }
 
     #[test]
     fn namespaces_versions_and_lists_are_kept_apart() {
         let world = world();
         assert_eq!(world.answer("api/v1/namespaces/other/secrets/db"), None);
-        let scaler =
-            world.answer("apis/autoscaling/v1/namespaces/other/horizontalpodautoscalers/web");
+        let scaler = world.answer("apis/autoscaling/v1/namespaces/other/horizontalpodautoscalers/web");
         assert_eq!(scaler.unwrap()["apiVersion"], "autoscaling/v1");
         let secrets = world.answer("api/v1/secrets").unwrap();
         assert_eq!(
-            (
-                secrets["kind"].as_str(),
-                secrets["items"].as_array().unwrap().len()
-            ),
+            (secrets["kind"].as_str(), secrets["items"].as_array().unwrap().len()),
             (Some("SecretList"), 1)
         );
-        let empty = world
-            .answer("apis/apps/v1/namespaces/album-aki/deployments")
-            .unwrap();
+        let empty = world.answer("apis/apps/v1/namespaces/album-aki/deployments").unwrap();
         assert_eq!(empty["items"], json!([]));
         assert!(world.answer("api/v1/namespaces/album-aki").is_some());
         assert_eq!(world.answer("api/v1/namespaces/elsewhere"), None);
@@ -418,34 +360,20 @@ mod tests {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
         let loopback = Loopback::serve(world()).await.unwrap();
-        let mode = fs::metadata(loopback.kubeconfig())
-            .unwrap()
-            .permissions()
-            .mode();
+        let mode = fs::metadata(loopback.kubeconfig()).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         let text = fs::read_to_string(loopback.kubeconfig()).unwrap();
         let kubeconfig: Value = serde_json::from_str(&text).unwrap();
-        let server = kubeconfig["clusters"][0]["cluster"]["server"]
-            .as_str()
-            .unwrap();
-        let (address, key) = server
-            .strip_prefix("http://")
-            .unwrap()
-            .split_once('/')
-            .unwrap();
-        for (path, code) in [
-            ("/api/v1/secrets".to_owned(), "403"),
-            (format!("/{key}/api/v1/secrets"), "200"),
-        ] {
+        let server = kubeconfig["clusters"][0]["cluster"]["server"].as_str().unwrap();
+        let (address, key) = server.strip_prefix("http://").unwrap().split_once('/').unwrap();
+        for (path, code) in [("/api/v1/secrets".to_owned(), "403"), (format!("/{key}/api/v1/secrets"), "200")]
+        {
             let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
             let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
             stream.write_all(request.as_bytes()).await.unwrap();
             let mut response = String::new();
             stream.read_to_string(&mut response).await.unwrap();
-            assert!(
-                response.starts_with(&format!("HTTP/1.1 {code}")),
-                "{response}"
-            );
+            assert!(response.starts_with(&format!("HTTP/1.1 {code}")), "{response}");
             assert_eq!(response.contains("aHVudGVyMg=="), code == "200");
         }
     }

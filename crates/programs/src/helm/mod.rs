@@ -182,13 +182,10 @@ impl Template {
             part("word", word.as_bytes());
         }
         use std::fmt::Write;
-        Ok(digest
-            .finalize()
-            .iter()
-            .fold(String::new(), |mut text, byte| {
-                let _ = write!(text, "{byte:02x}");
-                text
-            }))
+        Ok(digest.finalize().iter().fold(String::new(), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        }))
     }
 
     async fn api(&self, former: &[Value]) -> Result<Loopback, HelmError> {
@@ -197,10 +194,7 @@ impl Template {
             // Either a group and version, or with a kind behind it.
             match version.rsplit_once('/') {
                 Some((api_version, kind)) if kind.starts_with(char::is_uppercase) => {
-                    world.discovery.add(&Kind {
-                        api_version: api_version.to_owned(),
-                        kind: kind.to_owned(),
-                    });
+                    world.discovery.add(&Kind { api_version: api_version.to_owned(), kind: kind.to_owned() });
                 }
                 _ => {
                     world.discovery.add_version(version);
@@ -208,9 +202,7 @@ impl Template {
             }
         }
         let served = Loopback::serve(world).await;
-        Ok(served.map_err(ProgramError::io(
-            "serve the former render on the loopback interface",
-        ))?)
+        Ok(served.map_err(ProgramError::io("serve the former render on the loopback interface"))?)
     }
 
     async fn render_with(
@@ -221,10 +213,7 @@ impl Template {
     ) -> Result<Rendered, HelmError> {
         for path in &self.values {
             // Helm names the file as well, but by a path of its own making.
-            fs::File::open(path).map_err(|source| HelmError::Unreadable {
-                path: path.clone(),
-                source,
-            })?;
+            fs::File::open(path).map_err(|source| HelmError::Unreadable { path: path.clone(), source })?;
         }
         let generated = api.kubeconfig().with_file_name("values.json");
         if !self.generated.is_null() {
@@ -232,17 +221,11 @@ impl Template {
                 .map_err(ProgramError::io("write the generated values"))?;
         }
         loop {
-            let result = self
-                .command(api, &generated, !former.is_empty())
-                .run(by)
-                .await;
+            let result = self.command(api, &generated, !former.is_empty()).run(by).await;
             let failure = match result {
                 Ok(output) => {
                     let manifests = output.stdout_text().into_owned();
-                    return Ok(Rendered {
-                        manifests,
-                        warnings: output.stderr,
-                    });
+                    return Ok(Rendered { manifests, warnings: output.stderr });
                 }
                 Err(ProgramError::Failed(failure)) => failure,
                 Err(error) => return Err(error.into()),
@@ -298,40 +281,24 @@ impl Template {
 /// The kinds that Helm's message says the API does not know.
 fn unknown_kinds(message: &str) -> Vec<Kind> {
     // no matches for kind "ServiceMonitor" in version "monitoring.coreos.com/v1"
-    let rendered = message
-        .split("no matches for kind \"")
-        .skip(1)
-        .filter_map(|rest| {
-            let (kind, rest) = rest.split_once('"')?;
-            let (api_version, _) = rest.strip_prefix(" in version \"")?.split_once('"')?;
-            Some(Kind {
-                api_version: api_version.to_owned(),
-                kind: kind.to_owned(),
-            })
-        });
+    let rendered = message.split("no matches for kind \"").skip(1).filter_map(|rest| {
+        let (kind, rest) = rest.split_once('"')?;
+        let (api_version, _) = rest.strip_prefix(" in version \"")?.split_once('"')?;
+        Some(Kind { api_version: api_version.to_owned(), kind: kind.to_owned() })
+    });
     // unable to get apiresource from unstructured: monitoring.coreos.com/v1, Kind=ServiceMonitor
-    let looked_up = message
-        .split("unable to get apiresource from unstructured: ")
-        .skip(1)
-        .filter_map(|rest| {
+    let looked_up =
+        message.split("unable to get apiresource from unstructured: ").skip(1).filter_map(|rest| {
             let (api_version, rest) = rest.split_once(", Kind=")?;
-            let end = rest
-                .find(|c: char| !c.is_alphanumeric())
-                .unwrap_or(rest.len());
+            let end = rest.find(|c: char| !c.is_alphanumeric()).unwrap_or(rest.len());
             let api_version = api_version.trim_start_matches('/').to_owned();
-            Some(Kind {
-                api_version,
-                kind: rest[..end].to_owned(),
-            })
+            Some(Kind { api_version, kind: rest[..end].to_owned() })
         });
     rendered.chain(looked_up).collect()
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, HelmError> {
-    fs::read(path).map_err(|source| HelmError::Unreadable {
-        path: path.to_owned(),
-        source,
-    })
+    fs::read(path).map_err(|source| HelmError::Unreadable { path: path.to_owned(), source })
 }
 
 /// The files of a chart, with names relative to it, in a fixed order.
@@ -349,10 +316,7 @@ fn files_of(chart: &Path) -> Result<BTreeMap<String, PathBuf>, HelmError> {
         }
         for entry in fs::read_dir(&path).map_err(refused(&path))? {
             let entry = entry.map_err(refused(&path))?;
-            waiting.push((
-                format!("{name}/{}", entry.file_name().to_string_lossy()),
-                entry.path(),
-            ));
+            waiting.push((format!("{name}/{}", entry.file_name().to_string_lossy()), entry.path()));
         }
     }
     Ok(files)
@@ -365,16 +329,11 @@ mod tests {
     #[test]
     fn unknown_kinds_are_read_from_both_messages() {
         let message = "Error: unable to build kubernetes objects from release manifest: [resource mapping not found for name: \"x\" namespace: \"\" from \"\": no matches for kind \"ServiceMonitor\" in version \"monitoring.coreos.com/v1\"\nensure CRDs are installed first, unable to get apiresource from unstructured: a.b/v1, Kind=Thing: the server could not find]";
-        let kind = |api_version: &str, kind: &str| Kind {
-            api_version: api_version.into(),
-            kind: kind.into(),
-        };
+        let kind =
+            |api_version: &str, kind: &str| Kind { api_version: api_version.into(), kind: kind.into() };
         assert_eq!(
             unknown_kinds(message),
-            [
-                kind("monitoring.coreos.com/v1", "ServiceMonitor"),
-                kind("a.b/v1", "Thing")
-            ]
+            [kind("monitoring.coreos.com/v1", "ServiceMonitor"), kind("a.b/v1", "Thing")]
         );
     }
 

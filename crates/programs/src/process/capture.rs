@@ -10,11 +10,7 @@ pub(crate) struct Tail {
 
 impl Tail {
     pub(crate) fn new(limit: usize) -> Self {
-        Self {
-            bytes: Vec::new(),
-            limit,
-            dropped: 0,
-        }
+        Self { bytes: Vec::new(), limit, dropped: 0 }
     }
 
     pub(crate) fn push(&mut self, chunk: &[u8]) {

@@ -33,10 +33,7 @@ pub struct Supervisor {
 impl Default for Supervisor {
     /// For programs that change nothing: no one is told, and nothing interrupts.
     fn default() -> Self {
-        Self {
-            signals: Signals::none(),
-            children: Arc::new(Unwatched),
-        }
+        Self { signals: Signals::none(), children: Arc::new(Unwatched) }
     }
 }
 
@@ -132,10 +129,7 @@ impl Command {
     /// One argument more.
     #[must_use]
     pub fn arg(mut self, argument: impl Into<OsString>) -> Self {
-        self.arguments.push(Argument {
-            value: argument.into(),
-            secret: false,
-        });
+        self.arguments.push(Argument { value: argument.into(), secret: false });
         self
     }
 
@@ -143,10 +137,7 @@ impl Command {
     /// process list: an environment variable, a file or stdin is the better way.
     #[must_use]
     pub fn secret_arg(mut self, argument: impl Into<OsString>) -> Self {
-        self.arguments.push(Argument {
-            value: argument.into(),
-            secret: true,
-        });
+        self.arguments.push(Argument { value: argument.into(), secret: true });
         self
     }
 
@@ -183,9 +174,7 @@ impl Command {
         self,
         variables: impl IntoIterator<Item = (N, V)>,
     ) -> Self {
-        variables
-            .into_iter()
-            .fold(self, |command, (name, value)| command.env(name, value))
+        variables.into_iter().fold(self, |command, (name, value)| command.env(name, value))
     }
 
     /// What the program reads from stdin.
@@ -230,11 +219,7 @@ impl Command {
     /// The program's name.
     #[must_use]
     pub fn name(&self) -> String {
-        self.program
-            .file_name()
-            .unwrap_or(self.program.as_os_str())
-            .to_string_lossy()
-            .into_owned()
+        self.program.file_name().unwrap_or(self.program.as_os_str()).to_string_lossy().into_owned()
     }
 
     /// The arguments for messages: without secrets, and not too long.
@@ -263,10 +248,7 @@ impl Command {
         mut line: impl FnMut(Stream, &str),
     ) -> Result<Output, ProgramError> {
         if supervisor.signals.requested() > 0 {
-            return Err(ProgramError::Interrupted {
-                program: self.name(),
-                killed: false,
-            });
+            return Err(ProgramError::Interrupted { program: self.name(), killed: false });
         }
         let started = Instant::now();
         let mut running = self.start(supervisor).await?;
@@ -302,14 +284,7 @@ impl Command {
         drop(running);
         stdout.finish(|text| line(Stream::Stdout, text));
         stderr.finish(|text| line(Stream::Stderr, text));
-        self.judge(
-            status,
-            requests > 0,
-            killed,
-            stdout,
-            stderr,
-            started.elapsed(),
-        )
+        self.judge(status, requests > 0, killed, stdout, stderr, started.elapsed())
     }
 
     fn judge(
@@ -331,29 +306,18 @@ impl Command {
                     reason: format!("it is longer than {} MiB", WHOLE >> 20),
                 });
             }
-            return Ok(Output {
-                code,
-                stdout,
-                stderr,
-                duration,
-            });
+            return Ok(Output { code, stdout, stderr, duration });
         }
         if interrupted {
-            return Err(ProgramError::Interrupted {
-                program: self.name(),
-                killed,
-            });
+            return Err(ProgramError::Interrupted { program: self.name(), killed });
         }
         let ended = match (status.code(), status.signal()) {
             (Some(code), _) => Ended::Code(code),
             (None, signal) => Ended::Signal(signal.unwrap_or_default()),
         };
         // Some programs explain themselves on stdout.
-        let message = if stderr.trim().is_empty() {
-            String::from_utf8_lossy(&stdout).into_owned()
-        } else {
-            stderr
-        };
+        let message =
+            if stderr.trim().is_empty() { String::from_utf8_lossy(&stdout).into_owned() } else { stderr };
         Err(ProgramError::Failed(Box::new(Failure {
             program: self.name(),
             arguments: self.arguments(),
@@ -364,9 +328,7 @@ impl Command {
 
     async fn start(&mut self, supervisor: &Supervisor) -> Result<Running, ProgramError> {
         let mut command = tokio::process::Command::new(&self.program);
-        command
-            .args(self.arguments.iter().map(|argument| &argument.value))
-            .process_group(0);
+        command.args(self.arguments.iter().map(|argument| &argument.value)).process_group(0);
         if let Some(directory) = &self.directory {
             command.current_dir(directory);
         }
@@ -388,19 +350,13 @@ impl Command {
         if let Some(log) = &self.log {
             let doing = || ProgramError::io(format!("write {}", log.display()));
             let file = open_log(log).map_err(doing())?;
-            command
-                .stderr(file.try_clone().map_err(doing())?)
-                .stdout(file);
+            command.stderr(file.try_clone().map_err(doing())?).stdout(file);
         } else {
             command.stdout(Stdio::piped()).stderr(Stdio::piped());
         }
         let mut process = command.spawn().map_err(|error| self.cannot_start(error))?;
         let pid = process.id().unwrap_or_default();
-        let child = Child {
-            pid,
-            started: start_time(pid).unwrap_or_default(),
-            program: self.name(),
-        };
+        let child = Child { pid, started: start_time(pid).unwrap_or_default(), program: self.name() };
 
         let (sender, chunks) = mpsc::channel(64);
         let (exited, has_exited) = watch::channel(false);
@@ -421,23 +377,12 @@ impl Command {
             tasks.push(tokio::spawn(follow(log, has_exited, sender)));
         }
         let children = supervisor.children.clone();
-        let mut running = Running {
-            process,
-            child,
-            chunks,
-            exited,
-            tasks,
-            children,
-            over: false,
-        };
+        let mut running = Running { process, child, chunks, exited, tasks, children, over: false };
         if let Err(error) = running.children.started(&running.child) {
             let _ = signal_group(pid, Urgency::Interrupt);
             let _ = running.process.wait().await;
             running.ended();
-            let doing = format!(
-                "note down that {} was started, so it was ended",
-                self.name()
-            );
+            let doing = format!("note down that {} was started, so it was ended", self.name());
             return Err(ProgramError::io(doing)(error));
         }
         Ok(running)
@@ -446,9 +391,7 @@ impl Command {
     fn cannot_start(&self, error: io::Error) -> ProgramError {
         // The same error means a missing program and a missing directory.
         if let Some(directory) = self.directory.as_deref().filter(|path| !path.is_dir()) {
-            return ProgramError::io(format!("run {} in {}", self.name(), directory.display()))(
-                error,
-            );
+            return ProgramError::io(format!("run {} in {}", self.name(), directory.display()))(error);
         }
         let missing = error.kind() == io::ErrorKind::NotFound && !self.program.exists();
         if missing {
@@ -471,13 +414,9 @@ impl Argument {
         if shown.len() < text.len() {
             shown.push('…');
         }
-        let plain = !shown.is_empty()
-            && !shown.contains(|c: char| c.is_whitespace() || "'\"$&|;*?<>()".contains(c));
-        if plain {
-            shown
-        } else {
-            format!("'{}'", shown.replace('\'', "'\\''"))
-        }
+        let plain =
+            !shown.is_empty() && !shown.contains(|c: char| c.is_whitespace() || "'\"$&|;*?<>()".contains(c));
+        if plain { shown } else { format!("'{}'", shown.replace('\'', "'\\''")) }
     }
 }
 
@@ -522,10 +461,7 @@ struct Kept {
 
 impl Kept {
     fn new(limit: usize) -> Self {
-        Self {
-            tail: Tail::new(limit),
-            lines: Lines::default(),
-        }
+        Self { tail: Tail::new(limit), lines: Lines::default() }
     }
 
     fn push(&mut self, chunk: &[u8], line: impl FnMut(&str)) {
@@ -544,18 +480,10 @@ fn open_log(path: &Path) -> io::Result<File> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    File::options()
-        .append(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
+    File::options().append(true).create_new(true).mode(0o600).open(path)
 }
 
-async fn pump(
-    mut stream: impl AsyncRead + Unpin,
-    name: Stream,
-    chunks: mpsc::Sender<(Stream, Vec<u8>)>,
-) {
+async fn pump(mut stream: impl AsyncRead + Unpin, name: Stream, chunks: mpsc::Sender<(Stream, Vec<u8>)>) {
     let mut buffer = vec![0; 32 << 10];
     while let Ok(read @ 1..) = stream.read(&mut buffer).await {
         if chunks.send((name, buffer[..read].to_vec())).await.is_err() {
@@ -564,11 +492,7 @@ async fn pump(
     }
 }
 
-async fn follow(
-    path: PathBuf,
-    mut exited: watch::Receiver<bool>,
-    chunks: mpsc::Sender<(Stream, Vec<u8>)>,
-) {
+async fn follow(path: PathBuf, mut exited: watch::Receiver<bool>, chunks: mpsc::Sender<(Stream, Vec<u8>)>) {
     let Ok(mut file) = tokio::fs::File::open(&path).await else {
         return;
     };

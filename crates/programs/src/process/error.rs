@@ -101,11 +101,7 @@ impl fmt::Display for Ended {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} {} failed ({})",
-            self.program, self.arguments, self.ended
-        )?;
+        write!(f, "{} {} failed ({})", self.program, self.arguments, self.ended)?;
         let message = self.message.trim_end();
         if !message.is_empty() {
             write!(f, "\n{message}")?;

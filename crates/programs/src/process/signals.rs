@@ -36,10 +36,7 @@ impl Signals {
     #[must_use]
     pub fn new() -> (Interrupter, Self) {
         let (sender, requests) = watch::channel(0);
-        let signals = Self {
-            requests,
-            _open: None,
-        };
+        let signals = Self { requests, _open: None };
         (Interrupter(Arc::new(sender)), signals)
     }
 
@@ -47,10 +44,7 @@ impl Signals {
     #[must_use]
     pub fn none() -> Self {
         let (sender, requests) = watch::channel(0);
-        Self {
-            requests,
-            _open: Some(Arc::new(sender)),
-        }
+        Self { requests, _open: Some(Arc::new(sender)) }
     }
 
     /// How many requests there were.
@@ -65,11 +59,7 @@ impl Signals {
             let requested = *self.requests.borrow_and_update();
             if requested > *seen {
                 *seen += 1;
-                return if *seen >= 3 {
-                    Urgency::Kill
-                } else {
-                    Urgency::Interrupt
-                };
+                return if *seen >= 3 { Urgency::Kill } else { Urgency::Interrupt };
             }
             if self.requests.changed().await.is_err() {
                 // Whoever could ask is gone, so nothing will come any more.

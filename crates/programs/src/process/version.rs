@@ -22,11 +22,7 @@ impl Version {
     /// The version of these numbers.
     #[must_use]
     pub const fn new(major: u64, minor: u64, patch: u64) -> Self {
-        Self {
-            major,
-            minor,
-            patch,
-        }
+        Self { major, minor, patch }
     }
 }
 
@@ -50,20 +46,14 @@ impl FromStr for Version {
         let refuse = || NotAVersion(text.to_owned());
         let trimmed = text.trim();
         let numbers = trimmed.strip_prefix('v').unwrap_or(trimmed);
-        let end = numbers
-            .find(|c: char| !c.is_ascii_digit() && c != '.')
-            .unwrap_or(numbers.len());
+        let end = numbers.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(numbers.len());
         let mut parts = numbers[..end].split('.');
         let mut next = || parts.next().filter(|part| !part.is_empty());
         let number = |part: &str| part.parse::<u64>().map_err(|_| refuse());
         let major = number(next().ok_or_else(refuse)?)?;
         let minor = number(next().ok_or_else(refuse)?)?;
         let patch = next().map(number).transpose()?.unwrap_or(0);
-        Ok(Self {
-            major,
-            minor,
-            patch,
-        })
+        Ok(Self { major, minor, patch })
     }
 }
 
@@ -88,15 +78,8 @@ impl Tool {
     /// Terraform or its fork, by the program's name.
     #[must_use]
     pub fn terraform_at(program: &Path) -> Self {
-        let name = program
-            .file_stem()
-            .and_then(|name| name.to_str())
-            .unwrap_or_default();
-        if name.contains("tofu") {
-            Self::Tofu
-        } else {
-            Self::Terraform
-        }
+        let name = program.file_stem().and_then(|name| name.to_str()).unwrap_or_default();
+        if name.contains("tofu") { Self::Tofu } else { Self::Terraform }
     }
 
     /// The program's usual name.
@@ -223,10 +206,7 @@ mod tests {
     #[test]
     fn each_tool_answers_in_its_own_way() {
         let terraform = r#"{"terraform_version":"1.11.4","terraform_outdated":true}"#;
-        assert_eq!(
-            Tool::Terraform.read(terraform),
-            Some(Version::new(1, 11, 4))
-        );
+        assert_eq!(Tool::Terraform.read(terraform), Some(Version::new(1, 11, 4)));
         let docker = "Docker version 20.10.24+dfsg1, build 297e128";
         assert_eq!(Tool::Docker.read(docker), Some(Version::new(20, 10, 24)));
         let git = "git version 2.39.5 (Apple Git-154)";

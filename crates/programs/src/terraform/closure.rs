@@ -60,11 +60,7 @@ pub enum ClosureError {
 
 fn refused(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ClosureError {
     let path = path.to_owned();
-    move |source| ClosureError::Io {
-        doing,
-        path,
-        source,
-    }
+    move |source| ClosureError::Io { doing, path, source }
 }
 
 /// A root module's files, those of the local modules it uses, and what they name outside of them.
@@ -100,11 +96,7 @@ impl Closure {
                 for source_text in references.modules {
                     let directory = normal(&module.join(&source_text));
                     if !directory.is_dir() {
-                        return Err(ClosureError::NoModule {
-                            file,
-                            source_text,
-                            directory,
-                        });
+                        return Err(ClosureError::NoModule { file, source_text, directory });
                     }
                     modules.push(directory);
                 }
@@ -120,9 +112,7 @@ impl Closure {
             }
         }
         for file in extra {
-            files.insert(normal(
-                &std::path::absolute(file).map_err(refused("find", file))?,
-            ));
+            files.insert(normal(&std::path::absolute(file).map_err(refused("find", file))?));
         }
         Ok(Self { root, files })
     }
@@ -149,11 +139,7 @@ impl Closure {
     /// When a file cannot be read or written.
     pub fn archive_to(&self, dest: &Path) -> Result<Copy, ClosureError> {
         let mut builder = fs::DirBuilder::new();
-        builder
-            .recursive(true)
-            .mode(0o700)
-            .create(dest)
-            .map_err(refused("make", dest))?;
+        builder.recursive(true).mode(0o700).create(dest).map_err(refused("make", dest))?;
         let base = self.base();
         let root = relative(&self.root, &base);
         let former = Marker::read(dest)?.unwrap_or_else(|| Marker::new(&root));
@@ -177,11 +163,7 @@ impl Closure {
             }
             marker.files.insert(name, digest);
         }
-        for stale in former
-            .files
-            .keys()
-            .filter(|name| !marker.files.contains_key(*name))
-        {
+        for stale in former.files.keys().filter(|name| !marker.files.contains_key(*name)) {
             let path = dest.join(stale);
             match fs::remove_file(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -233,10 +215,7 @@ struct Marker {
 
 impl Marker {
     fn new(root: &Path) -> Self {
-        Self {
-            root: portable(root),
-            files: BTreeMap::new(),
-        }
+        Self { root: portable(root), files: BTreeMap::new() }
     }
 
     fn read(dest: &Path) -> Result<Option<Self>, ClosureError> {
@@ -252,8 +231,8 @@ impl Marker {
 
     fn write(&self, dest: &Path) -> Result<(), ClosureError> {
         let path = dest.join(MARKER);
-        let bytes = serde_json::to_vec(self)
-            .map_err(|error| refused("write", &path)(io::Error::other(error)))?;
+        let bytes =
+            serde_json::to_vec(self).map_err(|error| refused("write", &path)(io::Error::other(error)))?;
         put(&bytes, &path)
     }
 
@@ -265,11 +244,7 @@ impl Marker {
         }
         Copy {
             base: dest.to_owned(),
-            root: if self.root.is_empty() {
-                dest.to_owned()
-            } else {
-                dest.join(&self.root)
-            },
+            root: if self.root.is_empty() { dest.to_owned() } else { dest.join(&self.root) },
             digest: hex(&digest.finalize()),
         }
     }
@@ -286,10 +261,7 @@ fn bring_along(from: &Path, to: &Path) -> Result<(), ClosureError> {
     for entry in entries {
         let entry = entry.map_err(refused("read", from))?;
         let name = entry.file_name();
-        if name
-            .to_str()
-            .is_some_and(|name| is_terraforms(name) || name == LOCK_FILE)
-        {
+        if name.to_str().is_some_and(|name| is_terraforms(name) || name == LOCK_FILE) {
             let target = to.join(&name);
             fs::rename(entry.path(), &target).map_err(refused("move to", &target))?;
         }
@@ -331,12 +303,9 @@ fn place(source: &Path, copy: &Path) -> Result<(), ClosureError> {
     let directory = copy.parent().unwrap_or(copy);
     fs::create_dir_all(directory).map_err(refused("make", directory))?;
     // Whole or not at all: a half-written copy could be all that is left when we crash here.
-    let temporary =
-        tempfile::NamedTempFile::new_in(directory).map_err(refused("write in", directory))?;
+    let temporary = tempfile::NamedTempFile::new_in(directory).map_err(refused("write in", directory))?;
     fs::copy(source, temporary.path()).map_err(refused("copy", source))?;
-    temporary
-        .persist(copy)
-        .map_err(|error| refused("write", copy)(error.error))?;
+    temporary.persist(copy).map_err(|error| refused("write", copy)(error.error))?;
     Ok(())
 }
 
@@ -385,36 +354,21 @@ mod tests {
     }
 
     fn names(closure: &Closure, base: &Path) -> Vec<String> {
-        closure
-            .files()
-            .map(|file| portable(&relative(file, base)))
-            .collect()
+        closure.files().map(|file| portable(&relative(file, base))).collect()
     }
 
     #[test]
     fn modules_are_followed_and_states_are_not() {
         let dir = tempfile::tempdir().unwrap();
         let base = dir.path();
-        write(
-            &base.join("tf/live/main.tf"),
-            "module \"a\" {\n source = \"../modules/a\" # here\n}\n",
-        );
+        write(&base.join("tf/live/main.tf"), "module \"a\" {\n source = \"../modules/a\" # here\n}\n");
         write(&base.join("tf/live/terraform.tfstate"), "{}");
-        write(
-            &base.join("tf/live/terraform.tfstate.d/x/terraform.tfstate"),
-            "{}",
-        );
+        write(&base.join("tf/live/terraform.tfstate.d/x/terraform.tfstate"), "{}");
         write(&base.join("tf/live/.terraform/modules/m.tf"), "");
         write(&base.join("tf/live/.terraform.lock.hcl"), "lock");
-        write(
-            &base.join("tf/modules/a/main.tf"),
-            "module \"b\" { source = \"../b\" }",
-        );
+        write(&base.join("tf/modules/a/main.tf"), "module \"b\" { source = \"../b\" }");
         write(&base.join("tf/modules/a/files/t.tpl"), "x");
-        write(
-            &base.join("tf/modules/b/main.tf.json"),
-            r#"{"locals":{"f":"${path.module}/../../etc/motd"}}"#,
-        );
+        write(&base.join("tf/modules/b/main.tf.json"), r#"{"locals":{"f":"${path.module}/../../etc/motd"}}"#);
         write(&base.join("tf/etc/motd"), "hello");
         write(&base.join("tf/etc/other"), "no");
         write(&base.join("other/main.tf"), "");
@@ -440,10 +394,7 @@ mod tests {
         write(&src.join("old.tf"), "# old");
         let first = Closure::of(&src, &[]).unwrap().archive_to(&dest).unwrap();
         assert_eq!(first.root, dest);
-        write(
-            &dest.join("terraform.tfstate.d/x/terraform.tfstate"),
-            "state",
-        );
+        write(&dest.join("terraform.tfstate.d/x/terraform.tfstate"), "state");
         let again = Closure::of(&src, &[]).unwrap().archive_to(&dest).unwrap();
         assert_eq!(first, again);
 
@@ -454,12 +405,7 @@ mod tests {
         let second = Closure::of(&src, &[]).unwrap().archive_to(&dest).unwrap();
         assert_ne!(first.digest, second.digest);
         assert_eq!(second.root, dest.join("live"));
-        assert!(
-            second
-                .root
-                .join("terraform.tfstate.d/x/terraform.tfstate")
-                .exists()
-        );
+        assert!(second.root.join("terraform.tfstate.d/x/terraform.tfstate").exists());
         assert!(!dest.join("old.tf").exists() && !dest.join("main.tf").exists());
         assert!(dest.join("a/main.tf").exists());
 
@@ -470,14 +416,8 @@ mod tests {
     #[test]
     fn a_missing_module_is_named() {
         let dir = tempfile::tempdir().unwrap();
-        write(
-            &dir.path().join("main.tf"),
-            "module \"a\" { source = \"./gone\" }",
-        );
+        write(&dir.path().join("main.tf"), "module \"a\" { source = \"./gone\" }");
         let error = Closure::of(dir.path(), &[]).unwrap_err().to_string();
-        assert!(
-            error.contains("\"./gone\"") && error.contains("main.tf"),
-            "{error}"
-        );
+        assert!(error.contains("\"./gone\"") && error.contains("main.tf"), "{error}");
     }
 }

@@ -57,12 +57,9 @@ pub struct Lock {
 impl Lock {
     /// Reads the "Lock Info" that Terraform adds to its error.
     pub(super) fn of(diagnostics: &[Diagnostic]) -> Option<Self> {
-        let detail = diagnostics.iter().find_map(|diagnostic| {
-            diagnostic
-                .detail
-                .split_once("Lock Info:")
-                .map(|(_, info)| info)
-        })?;
+        let detail = diagnostics
+            .iter()
+            .find_map(|diagnostic| diagnostic.detail.split_once("Lock Info:").map(|(_, info)| info))?;
         let field = |name: &str| {
             detail
                 .lines()

@@ -15,22 +15,14 @@ pub(super) struct References {
 
 /// Whether Terraform or OpenTofu reads this file.
 pub(super) fn is_configuration(path: &Path) -> bool {
-    let name = path
-        .file_name()
-        .and_then(|name| name.to_str())
-        .unwrap_or_default();
-    [".tf", ".tf.json", ".tofu", ".tofu.json"]
-        .iter()
-        .any(|end| name.ends_with(end))
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    [".tf", ".tf.json", ".tofu", ".tofu.json"].iter().any(|end| name.ends_with(end))
 }
 
 /// Finds what a file names. What cannot be parsed is left to Terraform, which says it better.
 pub(super) fn references(path: &Path, text: &str) -> References {
     let mut found = References::default();
-    if path
-        .extension()
-        .is_some_and(|extension| extension == "json")
-    {
+    if path.extension().is_some_and(|extension| extension == "json") {
         if let Ok(value) = serde_json::from_str::<Value>(text) {
             modules_of_json(&value, &mut found);
             strings_of_json(&value, &mut found);
@@ -96,9 +88,7 @@ fn strings_of_json(value: &Value, found: &mut References) {
     match value {
         Value::String(text) => paths_in(text, found),
         Value::Array(items) => items.iter().for_each(|item| strings_of_json(item, found)),
-        Value::Object(fields) => fields
-            .values()
-            .for_each(|field| strings_of_json(field, found)),
+        Value::Object(fields) => fields.values().for_each(|field| strings_of_json(field, found)),
         _ => {}
     }
 }
@@ -200,11 +190,7 @@ fn heredoc(text: &str) -> Option<(&str, &str)> {
     let after = after.strip_prefix('-').unwrap_or(after);
     let (marker, body) = after.split_once('\n')?;
     let marker = marker.trim();
-    if marker.is_empty()
-        || !marker
-            .chars()
-            .all(|c| c.is_alphanumeric() || c == '_' || c == '-')
-    {
+    if marker.is_empty() || !marker.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '-') {
         return None;
     }
     let mut end = 0;
@@ -249,9 +235,6 @@ mod tests {
     #[test]
     fn json_has_the_same_meaning() {
         let text = r#"{"module": [{"a": {"source": "./a"}}, {"b": [{"source": "../b"}]}]}"#;
-        assert_eq!(
-            references(Path::new("x.tf.json"), text).modules,
-            ["./a", "../b"]
-        );
+        assert_eq!(references(Path::new("x.tf.json"), text).modules, ["./a", "../b"]);
     }
 }

@@ -137,18 +137,10 @@ impl Terraform {
     /// # Errors
     /// When Terraform fails, with all it says.
     pub async fn workspaces(&self, by: &Supervisor) -> Result<Vec<String>, TerraformError> {
-        let output = self
-            .command("workspace")
-            .arg("list")
-            .whole_stdout()
-            .run(by)
-            .await?;
+        let output = self.command("workspace").arg("list").whole_stdout().run(by).await?;
         let text = output.stdout_text();
         let names = text.lines().map(|line| line.trim_start_matches('*').trim());
-        Ok(names
-            .filter(|name| !name.is_empty())
-            .map(str::to_owned)
-            .collect())
+        Ok(names.filter(|name| !name.is_empty()).map(str::to_owned).collect())
     }
 
     /// Whether the workspace is there.
@@ -157,11 +149,7 @@ impl Terraform {
     /// When Terraform fails, with all it says.
     pub async fn workspace(&self, by: &Supervisor) -> Result<Workspace, TerraformError> {
         let found = self.workspaces(by).await?.contains(&self.workspace);
-        Ok(if found {
-            Workspace::Found
-        } else {
-            Workspace::Missing
-        })
+        Ok(if found { Workspace::Found } else { Workspace::Missing })
     }
 
     /// Makes the workspace where it is missing. Before the first time, whoever calls decides by
@@ -174,13 +162,8 @@ impl Terraform {
             return Ok(Workspace::Found);
         }
         self.refuse_default()?;
-        let command = self
-            .command("workspace")
-            .arg("new")
-            .arg(self.lock_timeout())
-            .arg(&self.workspace);
-        self.run_logged(command.arg("-no-color"), "workspace new", by, &mut |_| ())
-            .await?;
+        let command = self.command("workspace").arg("new").arg(self.lock_timeout()).arg(&self.workspace);
+        self.run_logged(command.arg("-no-color"), "workspace new", by, &mut |_| ()).await?;
         Ok(Workspace::Created)
     }
 
@@ -196,15 +179,9 @@ impl Terraform {
         }
         // The selected workspace cannot be deleted, and whoever makes one selects it.
         let select = self.command("workspace").arg("select").arg("default");
-        self.run_logged(select, "workspace select", by, &mut |_| ())
-            .await?;
-        let delete = self
-            .command("workspace")
-            .arg("delete")
-            .arg(self.lock_timeout())
-            .arg(&self.workspace);
-        self.run_logged(delete, "workspace delete", by, &mut |_| ())
-            .await
+        self.run_logged(select, "workspace select", by, &mut |_| ()).await?;
+        let delete = self.command("workspace").arg("delete").arg(self.lock_timeout()).arg(&self.workspace);
+        self.run_logged(delete, "workspace delete", by, &mut |_| ()).await
     }
 
     fn refuse_default(&self) -> Result<(), TerraformError> {
@@ -255,9 +232,7 @@ impl Terraform {
             let vars = self.write_json("vars.tfvars.json", &self.vars)?;
             command = command.arg(prefixed("-var-file=", &vars));
         }
-        let messages = self
-            .run_streamed(command, "plan", by, &mut progress)
-            .await?;
+        let messages = self.run_streamed(command, "plan", by, &mut progress).await?;
         let mut plan = self.saved_plan(file, by).await?;
         plan.warnings = messages.diagnostics;
         Ok(plan)
@@ -286,14 +261,9 @@ impl Terraform {
         by: &Supervisor,
         mut progress: impl FnMut(&Progress) + Send,
     ) -> Result<Applied, TerraformError> {
-        let command = self
-            .in_workspace("apply")
-            .args(["-input=false", "-json"])
-            .arg(self.lock_timeout())
-            .arg(plan);
-        let messages = self
-            .run_streamed(command, "apply", by, &mut progress)
-            .await?;
+        let command =
+            self.in_workspace("apply").args(["-input=false", "-json"]).arg(self.lock_timeout()).arg(plan);
+        let messages = self.run_streamed(command, "apply", by, &mut progress).await?;
         Ok(messages.applied)
     }
 
@@ -302,12 +272,7 @@ impl Terraform {
     /// # Errors
     /// When Terraform fails, with all it says.
     pub async fn outputs(&self, by: &Supervisor) -> Result<Vec<Output>, TerraformError> {
-        self.read(
-            self.in_workspace("output").arg("-json"),
-            by,
-            Output::read_all,
-        )
-        .await
+        self.read(self.in_workspace("output").arg("-json"), by, Output::read_all).await
     }
 
     /// All that the state knows of.
@@ -315,12 +280,7 @@ impl Terraform {
     /// # Errors
     /// When Terraform fails, with all it says.
     pub async fn resources(&self, by: &Supervisor) -> Result<Vec<Resource>, TerraformError> {
-        self.read(
-            self.in_workspace("show").arg("-json"),
-            by,
-            Resource::read_all,
-        )
-        .await
+        self.read(self.in_workspace("show").arg("-json"), by, Resource::read_all).await
     }
 
     fn command(&self, verb: &str) -> Command {
@@ -338,9 +298,7 @@ impl Terraform {
         // These would change the meaning of the calls below.
         ["", "_plan", "_apply", "_show", "_output", "_workspace"]
             .iter()
-            .fold(command, |command, verb| {
-                command.env_remove(format!("TF_CLI_ARGS{verb}"))
-            })
+            .fold(command, |command, verb| command.env_remove(format!("TF_CLI_ARGS{verb}")))
             .envs(&self.env)
     }
 
@@ -354,11 +312,7 @@ impl Terraform {
         format!("-lock-timeout={}s", self.lock_timeout.as_secs())
     }
 
-    fn write_json(
-        &self,
-        name: &str,
-        content: &Map<String, Value>,
-    ) -> Result<PathBuf, TerraformError> {
+    fn write_json(&self, name: &str, content: &Map<String, Value>) -> Result<PathBuf, TerraformError> {
         let file = self.data_dir.join(name);
         let bytes = Value::Object(content.clone()).to_string();
         private::write(&file, bytes.as_bytes()).map_err(writing(&file))?;
@@ -374,9 +328,7 @@ impl Terraform {
         progress: &mut (dyn FnMut(&Progress) + Send),
     ) -> Result<Messages, TerraformError> {
         private::make_directory(&self.data_dir).map_err(writing(&self.data_dir))?;
-        let log = self
-            .data_dir
-            .join(format!("{}.log", verb.replace(' ', "-")));
+        let log = self.data_dir.join(format!("{}.log", verb.replace(' ', "-")));
         let mut messages = Messages::default();
         let result = command
             .log_to(log)
@@ -399,9 +351,7 @@ impl Terraform {
         by: &Supervisor,
         progress: &mut (dyn FnMut(&Progress) + Send),
     ) -> Result<(), TerraformError> {
-        self.run_streamed(command, verb, by, progress)
-            .await
-            .map(drop)
+        self.run_streamed(command, verb, by, progress).await.map(drop)
     }
 
     async fn read<T>(
@@ -412,13 +362,11 @@ impl Terraform {
     ) -> Result<T, TerraformError> {
         let (program, arguments) = (command.name(), command.arguments());
         let output = command.whole_stdout().run(by).await?;
-        Ok(
-            read(&output.stdout).map_err(|error| ProgramError::Unreadable {
-                program,
-                arguments,
-                reason: error.to_string(),
-            })?,
-        )
+        Ok(read(&output.stdout).map_err(|error| ProgramError::Unreadable {
+            program,
+            arguments,
+            reason: error.to_string(),
+        })?)
     }
 }
 

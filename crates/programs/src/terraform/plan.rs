@@ -97,9 +97,7 @@ impl Plan {
 
     /// The changes that a user must be asked about.
     pub fn consent(&self) -> impl Iterator<Item = &Change> {
-        self.changes
-            .iter()
-            .filter(|change| change.action.needs_consent() && !change.tainted)
+        self.changes.iter().filter(|change| change.action.needs_consent() && !change.tainted)
     }
 
     /// Reads what `terraform show -json FILE` writes.
@@ -131,23 +129,13 @@ impl Plan {
             .filter_map(|(name, change)| {
                 let action = Action::of(&change.actions)?;
                 let sensitive = change.before_sensitive != false || change.after_sensitive != false;
-                Some(OutputChange {
-                    name,
-                    action,
-                    sensitive,
-                })
+                Some(OutputChange { name, action, sensitive })
             })
             .collect();
         let used = plan.changes.iter().map(|change| change.provider.clone());
         let configured = document.configuration.provider_config.into_values();
-        let providers: BTreeSet<String> = configured
-            .map(|provider| provider.full_name)
-            .chain(used)
-            .collect();
-        plan.providers = providers
-            .into_iter()
-            .filter(|name| !name.is_empty())
-            .collect();
+        let providers: BTreeSet<String> = configured.map(|provider| provider.full_name).chain(used).collect();
+        plan.providers = providers.into_iter().filter(|name| !name.is_empty()).collect();
         Ok(plan)
     }
 }

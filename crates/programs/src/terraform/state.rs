@@ -27,11 +27,7 @@ impl Output {
             sensitive: bool,
         }
         let outputs: BTreeMap<String, Raw> = serde_json::from_slice(json)?;
-        let one = |(name, Raw { value, sensitive })| Self {
-            name,
-            value,
-            sensitive,
-        };
+        let one = |(name, Raw { value, sensitive })| Self { name, value, sensitive };
         Ok(outputs.into_iter().map(one).collect())
     }
 }
@@ -96,11 +92,7 @@ impl Resource {
     pub(super) fn read_all(json: &[u8]) -> serde_json::Result<Vec<Self>> {
         let document: Document = serde_json::from_slice(json)?;
         let mut resources = Vec::new();
-        let mut modules: Vec<Module> = document
-            .values
-            .map(|values| values.root_module)
-            .into_iter()
-            .collect();
+        let mut modules: Vec<Module> = document.values.map(|values| values.root_module).into_iter().collect();
         while let Some(module) = modules.pop() {
             resources.extend(module.resources.into_iter().map(Self::from));
             modules.extend(module.child_modules);
@@ -168,18 +160,12 @@ mod tests {
         let json = br#"{"url":{"value":"http://x","sensitive":false},"password":{"value":"hunter2","sensitive":true}}"#;
         let outputs = Output::read_all(json).unwrap();
         let shown = format!("{outputs:?} {}", outputs[0]);
-        assert!(
-            shown.contains("http://x") && !shown.contains("hunter2"),
-            "{shown}"
-        );
+        assert!(shown.contains("http://x") && !shown.contains("hunter2"), "{shown}");
         assert_eq!(outputs[0].value, "hunter2");
     }
 
     #[test]
     fn an_empty_state_has_no_resources() {
-        assert_eq!(
-            Resource::read_all(br#"{"format_version":"1.0"}"#).unwrap(),
-            []
-        );
+        assert_eq!(Resource::read_all(br#"{"format_version":"1.0"}"#).unwrap(), []);
     }
 }

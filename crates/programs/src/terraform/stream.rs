@@ -110,15 +110,8 @@ impl Messages {
             }
             return None;
         }
-        if let Some(changes) = message
-            .changes
-            .filter(|changes| changes.operation != "plan")
-        {
-            self.applied = Applied {
-                added: changes.add,
-                changed: changes.change,
-                destroyed: changes.remove,
-            };
+        if let Some(changes) = message.changes.filter(|changes| changes.operation != "plan") {
+            self.applied = Applied { added: changes.add, changed: changes.change, destroyed: changes.remove };
             return None;
         }
         progress(&message.kind, message.hook?)
@@ -129,26 +122,14 @@ impl Messages {
         let ProgramError::Failed(failure) = error else {
             return error.into();
         };
-        if !self
-            .diagnostics
-            .iter()
-            .any(|one| one.severity != Severity::Warning)
-        {
+        if !self.diagnostics.iter().any(|one| one.severity != Severity::Warning) {
             let message = self.other;
-            return ProgramError::Failed(Box::new(Failure {
-                message,
-                ..*failure
-            }))
-            .into();
+            return ProgramError::Failed(Box::new(Failure { message, ..*failure })).into();
         }
-        self.diagnostics
-            .sort_by_key(|one| one.severity == Severity::Warning);
+        self.diagnostics.sort_by_key(|one| one.severity == Severity::Warning);
         let diagnostics = self.diagnostics;
         match Lock::of(&diagnostics) {
-            Some(lock) => TerraformError::Locked {
-                lock: Box::new(lock),
-                diagnostics,
-            },
+            Some(lock) => TerraformError::Locked { lock: Box::new(lock), diagnostics },
             None => TerraformError::Failed { verb, diagnostics },
         }
     }
@@ -170,12 +151,7 @@ fn progress(kind: &str, hook: Hook) -> Option<Progress> {
         _ => return None,
     };
     let elapsed = Duration::try_from_secs_f64(hook.elapsed_seconds).unwrap_or_default();
-    Some(Progress {
-        address: hook.resource.addr,
-        action,
-        phase,
-        elapsed,
-    })
+    Some(Progress { address: hook.resource.addr, action, phase, elapsed })
 }
 
 #[cfg(test)]
@@ -202,16 +178,8 @@ mod tests {
             message: String::new(),
         }));
         let error = messages.error("apply", failed);
-        let TerraformError::Locked { lock, .. } = &error else {
-            panic!("{error}")
-        };
-        assert_eq!(
-            (lock.id.as_str(), lock.who.as_str()),
-            ("6b6b", "aki@laptop")
-        );
-        assert!(
-            error.to_string().contains("terraform force-unlock 6b6b"),
-            "{error}"
-        );
+        let TerraformError::Locked { lock, .. } = &error else { panic!("{error}") };
+        assert_eq!((lock.id.as_str(), lock.who.as_str()), ("6b6b", "aki@laptop"));
+        assert!(error.to_string().contains("terraform force-unlock 6b6b"), "{error}");
     }
 }

@@ -54,10 +54,7 @@ fn variables_are_the_kubelets() {
     resources: {requests: {cpu: 250m}}
 "#));
     let main = service(&translation, "p.main");
-    assert_eq!(
-        main["entrypoint"],
-        json!(["run", "info", "$$(UNKNOWN)", "$$(LEVEL)", "$${HOME}"])
-    );
+    assert_eq!(main["entrypoint"], json!(["run", "info", "$$(UNKNOWN)", "$$(LEVEL)", "$${HOME}"]));
     assert_eq!(main["command"], json!(["http://$$(HOST):3306/$$(LATER)"]));
     let address = translation.pods[0].address.to_string();
     let expected = [

@@ -12,10 +12,7 @@ fn corpus() -> Vec<(String, Vec<Object>)> {
     let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/corpus");
     let directory = std::env::var_os("ENVCTL_CORPUS").map_or(default, PathBuf::from);
     let Ok(entries) = std::fs::read_dir(&directory) else {
-        eprintln!(
-            "skipped: there are no rendered charts in {} (set ENVCTL_CORPUS)",
-            directory.display()
-        );
+        eprintln!("skipped: there are no rendered charts in {} (set ENVCTL_CORPUS)", directory.display());
         return Vec::new();
     };
     let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
@@ -30,21 +27,11 @@ fn corpus() -> Vec<(String, Vec<Object>)> {
         .collect()
 }
 
-fn translated(
-    name: &str,
-    objects: &[Object],
-    engine: envctl_translate::EngineFacts,
-) -> Translation {
+fn translated(name: &str, objects: &[Object], engine: envctl_translate::EngineFacts) -> Translation {
     let mut input = input(objects.to_vec(), engine);
     input.missing_references = MissingReferences::Placeholder;
     translate(&input).unwrap_or_else(|errors| {
-        panic!(
-            "{name}: {}",
-            errors
-                .iter()
-                .map(|e| format!("\n  {e}"))
-                .collect::<String>()
-        )
+        panic!("{name}: {}", errors.iter().map(|e| format!("\n  {e}")).collect::<String>())
     })
 }
 
@@ -53,31 +40,19 @@ fn every_chart_translates_and_no_field_is_unknown() {
     let mut unknown = BTreeMap::new();
     for (name, objects) in corpus() {
         let old = translated(&name, &objects, OLD_ENGINE);
-        for finding in old
-            .findings
-            .iter()
-            .filter(|finding| finding.code.starts_with("unknown-"))
-        {
-            unknown
-                .entry(format!("{} {}", finding.object, finding.path))
-                .or_insert_with(|| name.clone());
+        for finding in old.findings.iter().filter(|finding| finding.code.starts_with("unknown-")) {
+            unknown.entry(format!("{} {}", finding.object, finding.path)).or_insert_with(|| name.clone());
         }
         assert!(
             objects.is_empty()
-                || old.compose["services"]
-                    .as_object()
-                    .is_some_and(|services| !services.is_empty())
+                || old.compose["services"].as_object().is_some_and(|services| !services.is_empty())
         );
         // Equal inputs, equal results; the order of templates does not matter either.
         let again = translated(&name, &objects, OLD_ENGINE);
         assert_eq!(old.compose.to_string(), again.compose.to_string(), "{name}");
         let mut reversed = objects.clone();
         reversed.reverse();
-        assert_eq!(
-            hashes(&old),
-            hashes(&translated(&name, &reversed, OLD_ENGINE)),
-            "{name}"
-        );
+        assert_eq!(hashes(&old), hashes(&translated(&name, &reversed, OLD_ENGINE)), "{name}");
     }
     assert!(unknown.is_empty(), "{unknown:#?}");
 }
@@ -91,16 +66,8 @@ fn compose_accepts_every_chart() {
     for (name, objects) in corpus() {
         for engine in [OLD_ENGINE, NEW_ENGINE] {
             let output = compose.config(&translated(&name, &objects, engine));
-            assert!(
-                output.status.success(),
-                "{name}: {}",
-                String::from_utf8_lossy(&output.stderr)
-            );
-            assert!(
-                output.stderr.is_empty(),
-                "{name}: {}",
-                String::from_utf8_lossy(&output.stderr)
-            );
+            assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+            assert!(output.stderr.is_empty(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
         }
     }
 }

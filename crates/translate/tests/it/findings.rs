@@ -58,11 +58,8 @@ fn kinds_nobody_acts_on_are_findings() {
 {apiVersion: serving.knative.dev/v1, kind: Service, metadata: {name: s}}
 "#,
     );
-    let fates: Vec<_> = translation
-        .findings
-        .iter()
-        .map(|f| (f.object.as_str(), f.code.as_str(), f.fate))
-        .collect();
+    let fates: Vec<_> =
+        translation.findings.iter().map(|f| (f.object.as_str(), f.code.as_str(), f.fate)).collect();
     assert_eq!(
         fates,
         [
@@ -74,11 +71,7 @@ fn kinds_nobody_acts_on_are_findings() {
         ]
     );
     assert_eq!((translation.objects, translation.dropped), (5, 4));
-    assert_eq!(
-        translation.compose["services"].as_object().unwrap().len(),
-        1,
-        "the gateway alone"
-    );
+    assert_eq!(translation.compose["services"].as_object().unwrap().len(), 1, "the gateway alone");
 }
 
 #[test]
@@ -107,15 +100,9 @@ spec:
         .filter(|f| f.severity == Severity::Critical)
         .map(|f| f.code.as_str())
         .collect();
-    assert_eq!(
-        critical,
-        ["volume-type", "host-namespace", "host-path", "privileged"]
-    );
+    assert_eq!(critical, ["volume-type", "host-namespace", "host-path", "privileged"]);
     let member = service(&translation, "p.c");
-    assert_eq!(
-        (&member["privileged"], &member["pid"]),
-        (&true.into(), &"host".into())
-    );
+    assert_eq!((&member["privileged"], &member["pid"]), (&true.into(), &"host".into()));
     assert_eq!(member["volumes"][0]["source"], "/etc");
     assert_eq!(member["volumes"][0]["bind"]["propagation"], "rslave");
 }

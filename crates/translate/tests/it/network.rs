@@ -78,47 +78,19 @@ fn gateway() -> GatewayConfig {
 #[test]
 fn services_lead_to_pods() {
     let gateway = gateway();
-    let web = gateway
-        .services
-        .iter()
-        .find(|service| service.name == "web")
-        .unwrap();
+    let web = gateway.services.iter().find(|service| service.name == "web").unwrap();
     assert!(gateway.vips.contains(&web.vip.unwrap()));
     assert_eq!(web.backends.len(), 2);
-    assert_eq!(
-        web.backends[0].targets,
-        [("80/TCP".to_owned(), 3000), ("9000/TCP".to_owned(), 9001)].into()
-    );
+    assert_eq!(web.backends[0].targets, [("80/TCP".to_owned(), 3000), ("9000/TCP".to_owned(), 9001)].into());
     assert_eq!(web.backends[0].hostname, None);
-    let db = gateway
-        .services
-        .iter()
-        .find(|service| service.name == "db")
-        .unwrap();
+    let db = gateway.services.iter().find(|service| service.name == "db").unwrap();
     assert_eq!((db.vip, db.publish_not_ready), (None, true));
     assert_eq!(db.backends[0].hostname.as_deref(), Some("db-0"));
-    let outside = gateway
-        .services
-        .iter()
-        .find(|service| service.name == "outside")
-        .unwrap();
-    assert_eq!(
-        (outside.vip, outside.external_name.as_deref()),
-        (None, Some("example.org"))
-    );
-    let legacy = gateway
-        .services
-        .iter()
-        .find(|service| service.name == "legacy")
-        .unwrap();
+    let outside = gateway.services.iter().find(|service| service.name == "outside").unwrap();
+    assert_eq!((outside.vip, outside.external_name.as_deref()), (None, Some("example.org")));
+    let legacy = gateway.services.iter().find(|service| service.name == "legacy").unwrap();
     assert_eq!(legacy.client_ip_affinity_seconds, Some(10_800));
-    assert_eq!(
-        (
-            legacy.backends[0].announced,
-            legacy.backends[0].targets["80/TCP"]
-        ),
-        (false, 8080)
-    );
+    assert_eq!((legacy.backends[0].announced, legacy.backends[0].targets["80/TCP"]), (false, 8080));
 }
 
 #[test]
@@ -137,21 +109,11 @@ fn ingress_rules_are_routes() {
             (None, "/", PathMatch::Prefix)
         ]
     );
-    assert_eq!(
-        gateway.routes[0].to,
-        RouteTarget::Service {
-            name: "web".to_owned(),
-            port: 80
-        }
-    );
+    assert_eq!(gateway.routes[0].to, RouteTarget::Service { name: "web".to_owned(), port: 80 });
     let translation = translated(STACK);
     assert_eq!(
         translation.urls[0],
-        Url {
-            host: "web.localhost".to_owned(),
-            path: "/".to_owned(),
-            service: "web".to_owned()
-        }
+        Url { host: "web.localhost".to_owned(), path: "/".to_owned(), service: "web".to_owned() }
     );
     assert_eq!(
         findings(&translation, "Ingress/web"),
@@ -172,30 +134,18 @@ fn a_sandbox_knows_its_gateway_and_probes() {
     let resolv = web.resolv.unwrap();
     assert_eq!(resolv.nameservers, [gateway.address]);
     assert_eq!(resolv.search[0], "dev-alice.svc.cluster.local");
-    assert_eq!(
-        web.gateway.unwrap().to_string(),
-        format!("{}:4", gateway.address)
-    );
-    assert_eq!(
-        (web.forwards[0].listen, web.forwards[0].to.port()),
-        (8080, 8080)
-    );
+    assert_eq!(web.gateway.unwrap().to_string(), format!("{}:4", gateway.address));
+    assert_eq!((web.forwards[0].listen, web.forwards[0].to.port()), (8080, 8080));
     assert_eq!(web.probes.len(), 1);
     let sandbox = service(&translation, "web-0");
-    assert_eq!(
-        sandbox["extra_hosts"],
-        json!(["one=10.1.1.1", "two=10.1.1.1"])
-    );
+    assert_eq!(sandbox["extra_hosts"], json!(["one=10.1.1.1", "two=10.1.1.1"]));
     assert_eq!(
         sandbox["ports"],
         json!([{"host_ip": "127.0.0.1", "published": "5353", "target": 53, "protocol": "udp"}])
     );
     let db: SandboxConfig = config(&translation, "db-0");
     assert_eq!(db.resolv, None, "dnsPolicy Default is Docker's own");
-    assert_eq!(
-        service(&translation, "db-0")["domainname"],
-        "db.dev-alice.svc.cluster.local"
-    );
+    assert_eq!(service(&translation, "db-0")["domainname"], "db.dev-alice.svc.cluster.local");
 }
 
 #[test]
@@ -208,36 +158,18 @@ fn backing_services_are_names_and_routes_of_the_gateway() {
         ports: vec![9000],
         host: Some(("s3.album.localhost".to_owned(), 9000)),
     };
-    input.backing = Some(Backing {
-        network: "backing".to_owned(),
-        services: vec![s3],
-    });
+    input.backing = Some(Backing { network: "backing".to_owned(), services: vec![s3] });
     let translation = translate(&input).unwrap();
     let gateway: GatewayConfig = config(&translation, "envctl-gateway");
     assert_eq!(gateway.backing[0].upstream, "backing-s3-1");
     assert!(gateway.vips.contains(&gateway.backing[0].vip));
     let own = service(&translation, "envctl-gateway");
-    assert_eq!(
-        own["networks"]["default"]["mac_address"],
-        "02:42:ac:1e:00:02"
-    );
+    assert_eq!(own["networks"]["default"]["mac_address"], "02:42:ac:1e:00:02");
     assert_eq!(own["networks"]["backing"], json!({}));
-    assert_eq!(
-        translation.compose["networks"]["backing"],
-        json!({"name": "backing", "external": true})
-    );
-    assert!(
-        translation
-            .urls
-            .iter()
-            .any(|url| url.host == "s3.album.localhost")
-    );
-    let hashes = |t: &envctl_translate::Translation| {
-        t.pods
-            .iter()
-            .map(|pod| pod.hash.clone())
-            .collect::<Vec<_>>()
-    };
+    assert_eq!(translation.compose["networks"]["backing"], json!({"name": "backing", "external": true}));
+    assert!(translation.urls.iter().any(|url| url.host == "s3.album.localhost"));
+    let hashes =
+        |t: &envctl_translate::Translation| t.pods.iter().map(|pod| pod.hash.clone()).collect::<Vec<_>>();
     assert_eq!(hashes(&before), hashes(&translation));
     assert_ne!(
         own["labels"]["dev.envctl.pod-hash"],
@@ -253,18 +185,7 @@ fn a_configuration_too_large_for_a_variable_is_a_file() {
     }
     let translation = translated(&yaml);
     let gateway = service(&translation, "envctl-gateway");
-    assert_eq!(
-        gateway["environment"]["ENVCTL_AGENT_CONFIG"],
-        "@/envctl-gateway.json"
-    );
-    let content = translation.compose["configs"]["envctl-gateway"]["content"]
-        .as_str()
-        .unwrap();
-    assert_eq!(
-        serde_json::from_str::<GatewayConfig>(content)
-            .unwrap()
-            .services
-            .len(),
-        600
-    );
+    assert_eq!(gateway["environment"]["ENVCTL_AGENT_CONFIG"], "@/envctl-gateway.json");
+    let content = translation.compose["configs"]["envctl-gateway"]["content"].as_str().unwrap();
+    assert_eq!(serde_json::from_str::<GatewayConfig>(content).unwrap().services.len(), 600);
 }

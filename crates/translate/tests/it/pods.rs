@@ -67,11 +67,8 @@ spec: {containers: [{name: smoke, image: "api:1"}]}
 #[test]
 fn pods_are_described_in_starting_order() {
     let translation = translated(STACK);
-    let pods: Vec<_> = translation
-        .pods
-        .iter()
-        .map(|pod| (pod.name.as_str(), pod.phase, pod.run_once))
-        .collect();
+    let pods: Vec<_> =
+        translation.pods.iter().map(|pod| (pod.name.as_str(), pod.phase, pod.run_once)).collect();
     assert_eq!(
         pods,
         [
@@ -85,11 +82,8 @@ fn pods_are_described_in_starting_order() {
         ]
     );
     let api = &translation.pods[2];
-    let services: Vec<_> = api
-        .services
-        .iter()
-        .map(|service| (service.service.as_str(), service.role))
-        .collect();
+    let services: Vec<_> =
+        api.services.iter().map(|service| (service.service.as_str(), service.role)).collect();
     assert_eq!(
         services,
         [
@@ -113,25 +107,15 @@ fn a_container_joins_its_sandbox() {
     assert_eq!(main["pull_policy"], "always", "no tag is latest");
     assert_eq!(main["restart"], "unless-stopped");
     assert_eq!(main["stop_grace_period"], "45s");
-    assert_eq!(
-        main["healthcheck"],
-        json!({"disable": true}),
-        "Kubernetes ignores the image's own"
-    );
+    assert_eq!(main["healthcheck"], json!({"disable": true}), "Kubernetes ignores the image's own");
     assert_eq!(service(&translation, "api-0.log")["pull_policy"], "always");
-    assert_eq!(
-        service(&translation, "api-0.wait")["pull_policy"],
-        "missing"
-    );
+    assert_eq!(service(&translation, "api-0.wait")["pull_policy"], "missing");
     let started = json!({"condition": "service_started", "restart": true, "required": true});
     assert_eq!(main["depends_on"]["api-0"], started);
     let sandbox = service(&translation, "api-0");
     assert_eq!(sandbox["hostname"], "api-0");
     let address = translation.pods[2].address.to_string();
-    assert_eq!(
-        sandbox["networks"],
-        json!({"default": {"ipv4_address": address}})
-    );
+    assert_eq!(sandbox["networks"], json!({"default": {"ipv4_address": address}}));
     for name in ["api-0", "api-0.main"] {
         let labels = &service(&translation, name)["labels"];
         assert_eq!(labels["dev.envctl.pod-hash"], translation.pods[2].hash);
@@ -164,10 +148,7 @@ fn init_containers_run_one_after_another() {
         ]
     );
     assert_eq!(service(&translation, "api-0.wait")["restart"], "on-failure");
-    assert_eq!(
-        service(&translation, "api-0.proxy")["restart"],
-        "unless-stopped"
-    );
+    assert_eq!(service(&translation, "api-0.proxy")["restart"], "unless-stopped");
 }
 
 #[test]
@@ -177,17 +158,11 @@ fn hooks_and_ordinals_wait_for_each_other() {
     assert_eq!(of("migrate-0"), ["envctl-gateway service_healthy"]);
     assert_eq!(
         of("check-0"),
-        [
-            "envctl-gateway service_healthy",
-            "migrate-0.migrate service_completed_successfully"
-        ]
+        ["envctl-gateway service_healthy", "migrate-0.migrate service_completed_successfully"]
     );
     assert_eq!(
         of("api-1"),
-        [
-            "check-0.check service_completed_successfully",
-            "envctl-gateway service_healthy"
-        ]
+        ["check-0.check service_completed_successfully", "envctl-gateway service_healthy"]
     );
     assert_eq!(
         of("db-1"),
@@ -200,20 +175,11 @@ fn hooks_and_ordinals_wait_for_each_other() {
     );
     let announce = of("announce-0");
     for needed in ["api-0", "api-1", "db-0", "db-1", "db-1.db"] {
-        assert!(
-            announce.contains(&format!("{needed} service_healthy")),
-            "{announce:?}"
-        );
+        assert!(announce.contains(&format!("{needed} service_healthy")), "{announce:?}");
     }
-    assert_eq!(
-        service(&translation, "migrate-0.migrate")["restart"],
-        "on-failure:2"
-    );
+    assert_eq!(service(&translation, "migrate-0.migrate")["restart"], "on-failure:2");
     assert_eq!(service(&translation, "check-0.check")["restart"], "no");
-    assert_eq!(
-        service(&translation, "announce-0.announce")["restart"],
-        "on-failure:6"
-    );
+    assert_eq!(service(&translation, "announce-0.announce")["restart"], "on-failure:6");
 }
 
 #[test]
@@ -221,18 +187,10 @@ fn an_upgrade_runs_the_hooks_of_upgrades() {
     let mut input = input(parse(STACK, "t").unwrap(), NEW_ENGINE);
     input.stage = Stage::Upgrade;
     let translation = translate(&input).unwrap();
-    let hooks: Vec<_> = translation
-        .pods
-        .iter()
-        .filter(|pod| pod.phase != Phase::Main)
-        .map(|pod| &pod.name)
-        .collect();
+    let hooks: Vec<_> =
+        translation.pods.iter().filter(|pod| pod.phase != Phase::Main).map(|pod| &pod.name).collect();
     assert_eq!(hooks, ["migrate-0"]);
-    let finding = translation
-        .findings
-        .iter()
-        .find(|finding| finding.object == "Job/check")
-        .unwrap();
+    let finding = translation.findings.iter().find(|finding| finding.object == "Job/check").unwrap();
     assert_eq!(finding.code, "hook-of-other-stage");
 }
 
@@ -248,22 +206,12 @@ fn only_what_changed_gets_another_hash() {
             .collect()
     };
     assert_eq!(changed("image: api}", "image: api2}"), ["api-0", "api-1"]);
-    assert_eq!(
-        changed("checksum/config: \"1\"", "checksum/config: \"2\""),
-        ["api-0", "api-1"]
-    );
-    assert_eq!(
-        changed("replicas: 2\n  serviceName", "replicas: 3\n  serviceName"),
-        ["db-2"]
-    );
+    assert_eq!(changed("checksum/config: \"1\"", "checksum/config: \"2\""), ["api-0", "api-1"]);
+    assert_eq!(changed("replicas: 2\n  serviceName", "replicas: 3\n  serviceName"), ["db-2"]);
     let with_service = format!(
         "{STACK}---\napiVersion: v1\nkind: Service\nmetadata: {{name: api}}\nspec: {{selector: {{app: api}}, ports: [{{port: 80}}]}}\n"
     );
-    assert_eq!(
-        hashes(&translated(&with_service)),
-        before,
-        "a Service is the gateway's business"
-    );
+    assert_eq!(hashes(&translated(&with_service)), before, "a Service is the gateway's business");
 }
 
 #[test]
@@ -276,10 +224,7 @@ fn an_exec_probe_is_the_members_own_health_check() {
     let mut input = input(parse(STACK, "t").unwrap(), NEW_ENGINE);
     input.stage = Stage::Upgrade;
     let translation = translate(&input).unwrap();
-    assert_eq!(
-        service(&translation, "db-0.db")["healthcheck"]["start_interval"],
-        "5s"
-    );
+    assert_eq!(service(&translation, "db-0.db")["healthcheck"]["start_interval"], "5s");
 }
 
 #[test]
@@ -304,21 +249,10 @@ spec: {{template: {{spec: {{containers: [{{name: x, image: "x:1"}}]}}}}}}
 "#
     );
     let translation = translated(&yaml);
-    let mut names: Vec<_> = translation
-        .pods
-        .iter()
-        .map(|pod| pod.name.clone())
-        .collect();
+    let mut names: Vec<_> = translation.pods.iter().map(|pod| pod.name.clone()).collect();
     assert!(names.iter().all(|name| name.len() <= 63));
-    let stateful = translation
-        .pods
-        .iter()
-        .find(|pod| pod.workload.0 == "StatefulSet")
-        .unwrap();
-    assert_eq!(
-        stateful.name, "web-0",
-        "the API fixes the names of StatefulSet pods"
-    );
+    let stateful = translation.pods.iter().find(|pod| pod.workload.0 == "StatefulSet").unwrap();
+    assert_eq!(stateful.name, "web-0", "the API fixes the names of StatefulSet pods");
     names.sort();
     names.dedup();
     assert_eq!(names.len(), 3);

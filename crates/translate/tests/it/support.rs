@@ -9,22 +9,15 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use envctl_translate::{
-    EngineFacts, Environment, Input, MissingReferences, Network, Object, Router, Stage,
-    TranslateError, Translation, parse, translate,
+    EngineFacts, Environment, Input, MissingReferences, Network, Object, Router, Stage, TranslateError,
+    Translation, parse, translate,
 };
 
 /// Debian 12's Engine.
-pub(crate) const OLD_ENGINE: EngineFacts = EngineFacts {
-    api_version: (1, 41),
-    compose_version: (5, 6, 0),
-    cpus: 2.0,
-    memory_bytes: 8 << 30,
-};
+pub(crate) const OLD_ENGINE: EngineFacts =
+    EngineFacts { api_version: (1, 41), compose_version: (5, 6, 0), cpus: 2.0, memory_bytes: 8 << 30 };
 /// An Engine that mounts sub paths.
-pub(crate) const NEW_ENGINE: EngineFacts = EngineFacts {
-    api_version: (1, 48),
-    ..OLD_ENGINE
-};
+pub(crate) const NEW_ENGINE: EngineFacts = EngineFacts { api_version: (1, 48), ..OLD_ENGINE };
 
 pub(crate) fn input(objects: Vec<Object>, engine: EngineFacts) -> Input {
     Input {
@@ -35,10 +28,7 @@ pub(crate) fn input(objects: Vec<Object>, engine: EngineFacts) -> Input {
             project: "envctl-album-aki".to_owned(),
             labels: [("dev.envctl.owner".to_owned(), "aki".to_owned())].into(),
         },
-        network: Network {
-            name: "envctl-album-aki".to_owned(),
-            subnet: "172.30.0.0/20".parse().unwrap(),
-        },
+        network: Network { name: "envctl-album-aki".to_owned(), subnet: "172.30.0.0/20".parse().unwrap() },
         engine,
         agent_image: "envctl-agent:test".to_owned(),
         router: Some(Router {
@@ -63,62 +53,37 @@ pub(crate) fn translated(yaml: &str) -> Translation {
 
 /// The errors of a translation, one a line.
 pub(crate) fn errors(yaml: &str) -> Vec<String> {
-    try_translate(yaml)
-        .expect_err("must not translate")
-        .iter()
-        .map(ToString::to_string)
-        .collect()
+    try_translate(yaml).expect_err("must not translate").iter().map(ToString::to_string).collect()
 }
 
 /// A service of the Compose file.
 pub(crate) fn service<'t>(translation: &'t Translation, name: &str) -> &'t Value {
     let service = &translation.compose["services"][name];
-    assert!(
-        service.is_object(),
-        "no service {name} in {:#}",
-        translation.compose["services"]
-    );
+    assert!(service.is_object(), "no service {name} in {:#}", translation.compose["services"]);
     service
 }
 
 /// What the agent is told by a variable of a service.
 pub(crate) fn config<T: DeserializeOwned>(translation: &Translation, name: &str) -> T {
-    let text = service(translation, name)["environment"][CONFIG_VARIABLE]
-        .as_str()
-        .unwrap();
+    let text = service(translation, name)["environment"][CONFIG_VARIABLE].as_str().unwrap();
     serde_json::from_str(&text.replace("$$", "$")).unwrap()
 }
 
 /// What a pod's seeder is told.
 pub(crate) fn seed(translation: &Translation, pod: &str) -> SeedConfig {
-    let text = translation.compose["configs"][format!("{pod}.envctl-seed")]["content"]
-        .as_str()
-        .unwrap();
+    let text = translation.compose["configs"][format!("{pod}.envctl-seed")]["content"].as_str().unwrap();
     serde_json::from_str(&text.replace("$$", "$")).unwrap()
 }
 
 /// `code path` of the findings of an object.
 pub(crate) fn findings(translation: &Translation, object: &str) -> Vec<String> {
-    let of_object = translation
-        .findings
-        .iter()
-        .filter(|finding| finding.object == object);
-    of_object
-        .map(|finding| {
-            format!("{} {}", finding.code, finding.path)
-                .trim_end()
-                .to_owned()
-        })
-        .collect()
+    let of_object = translation.findings.iter().filter(|finding| finding.object == object);
+    of_object.map(|finding| format!("{} {}", finding.code, finding.path).trim_end().to_owned()).collect()
 }
 
 /// The pod hashes by pod.
 pub(crate) fn hashes(translation: &Translation) -> BTreeMap<String, String> {
-    translation
-        .pods
-        .iter()
-        .map(|pod| (pod.name.clone(), pod.hash.clone()))
-        .collect()
+    translation.pods.iter().map(|pod| (pod.name.clone(), pod.hash.clone())).collect()
 }
 
 /// Docker Compose, if this machine has it.
@@ -130,10 +95,8 @@ impl Compose {
     pub(crate) fn find() -> Option<Self> {
         let own = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../.tools/bin/docker-compose");
         let named = std::env::var_os("ENVCTL_TEST_COMPOSE").map(PathBuf::from);
-        let candidates = named
-            .into_iter()
-            .chain([own, PathBuf::from("docker-compose")])
-            .map(|program| vec![program]);
+        let candidates =
+            named.into_iter().chain([own, PathBuf::from("docker-compose")]).map(|program| vec![program]);
         candidates
             .chain([vec![PathBuf::from("docker"), PathBuf::from("compose")]])
             .map(|program| Self { program })
@@ -147,10 +110,7 @@ impl Compose {
     }
 
     fn works(&self) -> bool {
-        self.command()
-            .arg("version")
-            .output()
-            .is_ok_and(|output| output.status.success())
+        self.command().arg("version").output().is_ok_and(|output| output.status.success())
     }
 
     /// `compose config` of a file.
@@ -158,11 +118,6 @@ impl Compose {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("compose.json");
         std::fs::write(&file, translation.compose.to_string()).unwrap();
-        self.command()
-            .arg("-f")
-            .arg(&file)
-            .args(["config", "--format", "json"])
-            .output()
-            .unwrap()
+        self.command().arg("-f").arg(&file).args(["config", "--format", "json"]).output().unwrap()
     }
 }

@@ -65,11 +65,7 @@ fn on(engine: envctl_translate::EngineFacts) -> Translation {
 fn the_seeder_writes_what_the_kubelet_would() {
     let config = seed(&on(NEW_ENGINE), "db-0");
     let by_files = |first: &str| {
-        config
-            .volumes
-            .iter()
-            .find(|v| v.files.first().is_some_and(|f| f.path == first))
-            .unwrap()
+        config.volumes.iter().find(|v| v.files.first().is_some_and(|f| f.path == first)).unwrap()
     };
     let conf = by_files("app.conf");
     assert!(conf.replace && conf.atomic_links);
@@ -77,47 +73,21 @@ fn the_seeder_writes_what_the_kubelet_would() {
     let files: Vec<_> = conf
         .files
         .iter()
-        .map(|file| {
-            (
-                file.path.as_str(),
-                file.mode,
-                STANDARD.decode(&file.content).unwrap(),
-            )
-        })
+        .map(|file| (file.path.as_str(), file.mode, STANDARD.decode(&file.content).unwrap()))
         .collect();
     assert_eq!(
         files,
-        [
-            ("app.conf", 0o440, b"a=$b".to_vec()),
-            ("blob", 0o440, vec![0, 1]),
-            ("extra", 0o440, b"x".to_vec())
-        ]
+        [("app.conf", 0o440, b"a=$b".to_vec()), ("blob", 0o440, vec![0, 1]), ("extra", 0o440, b"x".to_vec())]
     );
     let all = by_files("name");
-    let files: Vec<_> = all
-        .files
-        .iter()
-        .map(|file| (file.path.as_str(), file.mode))
-        .collect();
-    assert_eq!(
-        files,
-        [("name", 0o644), ("sub/extra", 0o600), ("tls.key", 0o644)]
-    );
-    let scratch = config
-        .volumes
-        .iter()
-        .find(|volume| volume.directories == ["tmp-dir", "tmp-dir/cache"])
-        .unwrap();
+    let files: Vec<_> = all.files.iter().map(|file| (file.path.as_str(), file.mode)).collect();
+    assert_eq!(files, [("name", 0o644), ("sub/extra", 0o600), ("tls.key", 0o644)]);
+    let scratch =
+        config.volumes.iter().find(|volume| volume.directories == ["tmp-dir", "tmp-dir/cache"]).unwrap();
     assert_eq!((scratch.mode, scratch.replace), (0o777, false));
     let seeder = service(&on(NEW_ENGINE), "db-0.envctl-seed").clone();
-    assert_eq!(
-        (&seeder["network_mode"], &seeder["user"]),
-        (&json!("none"), &json!("0"))
-    );
-    assert_eq!(
-        seeder["configs"],
-        json!([{"source": "db-0.envctl-seed", "target": "/envctl-seed.json"}])
-    );
+    assert_eq!((&seeder["network_mode"], &seeder["user"]), (&json!("none"), &json!("0")));
+    assert_eq!(seeder["configs"], json!([{"source": "db-0.envctl-seed", "target": "/envctl-seed.json"}]));
 }
 
 #[test]
@@ -146,11 +116,7 @@ fn older_engines_get_volumes_split_along_sub_paths() {
         volumes
             .iter()
             .map(|mount| {
-                format!(
-                    "{} {}",
-                    mount["source"].as_str().unwrap(),
-                    mount["target"].as_str().unwrap()
-                )
+                format!("{} {}", mount["source"].as_str().unwrap(), mount["target"].as_str().unwrap())
             })
             .collect()
     };
@@ -170,39 +136,20 @@ fn older_engines_get_volumes_split_along_sub_paths() {
         ]
     );
     let main = mounts("db-0.main");
-    assert!(
-        main.contains(&"db-0.scratch.tmp-dir /tmp".to_owned()),
-        "{main:?}"
-    );
+    assert!(main.contains(&"db-0.scratch.tmp-dir /tmp".to_owned()), "{main:?}");
     assert!(main.contains(&format!("{split} /tmp/cache")), "{main:?}");
     assert!(main.contains(&format!("{split} /cache")), "{main:?}");
     let file = &translation.host_files[0];
-    assert_eq!(
-        (file.mode, file.content.as_slice()),
-        (0o440, b"a=$b".as_slice())
-    );
-    assert!(
-        main.contains(&format!("{} /etc/app.conf", file.path.display())),
-        "{main:?}"
-    );
+    assert_eq!((file.mode, file.content.as_slice()), (0o440, b"a=$b".as_slice()));
+    assert!(main.contains(&format!("{} /etc/app.conf", file.path.display())), "{main:?}");
 }
 
 #[test]
 fn without_a_place_for_files_the_mount_is_a_critical_finding() {
-    let input = Input {
-        host_files: None,
-        ..input(parse(STACK, "t").unwrap(), OLD_ENGINE)
-    };
+    let input = Input { host_files: None, ..input(parse(STACK, "t").unwrap(), OLD_ENGINE) };
     let translation = translate(&input).unwrap();
-    let finding = translation
-        .findings
-        .iter()
-        .find(|finding| finding.code == "file-sub-path")
-        .unwrap();
-    assert_eq!(
-        finding.path,
-        "spec.template.spec.containers[0].volumeMounts[4].subPath"
-    );
+    let finding = translation.findings.iter().find(|finding| finding.code == "file-sub-path").unwrap();
+    assert_eq!(finding.path, "spec.template.spec.containers[0].volumeMounts[4].subPath");
     assert!(finding.fix.as_ref().unwrap().contains("26"));
 }
 
@@ -213,10 +160,7 @@ fn memory_is_held_by_the_sandbox() {
         translation.compose["volumes"]["db-0.shm"]["driver_opts"],
         json!({"device": "tmpfs", "o": "mode=0777,size=67108864", "type": "tmpfs"})
     );
-    assert_eq!(
-        service(&translation, "db-0")["volumes"][0]["source"],
-        "db-0.shm"
-    );
+    assert_eq!(service(&translation, "db-0")["volumes"][0]["source"], "db-0.shm");
     assert_eq!(
         service(&translation, "db-0.envctl-seed")["depends_on"]["db-0"]["condition"],
         "service_started"
@@ -240,13 +184,9 @@ fn a_claim_is_shared_and_split_alike_for_all_its_pods() {
             .collect()
     };
     assert_eq!(sources("a.c"), ["claim.dev-alice.shared.s"]);
-    assert_eq!(
-        sources("b.c"),
-        ["claim.dev-alice.shared", "claim.dev-alice.shared.s"]
-    );
+    assert_eq!(sources("b.c"), ["claim.dev-alice.shared", "claim.dev-alice.shared.s"]);
     assert!(
-        findings(&translation, "Pod/a").contains(
-            &"undeclared-claim spec.volumes[0].persistentVolumeClaim.claimName".to_owned()
-        )
+        findings(&translation, "Pod/a")
+            .contains(&"undeclared-claim spec.volumes[0].persistentVolumeClaim.claimName".to_owned())
     );
 }

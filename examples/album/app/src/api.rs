@@ -51,8 +51,7 @@ pub async fn run() -> Result<()> {
     log::info("api started", &[("port", &http.port.to_string())]);
 
     let (mut stop, mut late) = (shutdown.clone(), shutdown);
-    let server =
-        axum::serve(listener, router(api)).with_graceful_shutdown(async move { stop.wait().await });
+    let server = axum::serve(listener, router(api)).with_graceful_shutdown(async move { stop.wait().await });
     tokio::select! {
         served = server.into_future() => served?,
         // A client that never finishes must not hold the process until it is killed.
@@ -114,10 +113,7 @@ impl IntoResponse for Failure {
             Failure::Client(status, message) => (status, message),
             Failure::Server(error) => {
                 log::error("request failed", &[("error", &error.to_string())]);
-                (
-                    StatusCode::INTERNAL_SERVER_ERROR,
-                    "something went wrong on our side",
-                )
+                (StatusCode::INTERNAL_SERVER_ERROR, "something went wrong on our side")
             }
         };
         (status, Json(json!({ "error": message }))).into_response()
@@ -138,10 +134,7 @@ async fn create_album(
 ) -> Result<(StatusCode, Json<Album>), Failure> {
     let title = new.title.trim();
     if title.is_empty() || title.chars().count() > 200 {
-        return Err(Failure::Client(
-            StatusCode::BAD_REQUEST,
-            "a title has 1 to 200 characters",
-        ));
+        return Err(Failure::Client(StatusCode::BAD_REQUEST, "a title has 1 to 200 characters"));
     }
     Ok((StatusCode::CREATED, Json(api.db.add_album(title).await?)))
 }
@@ -165,11 +158,7 @@ async fn list_photos(State(api): State<Api>, Path(album): Path<u64>) -> Result<R
             ("miss", listing)
         }
     };
-    Ok((
-        [(header::CONTENT_TYPE, "application/json"), (CACHE, origin)],
-        listing,
-    )
-        .into_response())
+    Ok(([(header::CONTENT_TYPE, "application/json"), (CACHE, origin)], listing).into_response())
 }
 
 async fn upload(
@@ -178,32 +167,23 @@ async fn upload(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<(StatusCode, Json<Photo>), Failure> {
-    let content_type = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
+    let content_type =
+        headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let extension = match content_type {
         "image/jpeg" => "jpg",
         "image/png" => "png",
         _ => {
-            let message =
-                "send a photo as the request's body, with the content type image/jpeg or image/png";
+            let message = "send a photo as the request's body, with the content type image/jpeg or image/png";
             return Err(Failure::Client(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
         }
     };
     if body.is_empty() {
-        return Err(Failure::Client(
-            StatusCode::BAD_REQUEST,
-            "the photo is empty",
-        ));
+        return Err(Failure::Client(StatusCode::BAD_REQUEST, "the photo is empty"));
     }
     if !api.db.has_album(album).await? {
         return Err(NO_ALBUM);
     }
-    let key = format!(
-        "albums/{album}/{}/original.{extension}",
-        sigv4::digest(&body)
-    );
+    let key = format!("albums/{album}/{}/original.{extension}", sigv4::digest(&body));
     api.aws.put(&key, content_type, body.to_vec()).await?;
     let photo = api.db.add_photo(album, content_type, &key).await?;
     // Without its order the photo would stay pending for ever.
@@ -215,10 +195,7 @@ async fn upload(
     Ok((StatusCode::CREATED, Json(photo)))
 }
 
-async fn show_photo(
-    State(api): State<Api>,
-    Path(photo): Path<u64>,
-) -> Result<Json<Photo>, Failure> {
+async fn show_photo(State(api): State<Api>, Path(photo): Path<u64>) -> Result<Json<Photo>, Failure> {
     Ok(Json(api.db.photo(photo).await?.ok_or(NO_PHOTO)?))
 }
 
@@ -246,20 +223,12 @@ impl Download {
     }
 }
 
-async fn original(
-    api: State<Api>,
-    photo: Path<u64>,
-    how: Query<Download>,
-) -> Result<Response, Failure> {
+async fn original(api: State<Api>, photo: Path<u64>, how: Query<Download>) -> Result<Response, Failure> {
     let photo = api.db.photo(*photo).await?.ok_or(NO_PHOTO)?;
     hand_out(&api, &photo.original_key, how.0.via).await
 }
 
-async fn thumbnail(
-    api: State<Api>,
-    photo: Path<u64>,
-    how: Query<Download>,
-) -> Result<Response, Failure> {
+async fn thumbnail(api: State<Api>, photo: Path<u64>, how: Query<Download>) -> Result<Response, Failure> {
     let photo = api.db.photo(*photo).await?.ok_or(NO_PHOTO)?;
     match (photo.thumbnail_key, photo.state.as_str()) {
         (Some(key), _) => hand_out(&api, &key, how.0.via).await,
@@ -280,16 +249,8 @@ async fn hand_out(api: &Api, key: &str, via: Via) -> Result<Response, Failure> {
         Via::Redirect => Redirect::temporary(url.as_str()).into_response(),
         Via::Url => Json(json!({ "url": url.as_str() })).into_response(),
         Via::Pod => {
-            let content_type = if key.ends_with(".png") {
-                "image/png"
-            } else {
-                "image/jpeg"
-            };
-            (
-                [(header::CONTENT_TYPE, content_type)],
-                api.aws.fetch(url).await?,
-            )
-                .into_response()
+            let content_type = if key.ends_with(".png") { "image/png" } else { "image/jpeg" };
+            ([(header::CONTENT_TYPE, content_type)], api.aws.fetch(url).await?).into_response()
         }
     })
 }
@@ -313,9 +274,7 @@ async fn access_log(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let milliseconds = started.elapsed().as_millis().to_string();
     let status = response.status().as_u16().to_string();
-    let shown = id
-        .as_ref()
-        .map_or("", |id: &HeaderValue| id.to_str().unwrap_or_default());
+    let shown = id.as_ref().map_or("", |id: &HeaderValue| id.to_str().unwrap_or_default());
     let fields = [
         ("method", &*method),
         ("path", &path),

@@ -41,49 +41,31 @@ pub struct Message {
 impl Message {
     /// How often it was delivered, this time included.
     pub fn deliveries(&self) -> u32 {
-        self.attributes
-            .get("ApproximateReceiveCount")
-            .and_then(|count| count.parse().ok())
-            .unwrap_or(1)
+        self.attributes.get("ApproximateReceiveCount").and_then(|count| count.parse().ok()).unwrap_or(1)
     }
 }
 
 impl Aws {
     /// A client for this configuration; nothing is sent yet.
     pub fn new(config: config::Aws) -> Result<Self> {
-        let plain = config
-            .endpoint
-            .as_ref()
-            .is_some_and(|endpoint| endpoint.scheme() == "http");
+        let plain = config.endpoint.as_ref().is_some_and(|endpoint| endpoint.scheme() == "http");
         if !plain && !cfg!(feature = "https") {
             let problem = "without an AWS_ENDPOINT_URL that starts with http:// this program has \
                            to be built with the feature https";
             return Err(problem.into());
         }
-        let http = Client::builder()
-            .connect_timeout(Duration::from_secs(5))
-            .build()?;
-        Ok(Aws {
-            http,
-            config: config.into(),
-        })
+        let http = Client::builder().connect_timeout(Duration::from_secs(5)).build()?;
+        Ok(Aws { http, config: config.into() })
     }
 
     /// Stores an object.
     pub async fn put(&self, key: &str, content_type: &str, body: Vec<u8>) -> Result<()> {
-        self.s3("PUT", key, Some(content_type), body)
-            .await
-            .map(drop)
+        self.s3("PUT", key, Some(content_type), body).await.map(drop)
     }
 
     /// Fetches an object.
     pub async fn get(&self, key: &str) -> Result<Vec<u8>> {
-        Ok(self
-            .s3("GET", key, None, Vec::new())
-            .await?
-            .bytes()
-            .await?
-            .to_vec())
+        Ok(self.s3("GET", key, None, Vec::new()).await?.bytes().await?.to_vec())
     }
 
     /// Whether the bucket is there and may be used.
@@ -93,16 +75,9 @@ impl Aws {
 
     /// A URL with which anyone can fetch an object for a while: browsers, and pods as well.
     pub fn presigned(&self, key: &str) -> Result<Url> {
-        let endpoint = self
-            .config
-            .public_endpoint
-            .as_ref()
-            .or(self.config.endpoint.as_ref());
+        let endpoint = self.config.public_endpoint.as_ref().or(self.config.endpoint.as_ref());
         let url = self.object(endpoint, key)?;
-        Ok(self
-            .config
-            .signer
-            .presign("s3", "GET", &url, URL_LIFETIME, SystemTime::now()))
+        Ok(self.config.signer.presign("s3", "GET", &url, URL_LIFETIME, SystemTime::now()))
     }
 
     /// Fetches a URL as a browser would: no credentials but those in it.
@@ -115,13 +90,7 @@ impl Aws {
     /// Puts an order into the queue.
     pub async fn send(&self, order: &Order) -> Result<()> {
         let body = serde_json::to_string(order)?;
-        self.sqs(
-            "SendMessage",
-            json!({ "MessageBody": body }),
-            REQUEST_TIMEOUT,
-        )
-        .await
-        .map(drop)
+        self.sqs("SendMessage", json!({ "MessageBody": body }), REQUEST_TIMEOUT).await.map(drop)
     }
 
     /// Takes the next message, and keeps it from others for `visibility`; none after `wait`.
@@ -138,34 +107,27 @@ impl Aws {
             "VisibilityTimeout": visibility.as_secs(),
             "AttributeNames": ["ApproximateReceiveCount"],
         });
-        let answer = self
-            .sqs("ReceiveMessage", request, wait + REQUEST_TIMEOUT)
-            .await?;
+        let answer = self.sqs("ReceiveMessage", request, wait + REQUEST_TIMEOUT).await?;
         Ok(serde_json::from_value::<Answer>(answer)?.messages.pop())
     }
 
     /// Gives a message back: it is delivered again after `delay`, or goes to the dead-letter queue.
     pub async fn give_back(&self, message: &Message, delay: Duration) -> Result<()> {
-        let request = json!({ "ReceiptHandle": message.receipt_handle, "VisibilityTimeout": delay.as_secs() });
-        self.sqs("ChangeMessageVisibility", request, REQUEST_TIMEOUT)
-            .await
-            .map(drop)
+        let request =
+            json!({ "ReceiptHandle": message.receipt_handle, "VisibilityTimeout": delay.as_secs() });
+        self.sqs("ChangeMessageVisibility", request, REQUEST_TIMEOUT).await.map(drop)
     }
 
     /// The job is done: nobody gets this message again.
     pub async fn done(&self, message: &Message) -> Result<()> {
         let request = json!({ "ReceiptHandle": message.receipt_handle });
-        self.sqs("DeleteMessage", request, REQUEST_TIMEOUT)
-            .await
-            .map(drop)
+        self.sqs("DeleteMessage", request, REQUEST_TIMEOUT).await.map(drop)
     }
 
     /// Whether the queue is there and may be used.
     pub async fn queue(&self) -> Result<()> {
         let request = json!({ "AttributeNames": ["QueueArn"] });
-        self.sqs("GetQueueAttributes", request, REQUEST_TIMEOUT)
-            .await
-            .map(drop)
+        self.sqs("GetQueueAttributes", request, REQUEST_TIMEOUT).await.map(drop)
     }
 
     async fn s3(
@@ -176,39 +138,20 @@ impl Aws {
         body: Vec<u8>,
     ) -> Result<Response> {
         let url = self.object(self.config.endpoint.as_ref(), key)?;
-        let extra: Vec<_> = content_type
-            .map(|value| ("content-type", value))
-            .into_iter()
-            .collect();
-        self.request("s3", method, url, &extra, body, REQUEST_TIMEOUT)
-            .await
+        let extra: Vec<_> = content_type.map(|value| ("content-type", value)).into_iter().collect();
+        self.request("s3", method, url, &extra, body, REQUEST_TIMEOUT).await
     }
 
     async fn sqs(&self, action: &str, mut request: Value, timeout: Duration) -> Result<Value> {
         request["QueueUrl"] = self.config.queue.as_str().into();
-        let mut url = self
-            .config
-            .endpoint
-            .clone()
-            .unwrap_or_else(|| self.config.queue.clone());
+        let mut url = self.config.endpoint.clone().unwrap_or_else(|| self.config.queue.clone());
         url.set_path("/");
         let target = format!("AmazonSQS.{action}");
-        let extra = [
-            ("content-type", "application/x-amz-json-1.0"),
-            ("x-amz-target", target.as_str()),
-        ];
+        let extra = [("content-type", "application/x-amz-json-1.0"), ("x-amz-target", target.as_str())];
         let body = request.to_string().into_bytes();
-        let answer = self
-            .request("sqs", "POST", url, &extra, body, timeout)
-            .await?
-            .bytes()
-            .await?;
+        let answer = self.request("sqs", "POST", url, &extra, body, timeout).await?.bytes().await?;
         // Some actions answer with nothing at all.
-        Ok(if answer.is_empty() {
-            Value::Null
-        } else {
-            serde_json::from_slice(&answer)?
-        })
+        Ok(if answer.is_empty() { Value::Null } else { serde_json::from_slice(&answer)? })
     }
 
     async fn request(
@@ -221,15 +164,8 @@ impl Aws {
         timeout: Duration,
     ) -> Result<Response> {
         let name = format!("{service} at {}", url.host_str().unwrap_or_default());
-        let headers =
-            self.config
-                .signer
-                .headers(service, method, &url, extra, &body, SystemTime::now());
-        let mut request = self
-            .http
-            .request(method.parse()?, url)
-            .timeout(timeout)
-            .body(body);
+        let headers = self.config.signer.headers(service, method, &url, extra, &body, SystemTime::now());
+        let mut request = self.http.request(method.parse()?, url).timeout(timeout).body(body);
         for (key, value) in headers {
             request = request.header(key, value);
         }
@@ -244,11 +180,7 @@ impl Aws {
             None => format!("https://{bucket}.s3.{region}.amazonaws.com/{key}"),
         };
         // The bucket itself is named without a slash at its end.
-        Ok(Url::parse(if key.is_empty() {
-            url.trim_end_matches('/')
-        } else {
-            &url
-        })?)
+        Ok(Url::parse(if key.is_empty() { url.trim_end_matches('/') } else { &url })?)
     }
 }
 
@@ -268,17 +200,10 @@ mod tests {
     use crate::sigv4::{Credentials, Signer};
 
     fn aws(endpoint: Option<&str>, public_endpoint: Option<&str>) -> Result<Aws> {
-        let credentials = Credentials {
-            access_key: "a".into(),
-            secret_key: "s".into(),
-            session_token: None,
-        };
+        let credentials = Credentials { access_key: "a".into(), secret_key: "s".into(), session_token: None };
         let url = |text: &str| Url::parse(text).unwrap();
         Aws::new(config::Aws {
-            signer: Signer {
-                credentials,
-                region: "ap-northeast-1".into(),
-            },
+            signer: Signer { credentials, region: "ap-northeast-1".into() },
             endpoint: endpoint.map(url),
             public_endpoint: public_endpoint.map(url),
             bucket: "photos".into(),
@@ -320,9 +245,6 @@ mod tests {
         });
         let message: Message = serde_json::from_value(message).unwrap();
         assert_eq!(message.deliveries(), 3);
-        assert_eq!(
-            serde_json::from_str::<Order>(&message.body).unwrap(),
-            Order { photo: 7 }
-        );
+        assert_eq!(serde_json::from_str::<Order>(&message.body).unwrap(), Order { photo: 7 });
     }
 }

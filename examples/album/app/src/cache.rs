@@ -24,17 +24,13 @@ pub struct Slot(String);
 impl Cache {
     /// A cache at this address; it connects when it is first used.
     pub fn new(config: config::Cache) -> Result<Self> {
-        let client =
-            redis::Client::open(config.url).map_err(|error| format!("REDIS_URL: {error}"))?;
+        let client = redis::Client::open(config.url).map_err(|error| format!("REDIS_URL: {error}"))?;
         let settings = ConnectionManagerConfig::new()
             .set_number_of_retries(1)
             .set_connection_timeout(Some(Duration::from_millis(500)))
             .set_response_timeout(Some(Duration::from_millis(500)));
         let connection = ConnectionManager::new_lazy_with_config(client, settings)?;
-        Ok(Cache {
-            connection,
-            prefix: config.prefix,
-        })
+        Ok(Cache { connection, prefix: config.prefix })
     }
 
     /// The listing's slot, and the listing if it is there. No slot when there is no cache.
@@ -51,22 +47,15 @@ impl Cache {
     async fn try_find(&self, album: u64) -> redis::RedisResult<(Slot, Option<String>)> {
         let mut connection = self.connection.clone();
         let generation: Option<u64> = connection.get(self.generation(album)).await?;
-        let slot = format!(
-            "{}:listing:{album}:{}",
-            self.prefix,
-            generation.unwrap_or(0)
-        );
+        let slot = format!("{}:listing:{album}:{}", self.prefix, generation.unwrap_or(0));
         let listing = connection.get(&slot).await?;
         Ok((Slot(slot), listing))
     }
 
     /// Keeps a listing for the next who asks.
     pub async fn keep(&self, slot: Slot, listing: &str) {
-        let result: redis::RedisResult<()> = self
-            .connection
-            .clone()
-            .set_ex(slot.0, listing, LISTING_SECONDS)
-            .await;
+        let result: redis::RedisResult<()> =
+            self.connection.clone().set_ex(slot.0, listing, LISTING_SECONDS).await;
         report(result);
     }
 
@@ -74,11 +63,7 @@ impl Cache {
     pub async fn forget(&self, album: u64) {
         let key = self.generation(album);
         let mut pipe = redis::pipe();
-        pipe.atomic()
-            .incr(&key, 1)
-            .ignore()
-            .expire(&key, GENERATION_SECONDS)
-            .ignore();
+        pipe.atomic().incr(&key, 1).ignore().expire(&key, GENERATION_SECONDS).ignore();
         report(pipe.query_async::<()>(&mut self.connection.clone()).await);
     }
 

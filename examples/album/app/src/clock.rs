@@ -21,8 +21,7 @@ pub fn utc(moment: SystemTime) -> Utc {
     // Counted from 1 March of the year 0, so that a leap day is the last of its year.
     let days = days + 719_468;
     let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
     let month = (month_from_march + 2) % 12 + 1;
@@ -39,15 +38,7 @@ pub fn utc(moment: SystemTime) -> Utc {
 
 /// `2013-05-24T00:00:00.000Z`.
 pub fn iso(moment: SystemTime) -> String {
-    let Utc {
-        year,
-        month,
-        day,
-        hour,
-        minute,
-        second,
-        millisecond,
-    } = utc(moment);
+    let Utc { year, month, day, hour, minute, second, millisecond } = utc(moment);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millisecond:03}Z")
 }
 

@@ -92,22 +92,13 @@ impl Aws {
             secret_key: reader.required("AWS_SECRET_ACCESS_KEY"),
             session_token: reader.optional("AWS_SESSION_TOKEN"),
         };
-        let signer = Signer {
-            credentials,
-            region: reader.required("AWS_REGION"),
-        };
+        let signer = Signer { credentials, region: reader.required("AWS_REGION") };
         let endpoint = reader.optional("AWS_ENDPOINT_URL");
         let public_endpoint = reader.optional("S3_PUBLIC_ENDPOINT");
         let bucket = reader.required("S3_BUCKET");
         let queue: Option<Url> = reader.parsed("THUMBNAIL_QUEUE_URL");
         match queue {
-            Some(queue) => reader.finish(Aws {
-                signer,
-                endpoint,
-                public_endpoint,
-                bucket,
-                queue,
-            }),
+            Some(queue) => reader.finish(Aws { signer, endpoint, public_endpoint, bucket, queue }),
             None => Err(reader.failure()),
         }
     }
@@ -126,10 +117,7 @@ impl Http {
     /// Reads `PORT` (3000) and `DRAIN_SECONDS` (20).
     pub fn from(lookup: Lookup) -> Result<Self> {
         let mut reader = Reader::new(lookup);
-        let http = Http {
-            port: reader.or("PORT", 3000),
-            drain: reader.seconds("DRAIN_SECONDS", 20),
-        };
+        let http = Http { port: reader.or("PORT", 3000), drain: reader.seconds("DRAIN_SECONDS", 20) };
         reader.finish(http)
     }
 }
@@ -164,11 +152,7 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     fn new(lookup: Lookup<'a>) -> Self {
-        Reader {
-            lookup,
-            missing: Vec::new(),
-            wrong: Vec::new(),
-        }
+        Reader { lookup, missing: Vec::new(), wrong: Vec::new() }
     }
 
     /// An empty variable counts as absent: templates write one for a value that is not set.
@@ -178,10 +162,7 @@ impl<'a> Reader<'a> {
     {
         let value = (self.lookup)(name).filter(|value| !value.is_empty())?;
         // The value itself is not shown: it may be a secret in the wrong place.
-        value
-            .parse()
-            .map_err(|error| self.wrong.push(format!("{name}: {error}")))
-            .ok()
+        value.parse().map_err(|error| self.wrong.push(format!("{name}: {error}"))).ok()
     }
 
     fn parsed<T: FromStr>(&mut self, name: &'static str) -> Option<T>
@@ -214,20 +195,13 @@ impl<'a> Reader<'a> {
     fn failure(&self) -> crate::Error {
         let mut problems = self.wrong.clone();
         if !self.missing.is_empty() {
-            problems.insert(
-                0,
-                format!("missing environment variables: {}", self.missing.join(", ")),
-            );
+            problems.insert(0, format!("missing environment variables: {}", self.missing.join(", ")));
         }
         problems.join("; ").into()
     }
 
     fn finish<T>(self, value: T) -> Result<T> {
-        if self.missing.is_empty() && self.wrong.is_empty() {
-            Ok(value)
-        } else {
-            Err(self.failure())
-        }
+        if self.missing.is_empty() && self.wrong.is_empty() { Ok(value) } else { Err(self.failure()) }
     }
 }
 
@@ -236,21 +210,13 @@ mod tests {
     use super::*;
 
     fn lookup(pairs: &'static [(&str, &str)]) -> impl Fn(&str) -> Option<String> {
-        move |name| {
-            pairs
-                .iter()
-                .find(|(key, _)| *key == name)
-                .map(|(_, value)| value.to_string())
-        }
+        move |name| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| value.to_string())
     }
 
     #[test]
     fn all_missing_variables_are_named_at_once() {
-        let error = Database::from(&lookup(&[
-            ("DATABASE_HOST", "mysql"),
-            ("DATABASE_NAME", ""),
-        ]))
-        .unwrap_err();
+        let error =
+            Database::from(&lookup(&[("DATABASE_HOST", "mysql"), ("DATABASE_NAME", "")])).unwrap_err();
         assert_eq!(
             error.to_string(),
             "missing environment variables: DATABASE_NAME, DATABASE_USER, DATABASE_PASSWORD"
@@ -273,21 +239,12 @@ mod tests {
             ("THUMBNAIL_QUEUE_URL", "queue"),
         ]))
         .unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "THUMBNAIL_QUEUE_URL: relative URL without a base"
-        );
+        assert_eq!(error.to_string(), "THUMBNAIL_QUEUE_URL: relative URL without a base");
     }
 
     #[test]
     fn defaults() {
         let http = Http::from(&lookup(&[])).unwrap();
-        assert_eq!(
-            http,
-            Http {
-                port: 3000,
-                drain: Duration::from_secs(20)
-            }
-        );
+        assert_eq!(http, Http { port: 3000, drain: Duration::from_secs(20) });
     }
 }

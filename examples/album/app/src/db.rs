@@ -48,28 +48,12 @@ const PHOTO: &str = "SELECT id, album_id, content_type, state, error, original_k
                      FROM photos";
 
 /// The columns of [`PHOTO`].
-type PhotoRow = (
-    u64,
-    u64,
-    String,
-    String,
-    Option<String>,
-    String,
-    Option<String>,
-);
+type PhotoRow = (u64, u64, String, String, Option<String>, String, Option<String>);
 
 impl From<PhotoRow> for Photo {
     fn from(row: PhotoRow) -> Self {
         let (id, album_id, content_type, state, error, original_key, thumbnail_key) = row;
-        Photo {
-            id,
-            album_id,
-            content_type,
-            state,
-            error,
-            original_key,
-            thumbnail_key,
-        }
+        Photo { id, album_id, content_type, state, error, original_key, thumbnail_key }
     }
 }
 
@@ -84,9 +68,7 @@ impl Db {
             .user(Some(config.user))
             .pass(Some(config.password))
             .pool_opts(PoolOpts::default().with_constraints(constraints));
-        Db {
-            pool: Pool::new(options),
-        }
+        Db { pool: Pool::new(options) }
     }
 
     /// A connection; not longer awaited than a probe would.
@@ -110,17 +92,9 @@ impl Db {
     /// Makes an album.
     pub async fn add_album(&self, title: &str) -> Result<Album> {
         let mut connection = self.connection().await?;
-        connection
-            .exec_drop("INSERT INTO albums (title) VALUES (?)", (title,))
-            .await?;
-        let id = connection
-            .last_insert_id()
-            .ok_or("database: the new album has no number")?;
-        Ok(Album {
-            id,
-            title: title.to_owned(),
-            photos: 0,
-        })
+        connection.exec_drop("INSERT INTO albums (title) VALUES (?)", (title,)).await?;
+        let id = connection.last_insert_id().ok_or("database: the new album has no number")?;
+        Ok(Album { id, title: title.to_owned(), photos: 0 })
     }
 
     /// All albums, the newest first.
@@ -134,11 +108,8 @@ impl Db {
 
     /// Whether there is such an album.
     pub async fn has_album(&self, id: u64) -> Result<bool> {
-        let found: Option<u64> = self
-            .connection()
-            .await?
-            .exec_first("SELECT id FROM albums WHERE id = ?", (id,))
-            .await?;
+        let found: Option<u64> =
+            self.connection().await?.exec_first("SELECT id FROM albums WHERE id = ?", (id,)).await?;
         Ok(found.is_some())
     }
 
@@ -146,25 +117,15 @@ impl Db {
     pub async fn add_photo(&self, album: u64, content_type: &str, key: &str) -> Result<Photo> {
         let mut connection = self.connection().await?;
         let insert = "INSERT INTO photos (album_id, content_type, original_key) VALUES (?, ?, ?)";
-        connection
-            .exec_drop(insert, (album, content_type, key))
-            .await?;
-        let id = connection
-            .last_insert_id()
-            .ok_or("database: the new photo has no number")?;
+        connection.exec_drop(insert, (album, content_type, key)).await?;
+        let id = connection.last_insert_id().ok_or("database: the new photo has no number")?;
         drop(connection);
-        self.photo(id)
-            .await?
-            .ok_or_else(|| "database: the new photo is gone".into())
+        self.photo(id).await?.ok_or_else(|| "database: the new photo is gone".into())
     }
 
     /// Takes a registration back.
     pub async fn remove_photo(&self, id: u64) -> Result<()> {
-        Ok(self
-            .connection()
-            .await?
-            .exec_drop("DELETE FROM photos WHERE id = ?", (id,))
-            .await?)
+        Ok(self.connection().await?.exec_drop("DELETE FROM photos WHERE id = ?", (id,)).await?)
     }
 
     /// One photo.
@@ -177,31 +138,18 @@ impl Db {
     /// An album's photos, in the order in which they came.
     pub async fn photos(&self, album: u64) -> Result<Vec<Photo>> {
         let query = format!("{PHOTO} WHERE album_id = ? ORDER BY id");
-        Ok(self
-            .connection()
-            .await?
-            .exec_map(query, (album,), |row: PhotoRow| row.into())
-            .await?)
+        Ok(self.connection().await?.exec_map(query, (album,), |row: PhotoRow| row.into()).await?)
     }
 
     /// The thumbnail is stored.
     pub async fn thumbnail_ready(&self, id: u64, key: &str) -> Result<()> {
-        let update =
-            "UPDATE photos SET state = 'ready', error = NULL, thumbnail_key = :key WHERE id = :id";
-        Ok(self
-            .connection()
-            .await?
-            .exec_drop(update, params! { "id" => id, "key" => key })
-            .await?)
+        let update = "UPDATE photos SET state = 'ready', error = NULL, thumbnail_key = :key WHERE id = :id";
+        Ok(self.connection().await?.exec_drop(update, params! { "id" => id, "key" => key }).await?)
     }
 
     /// An attempt failed. A thumbnail that another delivery of the same order made stays.
     pub async fn thumbnail_failed(&self, id: u64, error: &str) -> Result<()> {
         let update = "UPDATE photos SET state = 'failed', error = LEFT(:error, 500) WHERE id = :id AND state <> 'ready'";
-        Ok(self
-            .connection()
-            .await?
-            .exec_drop(update, params! { "id" => id, "error" => error })
-            .await?)
+        Ok(self.connection().await?.exec_drop(update, params! { "id" => id, "error" => error }).await?)
     }
 }

@@ -21,21 +21,13 @@ pub fn error(message: &str, fields: &[(&str, &str)]) {
 
 fn print(level: &str, message: &str, fields: &[(&str, &str)]) {
     // A reader that went away must not take the program with it.
-    let _ = writeln!(
-        std::io::stdout(),
-        "{}",
-        line(SystemTime::now(), level, message, fields)
-    );
+    let _ = writeln!(std::io::stdout(), "{}", line(SystemTime::now(), level, message, fields));
 }
 
 /// Written field by field: people read logs too, and look for the time first.
 fn line(now: SystemTime, level: &str, message: &str, fields: &[(&str, &str)]) -> String {
     let time = clock::iso(now);
-    let fixed = [
-        ("time", time.as_str()),
-        ("level", level),
-        ("message", message),
-    ];
+    let fixed = [("time", time.as_str()), ("level", level), ("message", message)];
     let pairs = fixed.iter().chain(fields).map(|(name, value)| {
         let quoted = |text: &str| serde_json::Value::from(text).to_string();
         format!("{}:{}", quoted(name), quoted(value))
@@ -49,12 +41,7 @@ mod tests {
 
     #[test]
     fn a_line_is_an_object() {
-        let line = line(
-            SystemTime::UNIX_EPOCH,
-            "info",
-            "said \"no\"",
-            &[("host", "a\nb")],
-        );
+        let line = line(SystemTime::UNIX_EPOCH, "info", "said \"no\"", &[("host", "a\nb")]);
         let start = r#"{"time":"1970-01-01T00:00:00.000Z","level":"info","message":"said \"no\"""#;
         assert!(line.starts_with(start), "{line}");
         let object: serde_json::Value = serde_json::from_str(&line).unwrap();

@@ -42,9 +42,7 @@ pub async fn run() -> Result<()> {
     let db = Db::new(config::Database::from(&config::environment)?);
     crate::wait::until("database", Duration::from_secs(60), || db.ping()).await?;
     let mut connection = db.connection().await?;
-    let locked: Option<Option<u8>> = connection
-        .query_first(format!("SELECT GET_LOCK({LOCK}, 60)"))
-        .await?;
+    let locked: Option<Option<u8>> = connection.query_first(format!("SELECT GET_LOCK({LOCK}, 60)")).await?;
     if locked.flatten() != Some(1) {
         return Err("another migration has been running for 60 s".into());
     }
@@ -56,30 +54,17 @@ pub async fn run() -> Result<()> {
             )",
         )
         .await?;
-    let applied: Vec<u32> = connection
-        .query("SELECT version FROM schema_migrations")
-        .await?;
-    for (version, statement) in MIGRATIONS
-        .iter()
-        .filter(|(version, _)| !applied.contains(version))
-    {
+    let applied: Vec<u32> = connection.query("SELECT version FROM schema_migrations").await?;
+    for (version, statement) in MIGRATIONS.iter().filter(|(version, _)| !applied.contains(version)) {
         let outcome = connection.query_drop(*statement).await;
         outcome.map_err(|error| format!("migration {version}: {error}"))?;
-        connection
-            .exec_drop(
-                "INSERT INTO schema_migrations (version) VALUES (?)",
-                (version,),
-            )
-            .await?;
+        connection.exec_drop("INSERT INTO schema_migrations (version) VALUES (?)", (version,)).await?;
         log::info("migrated", &[("version", &version.to_string())]);
     }
     // The lock ends with the connection.
     drop(connection);
     db.close().await?;
-    log::info(
-        "schema is up to date",
-        &[("version", &latest().to_string())],
-    );
+    log::info("schema is up to date", &[("version", &latest().to_string())]);
     Ok(())
 }
 
@@ -94,11 +79,7 @@ pub async fn current(db: &Db) -> Result<()> {
 }
 
 fn latest() -> u32 {
-    MIGRATIONS
-        .iter()
-        .map(|(version, _)| *version)
-        .max()
-        .unwrap_or(0)
+    MIGRATIONS.iter().map(|(version, _)| *version).max().unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -109,10 +90,6 @@ mod tests {
     fn versions_count_up_and_statements_can_run_again() {
         let versions: Vec<u32> = MIGRATIONS.iter().map(|(version, _)| *version).collect();
         assert_eq!(versions, (1..=latest()).collect::<Vec<_>>());
-        assert!(
-            MIGRATIONS
-                .iter()
-                .all(|(_, statement)| statement.contains("IF NOT EXISTS"))
-        );
+        assert!(MIGRATIONS.iter().all(|(_, statement)| statement.contains("IF NOT EXISTS")));
     }
 }

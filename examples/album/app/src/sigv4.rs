@@ -21,10 +21,7 @@ pub struct Credentials {
 /// Shows the public half only.
 impl std::fmt::Debug for Credentials {
     fn fmt(&self, formatter: &mut std::fmt::Formatter) -> std::fmt::Result {
-        formatter
-            .debug_struct("Credentials")
-            .field("access_key", &self.access_key)
-            .finish_non_exhaustive()
+        formatter.debug_struct("Credentials").field("access_key", &self.access_key).finish_non_exhaustive()
     }
 }
 
@@ -51,10 +48,8 @@ impl Signer {
     ) -> Vec<(String, String)> {
         let time = amz_time(now);
         let payload = digest(body);
-        let mut headers: Vec<(String, String)> = extra
-            .iter()
-            .map(|(name, value)| (name.to_lowercase(), value.trim().to_owned()))
-            .collect();
+        let mut headers: Vec<(String, String)> =
+            extra.iter().map(|(name, value)| (name.to_lowercase(), value.trim().to_owned())).collect();
         headers.push(("x-amz-content-sha256".into(), payload.clone()));
         headers.push(("x-amz-date".into(), time.clone()));
         if let Some(token) = &self.credentials.session_token {
@@ -64,49 +59,31 @@ impl Signer {
         let mut signed = headers.clone();
         signed.push(("host".into(), host(url)));
         signed.sort();
-        let names = signed
-            .iter()
-            .map(|(name, _)| name.as_str())
-            .collect::<Vec<_>>()
-            .join(";");
-        let lines: String = signed
-            .iter()
-            .map(|(name, value)| format!("{name}:{value}\n"))
-            .collect();
+        let names = signed.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(";");
+        let lines: String = signed.iter().map(|(name, value)| format!("{name}:{value}\n")).collect();
         let query = canonical_query(url.query_pairs().into_owned().collect());
-        let request = format!(
-            "{method}\n{}\n{query}\n{lines}\n{names}\n{payload}",
-            url.path()
-        );
+        let request = format!("{method}\n{}\n{query}\n{lines}\n{names}\n{payload}", url.path());
 
         let scope = self.scope(service, &time);
         let signature = self.signature(service, &time, &scope, &request);
         let access_key = &self.credentials.access_key;
         headers.push((
             "authorization".into(),
-            format!("AWS4-HMAC-SHA256 Credential={access_key}/{scope},SignedHeaders={names},Signature={signature}"),
+            format!(
+                "AWS4-HMAC-SHA256 Credential={access_key}/{scope},SignedHeaders={names},Signature={signature}"
+            ),
         ));
         headers
     }
 
     /// A URL that authorises whoever holds it, until it expires.
-    pub fn presign(
-        &self,
-        service: &str,
-        method: &str,
-        url: &Url,
-        expires: Duration,
-        now: SystemTime,
-    ) -> Url {
+    pub fn presign(&self, service: &str, method: &str, url: &Url, expires: Duration, now: SystemTime) -> Url {
         let time = amz_time(now);
         let scope = self.scope(service, &time);
         let mut pairs: Vec<(String, String)> = url.query_pairs().into_owned().collect();
         let mut add = |name: &str, value: String| pairs.push((name.to_owned(), value));
         add("X-Amz-Algorithm", "AWS4-HMAC-SHA256".into());
-        add(
-            "X-Amz-Credential",
-            format!("{}/{scope}", self.credentials.access_key),
-        );
+        add("X-Amz-Credential", format!("{}/{scope}", self.credentials.access_key));
         add("X-Amz-Date", time.clone());
         add("X-Amz-Expires", expires.as_secs().to_string());
         add("X-Amz-SignedHeaders", "host".into());
@@ -115,10 +92,7 @@ impl Signer {
         }
         let query = canonical_query(pairs);
         let host = host(url);
-        let request = format!(
-            "{method}\n{}\n{query}\nhost:{host}\n\nhost\nUNSIGNED-PAYLOAD",
-            url.path()
-        );
+        let request = format!("{method}\n{}\n{query}\nhost:{host}\n\nhost\nUNSIGNED-PAYLOAD", url.path());
         let signature = self.signature(service, &time, &scope, &request);
         let mut signed = url.clone();
         signed.set_query(Some(&format!("{query}&X-Amz-Signature={signature}")));
@@ -154,15 +128,12 @@ fn hmac(key: &[u8], data: &[u8]) -> Vec<u8> {
 
 fn host(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
-    url.port()
-        .map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
 fn canonical_query(pairs: Vec<(String, String)>) -> String {
-    let mut pairs: Vec<_> = pairs
-        .iter()
-        .map(|(name, value)| format!("{}={}", escape(name), escape(value)))
-        .collect();
+    let mut pairs: Vec<_> =
+        pairs.iter().map(|(name, value)| format!("{}={}", escape(name), escape(value))).collect();
     pairs.sort();
     pairs.join("&")
 }
@@ -170,9 +141,7 @@ fn canonical_query(pairs: Vec<(String, String)>) -> String {
 fn escape(text: &str) -> String {
     text.bytes().fold(String::new(), |mut escaped, byte| {
         match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                escaped.push(byte.into())
-            }
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => escaped.push(byte.into()),
             _ => drop(write!(escaped, "%{byte:02X}")),
         }
         escaped
@@ -188,15 +157,7 @@ fn hex(bytes: &[u8]) -> String {
 
 /// `20130524T000000Z`.
 fn amz_time(now: SystemTime) -> String {
-    let clock::Utc {
-        year,
-        month,
-        day,
-        hour,
-        minute,
-        second,
-        ..
-    } = clock::utc(now);
+    let clock::Utc { year, month, day, hour, minute, second, .. } = clock::utc(now);
     format!("{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}Z")
 }
 
@@ -213,10 +174,7 @@ mod tests {
         };
         let url = Url::parse("https://examplebucket.s3.amazonaws.com/test.txt").unwrap();
         (
-            Signer {
-                credentials,
-                region: "us-east-1".into(),
-            },
+            Signer { credentials, region: "us-east-1".into() },
             url,
             SystemTime::UNIX_EPOCH + Duration::from_secs(1_369_353_600),
         )
@@ -226,30 +184,17 @@ mod tests {
     fn presigned_url() {
         let (signer, url, now) = example();
         let url = signer.presign("s3", "GET", &url, Duration::from_secs(86_400), now);
-        let signature = url
-            .query_pairs()
-            .find(|(name, _)| name == "X-Amz-Signature")
-            .unwrap()
-            .1;
-        assert_eq!(
-            signature,
-            "aeeed9bbccd4d02ee5c0109b86d86835f995330da4c265957d157751f604d404"
-        );
+        let signature = url.query_pairs().find(|(name, _)| name == "X-Amz-Signature").unwrap().1;
+        assert_eq!(signature, "aeeed9bbccd4d02ee5c0109b86d86835f995330da4c265957d157751f604d404");
     }
 
     #[test]
     fn signed_headers() {
         let (signer, url, now) = example();
         let headers = signer.headers("s3", "GET", &url, &[("Range", "bytes=0-9")], b"", now);
-        let (_, authorization) = headers
-            .iter()
-            .find(|(name, _)| name == "authorization")
-            .unwrap();
+        let (_, authorization) = headers.iter().find(|(name, _)| name == "authorization").unwrap();
         assert!(authorization.contains("SignedHeaders=host;range;x-amz-content-sha256;x-amz-date"));
-        assert!(
-            authorization
-                .ends_with("f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41")
-        );
+        assert!(authorization.ends_with("f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41"));
     }
 
     #[test]

@@ -31,11 +31,8 @@ pub fn make(original: &[u8]) -> Result<Thumbnail> {
     limits.max_alloc = Some(MOST_MEMORY);
     reader.limits(limits);
     let picture = reader.decode()?;
-    let small = if picture.width().max(picture.height()) > SIDE {
-        picture.thumbnail(SIDE, SIDE)
-    } else {
-        picture
-    };
+    let small =
+        if picture.width().max(picture.height()) > SIDE { picture.thumbnail(SIDE, SIDE) } else { picture };
     let mut bytes = Vec::new();
     let (content_type, extension) = match format {
         ImageFormat::Png => {
@@ -43,17 +40,11 @@ pub fn make(original: &[u8]) -> Result<Thumbnail> {
             ("image/png", "png")
         }
         _ => {
-            small
-                .to_rgb8()
-                .write_with_encoder(JpegEncoder::new_with_quality(&mut bytes, 80))?;
+            small.to_rgb8().write_with_encoder(JpegEncoder::new_with_quality(&mut bytes, 80))?;
             ("image/jpeg", "jpg")
         }
     };
-    Ok(Thumbnail {
-        bytes,
-        content_type,
-        extension,
-    })
+    Ok(Thumbnail { bytes, content_type, extension })
 }
 
 #[cfg(test)]
@@ -63,18 +54,13 @@ mod tests {
 
     fn picture(width: u32, height: u32, format: ImageFormat) -> Vec<u8> {
         let mut bytes = Vec::new();
-        DynamicImage::new_rgb8(width, height)
-            .write_to(&mut Cursor::new(&mut bytes), format)
-            .unwrap();
+        DynamicImage::new_rgb8(width, height).write_to(&mut Cursor::new(&mut bytes), format).unwrap();
         bytes
     }
 
     #[test]
     fn keeps_format_and_proportions() {
-        for (format, content_type) in [
-            (ImageFormat::Png, "image/png"),
-            (ImageFormat::Jpeg, "image/jpeg"),
-        ] {
+        for (format, content_type) in [(ImageFormat::Png, "image/png"), (ImageFormat::Jpeg, "image/jpeg")] {
             let thumbnail = make(&picture(1280, 640, format)).unwrap();
             assert_eq!(thumbnail.content_type, content_type);
             let small = image::load_from_memory(&thumbnail.bytes).unwrap();
@@ -84,8 +70,7 @@ mod tests {
 
     #[test]
     fn a_small_picture_is_not_blown_up() {
-        let small = image::load_from_memory(&make(&picture(8, 4, ImageFormat::Png)).unwrap().bytes)
-            .unwrap();
+        let small = image::load_from_memory(&make(&picture(8, 4, ImageFormat::Png)).unwrap().bytes).unwrap();
         assert_eq!(small.dimensions(), (8, 4));
     }
 

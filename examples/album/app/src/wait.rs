@@ -64,9 +64,7 @@ mod tests {
 
     #[tokio::test]
     async fn names_what_is_missing() {
-        let error = until("queue", Duration::ZERO, || async { Err("404".into()) })
-            .await
-            .unwrap_err();
+        let error = until("queue", Duration::ZERO, || async { Err("404".into()) }).await.unwrap_err();
         assert_eq!(error.to_string(), "queue is not there after 0 s: 404");
     }
 }

@@ -31,11 +31,7 @@ pub async fn run() -> Result<()> {
     while !shutdown.requested() {
         // A poll under way is not broken off: a message that the queue hands to a closed connection
         // stays hidden until its visibility times out. So keep QUEUE_WAIT_SECONDS short.
-        match worker
-            .aws
-            .receive(worker.jobs.poll, worker.jobs.longest + MARGIN)
-            .await
-        {
+        match worker.aws.receive(worker.jobs.poll, worker.jobs.longest + MARGIN).await {
             Ok(Some(message)) => worker.handle(message).await,
             Ok(None) => {}
             Err(error) => {
@@ -62,10 +58,7 @@ impl Worker {
         };
         let deliveries = message.deliveries();
         let milliseconds = started.elapsed().as_millis().to_string();
-        let mut fields = vec![
-            ("order", message.body.as_str()),
-            ("milliseconds", &milliseconds),
-        ];
+        let mut fields = vec![("order", message.body.as_str()), ("milliseconds", &milliseconds)];
         // Not giving back costs only time: the message comes again when its visibility times out.
         let answered = match outcome {
             Ok(()) => {
@@ -81,30 +74,18 @@ impl Worker {
             }
         };
         if let Err(error) = answered {
-            log::warn(
-                "the queue did not take the outcome",
-                &[("error", &error.to_string())],
-            );
+            log::warn("the queue did not take the outcome", &[("error", &error.to_string())]);
         }
     }
 
     async fn work(&self, body: &str) -> Result<()> {
         let order: Order = serde_json::from_str(body)?;
-        let photo = self
-            .db
-            .photo(order.photo)
-            .await?
-            .ok_or("there is no such photo")?;
+        let photo = self.db.photo(order.photo).await?.ok_or("there is no such photo")?;
         let original = self.aws.get(&photo.original_key).await?;
         let thumbnail = tokio::task::spawn_blocking(move || thumbnail::make(&original)).await??;
-        let folder = photo
-            .original_key
-            .rsplit_once('/')
-            .map_or("", |(folder, _)| folder);
+        let folder = photo.original_key.rsplit_once('/').map_or("", |(folder, _)| folder);
         let key = format!("{folder}/thumbnail.{}", thumbnail.extension);
-        self.aws
-            .put(&key, thumbnail.content_type, thumbnail.bytes)
-            .await?;
+        self.aws.put(&key, thumbnail.content_type, thumbnail.bytes).await?;
         self.db.thumbnail_ready(photo.id, &key).await?;
         self.cache.forget(photo.album_id).await;
         Ok(())
@@ -116,10 +97,7 @@ impl Worker {
             return;
         };
         if let Err(error) = self.db.thumbnail_failed(order.photo, error).await {
-            log::warn(
-                "the failure is not recorded",
-                &[("error", &error.to_string())],
-            );
+            log::warn("the failure is not recorded", &[("error", &error.to_string())]);
         }
         if let Ok(Some(photo)) = self.db.photo(order.photo).await {
             self.cache.forget(photo.album_id).await;
@@ -138,9 +116,7 @@ mod tests {
 
     #[test]
     fn pauses_grow_and_end() {
-        let seconds: Vec<u64> = [0, 1, 2, 3, 7, 1000]
-            .map(|count| pause(count).as_secs())
-            .to_vec();
+        let seconds: Vec<u64> = [0, 1, 2, 3, 7, 1000].map(|count| pause(count).as_secs()).to_vec();
         assert_eq!(seconds, [1, 1, 2, 4, 60, 60]);
     }
 }
