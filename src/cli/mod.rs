@@ -69,7 +69,7 @@ enum Verb {
     /// Remove the environment and prove that nothing is left
     Down(down::Arguments),
     /// Show what `up` would do
-    Plan,
+    Plan(plan::Arguments),
     /// List environments
     List,
     /// Show an environment's pods and where it answers
@@ -130,7 +130,7 @@ fn run(global: &Global, verb: Verb) -> Result<(), Failure> {
     match verb {
         Verb::Up(arguments) => runtime()?.block_on(up::run(&base, arguments, format)),
         Verb::Down(arguments) => runtime()?.block_on(down::run(&base, arguments, format)),
-        Verb::Plan => runtime()?.block_on(plan::run(&base, format)),
+        Verb::Plan(arguments) => runtime()?.block_on(plan::run(&base, arguments, format)),
         Verb::List => runtime()?.block_on(list::run(&base, format)),
         Verb::Status => runtime()?.block_on(status::run(&base, format)),
         Verb::Logs(arguments) => runtime()?.block_on(logs::run(&base, arguments, format)),

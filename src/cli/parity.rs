@@ -102,6 +102,9 @@ fn text(report: &Report) -> String {
         };
         vec![word(f.severity).to_owned(), name(f.fate).to_owned(), f.code.clone(), place, message]
     });
+    if report.findings.is_empty() {
+        return format!("{} objects: {summary}", report.objects);
+    }
     let table = table(&["SEVERITY", "FATE", "CODE", "WHERE", "WHAT"], rows);
-    format!("{} objects: {summary}\n{table}", report.objects)
+    format!("{} objects; findings: {summary}\n{table}", report.objects)
 }

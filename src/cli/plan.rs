@@ -1,28 +1,27 @@
 //! `envctl plan`
 
-use std::time::Duration;
-
+use super::up::Chart;
 use crate::config::Base;
-use crate::flows::up::{self, Images, Options};
+use crate::flows::up;
 use crate::ui::{Failure, Format, print, print_json, table};
 
-pub(super) async fn run(base: &Base, format: Format) -> Result<(), Failure> {
+/// Flags.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    chart: Chart,
+}
+
+pub(super) async fn run(base: &Base, arguments: Arguments, format: Format) -> Result<(), Failure> {
     let project = base.stack()?;
     let settings = base.settings(&project)?;
-    let options = Options {
-        set: Vec::new(),
-        images: Images::Build,
-        image: std::collections::BTreeMap::new(),
-        yes: false,
-        rollback: false,
-        timeout: Duration::ZERO,
-    };
+    let options = arguments.chart.options();
     let plan = up::check(base, &project, &settings, &options).await?.plan()?;
     if format == Format::Json {
         return print_json(&plan);
     }
     print(&table(
-        &["STEP", "", "AFTER", "MAY CREATE"],
+        &["STEP", "WHAT", "AFTER", "MAY CREATE"],
         plan.steps.into_iter().map(|step| {
             let after: Vec<_> = step.after.into_iter().map(|a| a.0).collect();
             let things = match step.things.as_slice() {

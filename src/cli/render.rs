@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::up::Chart;
 use crate::config::Base;
-use crate::flows::{Store, chart, up};
+use crate::flows::{chart, up};
 use crate::ui::{Failure, print};
 
 /// Flags.
@@ -45,22 +45,22 @@ pub(super) async fn run(base: &Base, arguments: Arguments) -> Result<(), Failure
     }
     let project = base.stack()?;
     let settings = base.settings(&project)?;
-    let home = Store::new(base.state_dir.value.clone()).home(&settings.name.value);
     let checked = up::check(base, &project, &settings, &arguments.chart.options()).await?;
-    match arguments.format {
-        Format::Compose => {
-            // What runs, if something does; else what would run, as far as it can be known.
-            let compose = home.read_json::<Value>("compose.json")?.unwrap_or(checked.translation.compose);
-            let compose =
-                if arguments.show_secrets { compose } else { chart::hide_secrets(compose, &checked.objects) };
-            pretty(&compose)
+    let hidden = |value: Value| {
+        if arguments.show_secrets {
+            value
+        } else {
+            chart::hide_secrets(value, &checked.objects, &checked.sensitive)
         }
+    };
+    match arguments.format {
+        Format::Compose => pretty(&hidden(checked.translation.compose.clone())),
         Format::Objects => {
             let shown: Vec<_> = checked
                 .objects
                 .list
                 .iter()
-                .map(|o| if arguments.show_secrets { o.body.clone() } else { chart::hide_secret(&o.body) })
+                .map(|o| hidden(chart::hide_secret(&o.body, arguments.show_secrets)))
                 .collect();
             documents(shown.iter())
         }

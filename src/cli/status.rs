@@ -80,9 +80,14 @@ pub(super) async fn run(base: &Base, format: Format) -> Result<(), Failure> {
     if format == Format::Json {
         return print_json(&report);
     }
-    let expires = record.expires.map_or("never".to_owned(), |at| format!("in {}", ago(Timestamp::now(), at)));
+    let now = Timestamp::now();
+    let expires = match record.expires {
+        None => "expires never".to_owned(),
+        Some(at) if at <= now => format!("expired {} ago", ago(at, now)),
+        Some(at) => format!("expires in {}", ago(now, at)),
+    };
     print(&format!(
-        "{} · {} · target {} · owner {} · expires {expires}",
+        "{} · {} · target {} · owner {} · {expires}",
         report.name, report.phase, report.target, report.owner
     ));
     for url in &report.urls {

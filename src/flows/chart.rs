@@ -330,10 +330,12 @@ pub(crate) fn write_host_files(files: &[HostFile]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Where an environment answers: the hosts of its Ingresses, then those of its backing services.
-pub(crate) fn urls(translation: &Translation, port: u16) -> Vec<String> {
+/// Where an environment answers: the hosts of its Ingresses first, then those of its backing services.
+pub(crate) fn urls(translation: &Translation, port: u16, backing: Option<&Backing>) -> Vec<String> {
+    let is_backing = |service: &str| backing.is_some_and(|b| b.services.iter().any(|s| s.name == service));
+    let (last, first): (Vec<_>, Vec<_>) = translation.urls.iter().partition(|url| is_backing(&url.service));
     let mut urls = Vec::new();
-    for url in &translation.urls {
+    for url in first.into_iter().chain(last) {
         let path = if url.path == "/" { "" } else { url.path.as_str() };
         let text = format!("http://{}:{port}{path}", url.host);
         if !urls.contains(&text) {
@@ -343,10 +345,10 @@ pub(crate) fn urls(translation: &Translation, port: u16) -> Vec<String> {
     urls
 }
 
-/// An object with the values of a Secret hidden.
-pub(crate) fn hide_secret(object: &Value) -> Value {
+/// An object, with its values hidden if it is a Secret and they are not to be shown.
+pub(crate) fn hide_secret(object: &Value, show: bool) -> Value {
     let mut object = object.clone();
-    if object["kind"] == "Secret" {
+    if object["kind"] == "Secret" && !show {
         for section in ["data", "stringData"] {
             for value in object
                 .get_mut(section)
@@ -363,9 +365,10 @@ pub(crate) fn hide_secret(object: &Value) -> Value {
 
 const HIDDEN: &str = "(hidden)";
 
-/// A Compose file with everything hidden that stands in one of the Secrets.
-pub(crate) fn hide_secrets(compose: Value, objects: &Objects) -> Value {
-    let mut secrets = Vec::new();
+/// A Compose file, or an object, with everything hidden that stands in one of the Secrets or is a
+/// sensitive output of Terraform.
+pub(crate) fn hide_secrets(shown: Value, objects: &Objects, sensitive: &[Value]) -> Value {
+    let mut secrets: Vec<String> = sensitive.iter().filter_map(|v| v.as_str().map(str::to_owned)).collect();
     for object in objects.list.iter().filter(|o| o.kind == "Secret") {
         for value in object.body["stringData"].as_object().into_iter().flat_map(|m| m.values()) {
             secrets.extend(value.as_str().map(str::to_owned));
@@ -379,7 +382,7 @@ pub(crate) fn hide_secrets(compose: Value, objects: &Objects) -> Value {
     // Short values (`true`, a port) would hide half the file and give nothing away.
     secrets.retain(|secret| secret.len() >= 4);
     secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
-    hide(compose, &secrets)
+    hide(shown, &secrets)
 }
 
 fn hide(value: Value, secrets: &[String]) -> Value {

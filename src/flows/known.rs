@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use envctl_model::facts::Facts;
+use envctl_model::facts::{Facts, TemplateError};
 use envctl_model::stack::{render_value, set_path};
 use envctl_programs::git::WorkTree;
 use envctl_programs::terraform::Output;
@@ -113,10 +113,18 @@ pub(crate) fn with_placeholders(mut facts: Facts, declared: &[String]) -> Facts 
     facts
 }
 
-/// `inputs.values`, rendered and nested, and whether anything sensitive is inside.
-pub(crate) fn chart_values(project: &Project, facts: &Facts) -> Result<Map<String, Value>, Failure> {
+/// `inputs.values`, rendered and nested. With `pinned` images, inputs that name an image which is not
+/// built are left to the chart's own values.
+pub(crate) fn chart_values(
+    project: &Project,
+    facts: &Facts,
+    pinned: bool,
+) -> Result<Map<String, Value>, Failure> {
     let mut values = Map::new();
     for (path, template) in &project.file.stack.inputs.values {
+        if pinned && names_unknown_image(facts, &template.value) {
+            continue;
+        }
         let value = render(project, facts, template)?;
         set_path(&mut values, path, value)
             .map_err(|message| Failure::Input(project.file.error_at(template, message, None)))?;
@@ -135,6 +143,13 @@ pub(crate) fn terraform_variables(project: &Project, facts: &Facts) -> Result<Ma
         .iter()
         .map(|(name, template)| Ok((name.clone(), render(project, facts, template)?)))
         .collect()
+}
+
+fn names_unknown_image(facts: &Facts, template: &Value) -> bool {
+    matches!(
+        render_value(facts, template),
+        Err(TemplateError::Unknown { name, .. }) if name == "image" || name.starts_with("image.")
+    )
 }
 
 fn render(project: &Project, facts: &Facts, template: &Spanned<Value>) -> Result<Value, Failure> {

@@ -9,6 +9,8 @@
 //!                         backing.yaml     the backing services as they were resolved
 //!                         terraform/       the root with its modules, its data and its state
 //! STATE/receipts/NAME.json                 what the last `down` proved
+//! STATE/backing/PROJECT.json               a backing project that an environment had started
+//! STATE/cache/                             digests of files in build contexts
 //! ```
 
 use std::fs;
@@ -16,6 +18,7 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use envctl_local::backing::Before;
 use envctl_model::Receipt;
 use envctl_model::name::EnvironmentName;
 use envctl_model::record::Record;
@@ -36,6 +39,9 @@ pub(crate) struct Home {
     dir: PathBuf,
 }
 
+/// An environment's name, and its record or why that cannot be read.
+pub(crate) type Named = (String, Result<Record, Failure>);
+
 impl Store {
     /// The state directory at `root`, which need not exist.
     pub(crate) fn new(root: PathBuf) -> Self {
@@ -48,7 +54,7 @@ impl Store {
     }
 
     /// All records, by name, with those that cannot be read as errors.
-    pub(crate) fn records(&self) -> Result<Vec<(String, Result<Record, Failure>)>, Failure> {
+    pub(crate) fn records(&self) -> Result<Vec<Named>, Failure> {
         let dir = self.root.join("environments");
         let entries = match fs::read_dir(&dir) {
             Ok(entries) => entries,
@@ -64,6 +70,29 @@ impl Store {
                 Some((name, record))
             })
             .collect())
+    }
+
+    /// What was there of a backing project before an environment of this store had it started; `None`
+    /// when none of them did.
+    pub(crate) fn backing(&self, project: &str) -> Result<Option<Before>, Failure> {
+        read_json(&self.backing_file(project))
+    }
+
+    /// Writes down that an environment of this store is about to have a backing project started.
+    pub(crate) fn claim_backing(&self, project: &str, before: &Before) -> Result<(), Failure> {
+        let file = self.backing_file(project);
+        create_private(file.parent().unwrap_or(&self.root))?;
+        write_json(&file, before)
+    }
+
+    /// Forgets a backing project that is gone.
+    pub(crate) fn forget_backing(&self, project: &str) {
+        // A claim on what is gone does no harm: the next start writes a new one.
+        let _ = fs::remove_file(self.backing_file(project));
+    }
+
+    fn backing_file(&self, project: &str) -> PathBuf {
+        self.root.join("backing").join(format!("{project}.json"))
     }
 
     /// Keeps a receipt after its environment is gone.

@@ -7,6 +7,7 @@
 //!                plan            the saved plan
 //!                vars.json       variables of the last `up`
 //!                workspace.json  the workspace, once we are about to create it: then it is ours
+//!                outputs.json    the outputs of the last `up`
 //!                resources.json  what the state knew last, for looking things up after `destroy`
 //! ```
 
@@ -15,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use envctl_model::record::TerraformRecord;
 use envctl_model::stack;
-use envctl_programs::terraform::{Closure, Copy, Mode, Resource, Terraform};
+use envctl_programs::terraform::{Closure, Copy, Mode, Output, Resource, Terraform};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -105,6 +106,18 @@ impl Place {
     pub(crate) fn owns_workspace(&self, home: &Home, workspace: &str) -> Result<bool, Failure> {
         let claimed: Option<String> = home.read_json("terraform/workspace.json")?;
         Ok(claimed.as_deref() == Some(workspace))
+    }
+
+    /// Remembers the outputs, secrets among them, so that what only looks need not run Terraform.
+    pub(crate) fn save_outputs(&self, home: &Home, outputs: &[Output]) -> Result<(), Failure> {
+        let kept: Vec<_> = outputs.iter().map(|o| (&o.name, &o.value, o.sensitive)).collect();
+        home.write_json("terraform/outputs.json", &kept)
+    }
+
+    /// The outputs of the last `up`.
+    pub(crate) fn outputs(&self, home: &Home) -> Result<Vec<Output>, Failure> {
+        let kept: Vec<(String, Value, bool)> = home.read_json("terraform/outputs.json")?.unwrap_or_default();
+        Ok(kept.into_iter().map(|(name, value, sensitive)| Output { name, value, sensitive }).collect())
     }
 
     /// Remembers what the state knows.

@@ -133,7 +133,11 @@ fn line(event: &Event) -> Option<String> {
             )
         }
         Event::StepDone { topic, subject, summary, seconds, show: true, .. } => {
-            columns(topic, subject, &format!("{summary:<30} {seconds:>6.1} s"))
+            if subject.is_empty() {
+                format!("  {} {summary:<59} {seconds:>6.1} s", style(format!("{topic:<10}")).cyan())
+            } else {
+                columns(topic, subject, &format!("{summary:<30} {seconds:>6.1} s"))
+            }
         }
         Event::StepFailed { topic, subject, error, stuck, .. } => {
             let word = if *stuck { "stuck" } else { "failed" };

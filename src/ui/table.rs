@@ -21,7 +21,7 @@ pub(crate) fn ago(from: Timestamp, to: Timestamp) -> String {
     let span: SignedDuration = to.duration_since(from).abs();
     match span.as_secs() {
         s if s < 120 => format!("{s} s"),
-        s if s < 2 * 3600 => format!("{} min", s / 60),
+        s if s < 2 * 3600 => format!("{} min", (s + 30) / 60),
         s if s < 49 * 3600 => format!("{} h", (s + 1800) / 3600),
         s => format!("{} days", s / 86400),
     }

@@ -6,10 +6,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
-use bollard::query_parameters::ListContainersOptionsBuilder;
+use bollard::query_parameters::{
+    ListContainersOptionsBuilder, ListVolumesOptionsBuilder, RemoveVolumeOptionsBuilder,
+};
 use envctl_model::receipt::{End, Item, ThingKind};
 use envctl_programs::process::{Command, ProgramError, Stream, Supervisor};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::docker_cli::DockerCli;
 use crate::engine::{EngineError, EngineReader, VerifiedEngine, found};
@@ -228,9 +230,35 @@ pub async fn users(
     Ok(users)
 }
 
+/// What was there of a project before an environment had it started: that is the user's, and stays.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Before {
+    /// Its volumes.
+    pub volumes: Vec<String>,
+}
+
+/// What is there of a project now; `None` when containers of it exist: then somebody else started it.
+///
+/// # Errors
+/// When the Engine does not answer.
+pub async fn before(reader: &EngineReader, project: &str) -> Result<Option<Before>, EngineError> {
+    if !containers(reader, project).await?.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(Before { volumes: volumes(reader, project).await? }))
+}
+
+async fn volumes(reader: &EngineReader, project: &str) -> Result<Vec<String>, EngineError> {
+    let filter = crate::engine::with_label(COMPOSE_PROJECT, project);
+    let options = ListVolumesOptionsBuilder::default().filters(&filter).build();
+    let listed =
+        reader.docker().list_volumes(Some(options)).await.map_err(reader.failed("listing volumes"))?;
+    Ok(listed.volumes.unwrap_or_default().into_iter().map(|volume| volume.name).collect())
+}
+
 /// How the backing services end for an environment that goes (`me` is its name): `kept` while others
-/// use them, else taken down. Their volumes stay: they hold the user's data, and only the user's own
-/// `docker compose down --volumes` removes it.
+/// use them, or when no environment of ours had them started (`started` is `None`); else taken down,
+/// with the volumes that were made for them.
 ///
 /// # Errors
 /// When the Engine or Compose fails.
@@ -240,6 +268,7 @@ pub async fn release(
     supervisor: &Supervisor,
     backing: &BackingRef<'_>,
     me: &str,
+    started: Option<&Before>,
 ) -> Result<Vec<(End, Item)>, BackingError> {
     let reader = engine.reader();
     let used_by: Vec<String> = users(reader, backing.project, backing.network)
@@ -263,6 +292,10 @@ pub async fn release(
         let kept = |name| (End::Kept, item(name, "other environments use it", used_by.clone(), None));
         return Ok(names.into_iter().map(kept).collect());
     }
+    let Some(started) = started else {
+        let kept = |name| (End::Kept, item(name, "it ran before envctl needed it", vec![], None));
+        return Ok(names.into_iter().map(kept).collect());
+    };
     let arguments = ["--ansi", "never", "-p", backing.project, "down"];
     cli.on(engine)
         .compose()
@@ -283,7 +316,37 @@ pub async fn release(
             }
         });
     }
+    for name in volumes(reader, backing.project).await? {
+        if !started.volumes.contains(&name) {
+            ends.push(remove_volume(engine, name).await?);
+        }
+    }
     Ok(ends)
+}
+
+async fn remove_volume(engine: &VerifiedEngine, name: String) -> Result<(End, Item), EngineError> {
+    let options = RemoveVolumeOptionsBuilder::default().build();
+    let removed = engine.docker().remove_volume(&name, Some(options)).await;
+    let refused = match found(removed.map_err(engine.failed("removing a volume"))) {
+        Err(EngineError::Refused { message, .. }) => Some(message),
+        Err(error) => return Err(error),
+        Ok(_) => None,
+    };
+    let inspected = engine.docker().inspect_volume(&name).await;
+    let left = found(inspected.map_err(engine.failed("looking for a volume")))?.is_some();
+    let item = |evidence: String, remove| Item {
+        kind: ThingKind::Volume,
+        id: name.clone(),
+        evidence,
+        used_by: vec![],
+        remove,
+    };
+    Ok(if left {
+        let why = refused.unwrap_or_else(|| "still on the Engine".to_owned());
+        (End::Left, item(why, Some(format!("docker volume rm {name}"))))
+    } else {
+        (End::Gone, item("the Engine has no such volume".to_owned(), None))
+    })
 }
 
 /// What has to be known of backing services to release them: the file may be gone by then.

@@ -4,6 +4,7 @@
 
 use bollard::models::ContainerCreateBody;
 use bollard::query_parameters::{CreateContainerOptionsBuilder, RemoveContainerOptionsBuilder};
+use envctl_programs::process::start_time;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::{EngineError, EngineReader, VerifiedEngine, found};
@@ -19,8 +20,6 @@ pub struct Holder {
     pub started: String,
     /// The machine's name.
     pub host: String,
-    /// The machine's boot: a pid of an earlier boot names nobody.
-    pub boot: String,
     /// The user.
     pub user: String,
     /// Since when, RFC 3339.
@@ -36,13 +35,12 @@ impl Holder {
     /// When the system does not say when this process started.
     pub fn this_process(host: &str, user: &str, command: &str) -> std::io::Result<Self> {
         let pid = std::process::id();
-        let started = process::started(pid)
+        let started = start_time(pid)
             .ok_or_else(|| std::io::Error::other("the system does not say when this process started"))?;
         Ok(Self {
             pid,
             started,
             host: host.to_owned(),
-            boot: process::boot(),
             user: user.to_owned(),
             since: jiff::Timestamp::now().round(jiff::Unit::Second).unwrap_or_default().to_string(),
             command: command.to_owned(),
@@ -53,9 +51,7 @@ impl Holder {
     /// can be known; `here` is who asks.
     #[must_use]
     pub fn is_dead(&self, here: &Self) -> bool {
-        self.host == here.host
-            && (self.boot != here.boot
-                || process::started(self.pid).as_deref() != Some(self.started.as_str()))
+        self.host == here.host && start_time(self.pid).as_deref() != Some(self.started.as_str())
     }
 }
 
@@ -232,40 +228,6 @@ async fn remove(engine: &VerifiedEngine, id: &str) -> Result<(), EngineError> {
     }
 }
 
-/// What tells one process from every other that had or will have its number.
-mod process {
-    /// When a process started. `None`: there is no such process.
-    #[cfg(target_os = "linux")]
-    pub(super) fn started(pid: u32) -> Option<String> {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // The second field is the program's name in parentheses and may hold anything.
-        let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
-        let state = fields.next()?;
-        let started = fields.nth(18)?;
-        (state != "Z" && state != "X").then(|| started.to_owned())
-    }
-
-    #[cfg(not(target_os = "linux"))]
-    pub(super) fn started(pid: u32) -> Option<String> {
-        let output =
-            std::process::Command::new("ps").args(["-o", "lstart=", "-p", &pid.to_string()]).output().ok()?;
-        let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-        (!text.is_empty()).then_some(text)
-    }
-
-    /// What changes with each boot of the machine.
-    #[cfg(target_os = "linux")]
-    pub(super) fn boot() -> String {
-        std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
-    }
-
-    /// The start time of a process is a date here, which needs no boot to be unique.
-    #[cfg(not(target_os = "linux"))]
-    pub(super) fn boot() -> String {
-        String::new()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -275,16 +237,17 @@ mod tests {
         let me = Holder::this_process("here", "me", "envctl up").unwrap();
         assert!(!me.is_dead(&me));
         assert!(Holder { started: "1".into(), ..me.clone() }.is_dead(&me));
-        assert!(Holder { boot: "earlier".into(), ..me.clone() }.is_dead(&me));
+        assert!(Holder { started: "earlier".into(), ..me.clone() }.is_dead(&me));
         assert!(!Holder { host: "there".into(), started: "1".into(), ..me.clone() }.is_dead(&me));
     }
 
     #[test]
     fn a_zombie_is_dead() {
         let mut child = std::process::Command::new("true").spawn().unwrap();
-        let started = (0..100).find_map(|_| process::started(child.id()));
-        std::thread::sleep(std::time::Duration::from_millis(200));
-        assert_eq!(process::started(child.id()), None, "was {started:?}");
+        // It ends by itself; nobody has waited for it, so it stays in the table.
+        while start_time(child.id()).is_some() {
+            std::thread::yield_now();
+        }
         child.wait().unwrap();
     }
 }

@@ -1,5 +1,7 @@
 //! Killed anywhere, then run again: the world converges.
 
+#![allow(clippy::unwrap_used, missing_docs)]
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 

@@ -119,8 +119,8 @@ const UNSUPPORTED: &[Row] = &[
     row("admissionregistration.k8s.io", "*", Dropped, Minor, "admission-webhook", NO_API, ""),
     row("apiregistration.k8s.io", "*", Dropped, Minor, "api-service", NO_API, ""),
     row("monitoring.coreos.com", "*", Dropped, Minor, "monitoring", "no Prometheus operator acts on it", ""),
-    row("cert-manager.io", "*", Dropped, Major, "certificate", "no certificate is issued", "declare the Secret in the stack file's `secrets`"),
-    row("external-secrets.io", "*", Dropped, Critical, "external-secret", "the Secret it stands for is not made", "declare the Secret in the stack file's `secrets`"),
-    row("bitnami.com", "SealedSecret", Dropped, Critical, "external-secret", "the Secret it stands for is not made", "declare the Secret in the stack file's `secrets`"),
+    row("cert-manager.io", "*", Dropped, Major, "certificate", "no certificate is issued", "let the chart make the Secret from values"),
+    row("external-secrets.io", "*", Dropped, Critical, "external-secret", "the Secret it stands for is not made", "let the chart make the Secret from values"),
+    row("bitnami.com", "SealedSecret", Dropped, Critical, "external-secret", "the Secret it stands for is not made", "let the chart make the Secret from values"),
     row("gateway.networking.k8s.io", "*", Dropped, Major, "gateway-api", "is not routed here", "use an Ingress in this target's values"),
 ];

@@ -84,7 +84,7 @@ impl<'a> ServicePlan<'a> {
                     "external-service",
                     format!("{kind} is reachable inside of the environment only"),
                 )
-                .fix("use an Ingress, or `envctl port-forward`"),
+                .fix("use an Ingress"),
             );
         }
         let affinity = spec.get("sessionAffinity").string() == Some("ClientIP");

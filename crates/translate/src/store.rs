@@ -133,7 +133,7 @@ impl<'a> Store<'a> {
                     "missing-reference",
                     format!("{problem}; an empty value is used"),
                 )
-                .fix("declare it in the stack file's `secrets`, or in the chart"),
+                .fix("let the chart make it from values"),
             ),
         }
     }

@@ -51,7 +51,10 @@ pub(crate) async fn remove(
         record.phase = Phase::Removing;
         home.save_record(&record)?;
         let resources = match &record.terraform {
-            Some(terraform) => Place::of(&home).owns_workspace(&home, &terraform.workspace)?,
+            Some(terraform) => {
+                things.contains(&Thing::new(ThingKind::Workspace, terraform.workspace.clone()))
+                    || Place::of(&home).owns_workspace(&home, &terraform.workspace)?
+            }
             None => false,
         };
         let plan = plan::plan(&record, resources).map_err(Failure::failed)?;
@@ -65,6 +68,7 @@ pub(crate) async fn remove(
         let world = DownWorld {
             interrupts,
             machine: &machine,
+            store: &store,
             home: &home,
             record: &record,
             things: things.clone(),
@@ -85,9 +89,11 @@ pub(crate) async fn remove(
     for (end, item) in agent_image::remove_unused(&machine.engine).await.map_err(|e| explain(&e))? {
         receipt.add(end, item);
     }
+    let lost_sight = receipt.unverified.iter().any(|item| item.kind == ThingKind::Workspace);
     store.save_receipt(&receipt)?;
     let left = !receipt.left.is_empty();
-    if !left {
+    // A resource that nobody could look up may still be there: its state file says where.
+    if !left && !lost_sight {
         home.remove()?;
     }
     screen.show(Event::Receipt(receipt));
@@ -120,6 +126,7 @@ async fn nothing(
         message.push_str(&format!("\nenvironments: {}", names.join(", ")));
     }
     screen.show(Event::Warning { message });
+    screen.show(Event::Receipt(Receipt::new(name.as_str())));
     Ok(())
 }
 
@@ -160,8 +167,16 @@ async fn look_up_the_rest(
             ThingKind::Container | ThingKind::Network | ThingKind::Volume => {
                 lookup::exists(&machine.reader, thing, identity).await.map_err(|e| explain(&e))?
             }
+            // No step has looked these up, so that nothing but the journal speaks of them.
+            ThingKind::Workspace | ThingKind::Resource => {
+                receipt.add(
+                    End::Unverified,
+                    item("only the journal knows of it; nothing could be looked up", None),
+                );
+                continue;
+            }
             // Steps have looked these up themselves, or they were never made.
-            _ => continue,
+            ThingKind::Image | ThingKind::BackingService | ThingKind::Router => continue,
         };
         let (end, item) = match exists {
             Existence::None => (End::Gone, item(&format!("the Engine has no such {}", thing.kind), None)),

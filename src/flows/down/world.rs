@@ -14,11 +14,11 @@ use envctl_programs::terraform::{Copy, Purpose, Workspace};
 use envctl_runner::{Context, Done, StepError, World};
 
 use super::plan::Action;
-use crate::flows::Home;
 use crate::flows::machine::{Interrupts, Machine};
 use crate::flows::run::supervisor;
 use crate::flows::terraform::{Known, Place};
 use crate::flows::up::{engine, failed, failure, terraform_failed};
+use crate::flows::{Home, Store};
 
 /// The exit code by which a lookup program says that a thing is gone.
 const LOOKUP_GONE: i32 = 3;
@@ -28,6 +28,7 @@ const LOOKUP_GONE: i32 = 3;
 pub(super) struct DownWorld<'a> {
     pub(super) interrupts: &'a Interrupts,
     pub(super) machine: &'a Machine,
+    pub(super) store: &'a Store,
     pub(super) home: &'a Home,
     pub(super) record: &'a Record,
     /// Everything the journal says was created or meant to be.
@@ -54,20 +55,26 @@ impl World for DownWorld<'_> {
 }
 
 impl DownWorld<'_> {
-    fn add(&self, ends: impl IntoIterator<Item = (End, Item)>) -> usize {
+    fn add(&self, ends: impl IntoIterator<Item = (End, Item)>) {
         let mut receipt = self.receipt.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut count = 0;
         for (end, item) in ends {
-            count += 1;
             receipt.add(end, item);
         }
-        count
     }
 
     async fn pods(&self) -> Result<Done, StepError> {
         let ends = remove::environment(&self.machine.engine, &self.record.identity).await.map_err(engine)?;
-        let count = self.add(ends);
-        Ok(Done::shown(format!("{count} containers, networks and volumes removed")))
+        let mut counts: BTreeMap<ThingKind, usize> = BTreeMap::new();
+        for (_, item) in &ends {
+            *counts.entry(item.kind).or_default() += 1;
+        }
+        self.add(ends);
+        let counts: Vec<_> = counts
+            .into_iter()
+            .map(|(kind, n)| if n == 1 { format!("1 {kind}") } else { format!("{n} {kind}s") })
+            .collect();
+        let counts = if counts.is_empty() { "nothing".to_owned() } else { counts.join(", ") };
+        Ok(Done::shown(format!("{counts} removed")))
     }
 
     async fn start_backing(&self, context: &Context) -> Result<Done, StepError> {
@@ -90,11 +97,17 @@ impl DownWorld<'_> {
         Ok(copy.map(|copy| (place, record.clone(), copy)))
     }
 
+    /// Whether an `up` made the workspace, or was about to.
+    fn owns_workspace(&self, place: &Place, workspace: &str) -> Result<bool, StepError> {
+        let made = self.things.contains(&Thing::new(ThingKind::Workspace, workspace));
+        Ok(made || place.owns_workspace(self.home, workspace).map_err(failure)?)
+    }
+
     async fn destroy(&self, context: &Context) -> Result<Done, StepError> {
         let Some((place, record, copy)) = self.terraform()? else {
             return Ok(Done::quiet("nothing to destroy"));
         };
-        if !place.owns_workspace(self.home, &record.workspace).map_err(failure)? {
+        if !self.owns_workspace(&place, &record.workspace)? {
             return Ok(Done::quiet("nothing to destroy"));
         }
         let vars = place.variables(self.home).map_err(failure)?;
@@ -133,7 +146,7 @@ impl DownWorld<'_> {
 
     async fn delete_workspace(&self, context: &Context) -> Result<Done, StepError> {
         let Some((place, record, copy)) = self.terraform()? else { return Ok(Done::quiet("no workspace")) };
-        if !place.owns_workspace(self.home, &record.workspace).map_err(failure)? {
+        if !self.owns_workspace(&place, &record.workspace)? {
             return Ok(Done::quiet("not ours"));
         }
         let terraform = place.terraform(&record, &copy, serde_json::Map::new());
@@ -162,12 +175,43 @@ impl DownWorld<'_> {
         let Some(record) = &self.record.backing else { return Ok(Done::quiet("none")) };
         let by = supervisor(self.interrupts, context);
         let of = BackingRef { project: &record.project, network: &record.network };
-        let released =
-            backing::release(&self.machine.engine, &self.machine.cli, &by, &of, self.record.name.as_str());
-        let ends = released.await.map_err(failed)?;
+        let me = self.record.name.as_str();
+        let started = self.store.backing(&record.project).map_err(failure)?;
+        let machine = self.machine;
+        let ends = backing::release(&machine.engine, &machine.cli, &by, &of, me, started.as_ref())
+            .await
+            .map_err(failed)?;
         let kept = ends.iter().any(|(end, _)| *end == End::Kept);
+        if !kept {
+            self.store.forget_backing(&record.project);
+            self.add(self.backing_images(&record.file).await?);
+        }
         self.add(ends);
         Ok(Done::quiet(if kept { "kept" } else { "removed" }))
+    }
+
+    /// Images that were built for the backing services stay: they belong to the user's Compose file,
+    /// and the next environment starts in seconds with them.
+    async fn backing_images(&self, file: &Path) -> Result<Vec<(End, Item)>, StepError> {
+        let text = std::fs::read_to_string(file).unwrap_or_default();
+        let compose: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+        let mut kept = Vec::new();
+        for service in compose["services"].as_object().into_iter().flat_map(|s| s.values()) {
+            let Some(image) = service["image"].as_str().filter(|_| service["build"].is_object()) else {
+                continue;
+            };
+            if images::inspect(&self.machine.reader, image).await.map_err(engine)?.is_some() {
+                let evidence = format!(
+                    "built for the backing services, for the next `up`; `docker image rm {image}` removes it"
+                );
+                let id = image.to_owned();
+                kept.push((
+                    End::Kept,
+                    Item { kind: ThingKind::Image, id, evidence, used_by: vec![], remove: None },
+                ));
+            }
+        }
+        Ok(kept)
     }
 
     async fn release_router(&self) -> Result<Done, StepError> {

@@ -60,15 +60,12 @@ pub(crate) async fn up(base: &Base, options: &Options, format: Format) -> Result
     let checked = check(base, &project, &settings, options).await?;
     let screen = Screen::new(format);
     let result = run(base, &project, &settings, options, &interrupts, &screen, checked, begun).await;
-    if let (Err(failure), true) = (&result, options.rollback) {
-        if !matches!(failure, Failure::Refused(_) | Failure::Usage(_) | Failure::Input(_)) {
-            screen.show(Event::Warning {
-                message: "`up` failed; removing what it made (--rollback)".to_owned(),
-            });
-            if let Err(failure) = down::remove(base, &settings.name.value, &interrupts, &screen).await {
-                screen.finish().await;
-                return Err(failure);
-            }
+    let failed = matches!(&result, Err(f) if !matches!(f, Failure::Refused(_) | Failure::Usage(_) | Failure::Input(_)));
+    if failed && options.rollback {
+        screen.show(Event::Warning { message: "`up` failed; removing what it made (--rollback)".to_owned() });
+        if let Err(failure) = down::remove(base, &settings.name.value, &interrupts, &screen).await {
+            screen.finish().await;
+            return Err(failure);
         }
     }
     screen.finish().await;
@@ -93,7 +90,8 @@ async fn run(
     let backing = checked.backing.as_ref().map(|b| b.project.clone());
     let locked = Locked::acquire(base, &checked.machine, name.as_str(), backing.as_deref(), "up").await?;
     let result = async {
-        let home = Store::new(base.state_dir.value.clone()).home(name);
+        let store = Store::new(base.state_dir.value.clone());
+        let home = store.home(name);
         home.create()?;
         let record = begin(base, project, settings, &checked, &home)?;
         let journal = open_journal(&home, screen, interrupts).await?;
@@ -116,6 +114,7 @@ async fn run(
             options,
             interrupts,
             checked: &checked,
+            store: &store,
             home: &home,
             agent_image: &locked.agent_image,
             record: Mutex::new(record),

@@ -74,10 +74,8 @@ pub(crate) fn plan(outline: &Outline<'_>) -> Result<Plan<Action>, PlanError> {
     }
     if outline.terraform {
         let subject = format!("workspace {}", outline.name);
-        steps.push(
-            step("terraform/workspace", ("terraform", &subject), &[], Action::Workspace)
-                .with([Thing::new(ThingKind::Workspace, outline.name)]),
-        );
+        // What an intent names may be somebody else's; the step itself claims the workspace.
+        steps.push(step("terraform/workspace", ("terraform", &subject), &[], Action::Workspace));
         let mut after = vec!["terraform/workspace"];
         // Local roots create things inside the backing services.
         after.extend(outline.backing.map(|_| "backing"));

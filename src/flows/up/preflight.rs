@@ -14,6 +14,7 @@ use envctl_programs::process::Supervisor;
 use envctl_translate::{Stage, Translation};
 use ipnet::Ipv4Net;
 use jiff::Timestamp;
+use serde_json::Value;
 use tokio::sync::Mutex;
 
 use super::plan::{Action, Outline, plan};
@@ -22,8 +23,8 @@ use crate::config::{Base, Project, Settings};
 use crate::flows::chart::{self, ChartInputs, Objects, Ownership, Purpose, Translated};
 use crate::flows::known::{self, ImageFact, Sources};
 use crate::flows::machine::Machine;
-use crate::flows::terraform::declared_outputs;
-use crate::flows::{Home, Store};
+use crate::flows::terraform::{Place, declared_outputs};
+use crate::flows::{Home, Store, agent};
 use crate::ui::Failure;
 
 /// What was checked, and what was learnt on the way.
@@ -47,6 +48,8 @@ pub(crate) struct Checked {
     pub(crate) objects: Objects,
     /// What it translates to, with a placeholder subnet.
     pub(crate) translation: Translation,
+    /// Sensitive outputs of the last `up`, not to be shown.
+    pub(crate) sensitive: Vec<Value>,
     environment: String,
     terraform: bool,
 }
@@ -115,6 +118,7 @@ pub(crate) async fn check(
         former,
         objects: Objects::default(),
         translation: Translation::default(),
+        sensitive: Vec::new(),
         environment: name.to_owned(),
         terraform: target.terraform.is_some(),
     };
@@ -123,18 +127,25 @@ pub(crate) async fn check(
         .as_ref()
         .map(|t| declared_outputs(&project.dir.join(&t.path.value)))
         .unwrap_or_default();
+    // What is known of Terraform's outputs from the last `up`, and placeholders for the rest.
+    let outputs = Place::of(&home).outputs(&home)?;
     let facts = known::with_placeholders(checked.facts(base, settings), &declared);
+    let facts = known::with_outputs(facts, &outputs);
+    checked.sensitive = outputs.into_iter().filter(|o| o.sensitive).map(|o| o.value).collect();
     known::terraform_variables(project, &checked.facts(base, settings))?;
     checked.objects =
         checked.render(base, project, settings, options, &home, &facts, Purpose::Check, &supervisor).await?;
-    checked.translation = checked.translate(
-        &checked.objects,
-        settings,
-        Ownership::UNKNOWN,
-        chart::PLACEHOLDER_SUBNET,
-        "envctl-agent",
-        &home,
-    )?;
+    // As it will be delivered, as far as the last `up` tells.
+    let subnet = home.read_json("network.json")?.unwrap_or(chart::PLACEHOLDER_SUBNET);
+    let agent = agent::for_architecture(&checked.machine.engine.facts().arch)?;
+    let former = checked.former.as_ref();
+    let ownership = former.map_or(Ownership::UNKNOWN, |former| Ownership {
+        identity: &former.identity,
+        owner: &former.owner,
+        project: &former.project,
+    });
+    let image = envctl_local::agent_image::reference(agent);
+    checked.translation = checked.translate(&checked.objects, settings, ownership, subnet, &image, &home)?;
     Ok(checked)
 }
 
@@ -188,7 +199,7 @@ impl Checked {
         purpose: Purpose,
         supervisor: &Supervisor,
     ) -> Result<Objects, Failure> {
-        let values = known::chart_values(project, facts)?;
+        let values = known::chart_values(project, facts, options.images == Images::Pinned)?;
         let target = &project.file.stack.targets[&settings.target.value];
         let inputs = ChartInputs { target, name: settings.name.value.as_str(), values, set: &options.set };
         chart::render(base, project, home, inputs, purpose, supervisor).await

@@ -17,12 +17,12 @@ use envctl_translate::Translation;
 use super::plan::Action;
 use super::{Checked, Options};
 use crate::config::{Base, Project, Settings};
-use crate::flows::Home;
 use crate::flows::chart::{self, Objects, Ownership};
 use crate::flows::known;
 use crate::flows::machine::{Interrupts, explain};
 use crate::flows::run::supervisor;
 use crate::flows::terraform::Place;
+use crate::flows::{Home, Store};
 use crate::ui::Failure;
 
 /// The local target, as `up` acts on it.
@@ -34,6 +34,7 @@ pub(super) struct UpWorld<'a> {
     pub(super) options: &'a Options,
     pub(super) interrupts: &'a Interrupts,
     pub(super) checked: &'a Checked,
+    pub(super) store: &'a Store,
     pub(super) home: &'a Home,
     pub(super) agent_image: &'a str,
     pub(super) record: Mutex<Record>,
@@ -102,6 +103,7 @@ impl UpWorld<'_> {
         };
         let network = network::ensure(&self.checked.machine.engine, &request).await.map_err(failed)?;
         let summary = if network.created { "created" } else { "unchanged" };
+        self.home.write_json("network.json", &network.subnet.0).map_err(failure)?;
         let done = Done::quiet(format!("{summary}, {}", network.subnet.0));
         self.progress().network = Some(network);
         Ok(done)
@@ -164,6 +166,9 @@ impl UpWorld<'_> {
         self.home.write_json("backing.json", &backing.resolved).map_err(failure)?;
         if backing::is_up(&machine.reader, backing).await.map_err(engine)? {
             return Ok(Done::quiet("running").with(things));
+        }
+        if let Some(before) = backing::before(&machine.reader, &backing.project).await.map_err(engine)? {
+            self.store.claim_backing(&backing.project, &before).map_err(failure)?;
         }
         backing.up(&machine.cli, &by, |_, line| context.progress(line)).await.map_err(program)?;
         context.failpoint("started")?;
@@ -240,6 +245,7 @@ impl UpWorld<'_> {
         } else {
             place.resources(self.home).map_err(failure)?
         };
+        place.save_outputs(self.home, &outputs).map_err(failure)?;
         self.progress().outputs = outputs;
         let summary = if changed { summary(&plan) + ", applied" } else { "no changes".to_owned() };
         let things = known.into_iter().map(|r| Thing::new(ThingKind::Resource, r.address));
@@ -317,7 +323,7 @@ impl UpWorld<'_> {
             .progress()
             .translation
             .as_ref()
-            .map(|t| chart::urls(t, self.settings.router_port.value))
+            .map(|t| chart::urls(t, self.settings.router_port.value, self.checked.backing.as_ref()))
             .unwrap_or_default();
         self.home.save_record(&record)?;
         Ok(record)

@@ -47,7 +47,10 @@ async fn backing_services_stay_until_the_last_environment_has_gone() {
     };
     let Acquired::Lock(lock) = lock::acquire(&world.engine, &request).await.unwrap() else { panic!("held") };
     let shared = BackingRef { project: &read.project, network: &read.network };
-    let release = async |me: &str| backing::release(&world.engine, &cli, &by, &shared, me).await.unwrap();
+    let release = async |me: &str| {
+        let started = backing::Before::default();
+        backing::release(&world.engine, &cli, &by, &shared, me, Some(&started)).await.unwrap()
+    };
     let ends = release("album-other").await;
     assert_eq!(ends[0].0, End::Kept);
     assert_eq!(ends[0].1.used_by, ["album-yui", "album-aki"]);

@@ -107,9 +107,11 @@ pub(crate) fn signal_group(pid: u32, urgency: Urgency) -> io::Result<()> {
     }
 }
 
-/// When a live process started; none for one that has ended, even if nobody has reaped it yet.
+/// When a live process started, in words of the operating system that no other process will ever have;
+/// none for one that has ended, even if nobody has reaped it yet.
 #[cfg(target_os = "linux")]
-pub(crate) fn start_time(pid: u32) -> Option<String> {
+#[must_use]
+pub fn start_time(pid: u32) -> Option<String> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name in parentheses may hold spaces and parentheses itself: count from its end.
     let (_, fields) = stat.rsplit_once(") ")?;
@@ -124,9 +126,10 @@ pub(crate) fn start_time(pid: u32) -> Option<String> {
     Some(format!("{ticks}@{}", boot.trim()))
 }
 
-/// When a live process started; none for one that has ended.
+/// When a live process started, in words of the operating system; none for one that has ended.
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn start_time(pid: u32) -> Option<String> {
+#[must_use]
+pub fn start_time(pid: u32) -> Option<String> {
     let output = std::process::Command::new("ps")
         .args(["-o", "stat=,lstart=", "-p", &pid.to_string()])
         .env("LC_ALL", "C")
