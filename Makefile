@@ -25,7 +25,7 @@ check: ## Checks format, lints, dependencies and scripts
 	@scripts/check
 
 bench: build ## Measures envctl against the same work by hand
-	@scripts/bench.sh $(ARGS)
+	@scripts/bench $(ARGS)
 
 help: ## Shows this
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile | while IFS='	' read -r name text; do printf '  make %-7s %s\n' "$$name" "$$text"; done
