@@ -51,6 +51,12 @@ impl Programs {
         }
     }
 
+    /// Whether the terraform program is there: asked before anything is written. Its version is not
+    /// asked for at every `up`, since that alone takes longer than all other checks.
+    pub(crate) fn has_terraform(&self) -> bool {
+        is_program(&self.terraform.value)
+    }
+
     pub(super) fn shown(&self) -> Vec<Shown> {
         let row =
             |setting, value: String, origin: &Origin| Shown { setting, value, origin: origin.to_string() };

@@ -61,9 +61,9 @@ struct Kept {
 }
 
 impl Kept {
-    fn objects(self, source: String) -> Result<Objects, Failure> {
+    fn objects(&self, source: String) -> Result<Objects, Failure> {
         let mut list = parse(&self.manifests, "helm template")?;
-        for (object, body) in list.iter_mut().zip(self.objects) {
+        for (object, body) in list.iter_mut().zip(self.objects.iter().cloned()) {
             // A name may be drawn at random too.
             if let Some(name) = body["metadata"]["name"].as_str() {
                 name.clone_into(&mut object.name);
@@ -117,18 +117,24 @@ pub(crate) async fn render(
     template.generated = Value::Object(inputs.values);
     template.set = inputs.set.to_vec();
     let digest = template.inputs_digest().map_err(Failure::failed)?;
-    if let Some(kept) = home.read_json::<Kept>(purpose.file())?
-        && kept.inputs == digest
-    {
+    let delivered = home.read_json::<Kept>(Purpose::Deliver.file())?;
+    let checked = match purpose {
+        Purpose::Check => home.read_json::<Kept>(purpose.file())?,
+        Purpose::Deliver => None,
+    };
+    if let Some(kept) = delivered.iter().chain(&checked).find(|kept| kept.inputs == digest) {
         return kept.objects(source);
     }
-    let former =
-        home.read_json::<Kept>(Purpose::Deliver.file())?.map(|kept| kept.objects).unwrap_or_default();
-    let (rendered, again) =
-        template.render_twice(&former, supervisor).await.map_err(|error| match error {
-            HelmError::Program(ProgramError::Interrupted { .. }) => Failure::Interrupted,
-            error => Failure::failed(error),
-        })?;
+    let former = delivered.map(|kept| kept.objects).unwrap_or_default();
+    let rendered = match purpose {
+        // What is only checked may draw at random.
+        Purpose::Check => template.render(&former, supervisor).await.map(|rendered| (rendered, None)),
+        Purpose::Deliver => template.render_twice(&former, supervisor).await,
+    };
+    let (rendered, again) = rendered.map_err(|error| match error {
+        HelmError::Program(ProgramError::Interrupted { .. }) => Failure::Interrupted,
+        error => Failure::failed(error),
+    })?;
     let bodies = |manifests: &str| -> Result<Vec<Value>, Failure> {
         Ok(parse(manifests, "helm template")?.into_iter().map(|object| object.body).collect())
     };

@@ -114,6 +114,12 @@ impl Place {
         home.write_json("terraform/outputs.json", &kept)
     }
 
+    /// Whether an `up` has applied here, so that the workspace is known to exist. Terraform says so
+    /// itself when somebody has deleted it since.
+    pub(crate) fn was_applied(&self, home: &Home) -> bool {
+        home.file("terraform/outputs.json").exists()
+    }
+
     /// The outputs of the last `up`.
     pub(crate) fn outputs(&self, home: &Home) -> Result<Vec<Output>, Failure> {
         let kept: Vec<(String, Value, bool)> = home.read_json("terraform/outputs.json")?.unwrap_or_default();

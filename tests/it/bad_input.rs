@@ -183,3 +183,24 @@ fn a_state_directory_that_cannot_be_written_is_named() {
     assert_eq!(house.on_engine(), [""; 0], "the lock was given back");
     std::fs::remove_file(house.state()).unwrap();
 }
+
+#[test]
+fn a_missing_program_says_how_to_get_it_before_anything_is_created() {
+    if !have(&["docker", "helm"], "missing programs") {
+        return;
+    }
+    let house = House::small("program");
+    let up_without = |variable: &str| {
+        let mut command = house.command(crate::support::envctl());
+        Ran::of(command.env(variable, "/nonexistent/program").arg("up"))
+    };
+    up_without("ENVCTL_HELM").exits(1).says("not installed or not on PATH").says("helm.sh");
+    up_without("ENVCTL_COMPOSE").exits(1).says("docker compose is not installed").says("docs.docker.com");
+    std::fs::create_dir(house.src().join("tf")).unwrap();
+    house.edit("envctl.yaml", |text| {
+        text.replace("{kind: compose}", "{kind: compose, terraform: {path: tf}}")
+    });
+    up_without("ENVCTL_TERRAFORM").exits(1).says("not installed or not on PATH").says("terraform/install");
+    assert_eq!(house.on_engine(), [""; 0]);
+    assert!(!house.state().join("environments").exists());
+}

@@ -222,3 +222,47 @@ fn a_taken_port_is_named_with_who_has_it() {
     drop(listener);
     house.envctl(&["up"]).exits(0);
 }
+
+#[test]
+fn another_engine_than_the_environments_is_refused() {
+    if !have(&NEEDS, "another Engine") {
+        return;
+    }
+    let house = House::small("engine");
+    house.envctl(&["up"]).exits(0);
+    let record = house.state().join("environments").join(house.environment()).join("record.json");
+    let text = std::fs::read_to_string(&record).unwrap();
+    let mut elsewhere: Value = serde_json::from_str(&text).unwrap();
+    elsewhere["engineId"] = "ANOTHER:ENGINE".into();
+    std::fs::write(&record, elsewhere.to_string()).unwrap();
+    for verb in [&["up"][..], &["down", "--yes"]] {
+        house.envctl(verb).exits(3).says("ANOTHER:ENGINE");
+    }
+    std::fs::write(&record, text).unwrap();
+    house.envctl(&["down", "--yes"]).exits(0).says("0 left");
+}
+
+#[test]
+fn nothing_of_the_state_can_be_read_by_others() {
+    use std::os::unix::fs::PermissionsExt;
+    if !have(&NEEDS, "rights of the state") {
+        return;
+    }
+    let house = House::small("rights");
+    house.envctl(&["up"]).exits(0);
+    let mut waiting = vec![house.state().join("environments")];
+    let mut seen = 0;
+    while let Some(path) = waiting.pop() {
+        let metadata = std::fs::metadata(&path).unwrap();
+        let mode = metadata.permissions().mode() & 0o777;
+        // Single files of volumes are mounted into containers; their directory keeps others out.
+        if !path.ancestors().skip(1).any(|dir| dir.ends_with("files")) {
+            assert_eq!(mode & 0o077, 0, "{} has mode {mode:o}", path.display());
+        }
+        if metadata.is_dir() {
+            waiting.extend(std::fs::read_dir(&path).unwrap().map(|e| e.unwrap().path()));
+        }
+        seen += 1;
+    }
+    assert!(seen > 5);
+}

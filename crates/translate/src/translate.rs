@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
-use envctl_model::finding::Fate;
+use envctl_model::finding::{Fate, Severity};
 use envctl_wire::{BackingService, PathMatch, Route, RouteTarget};
 
 use crate::address::Division;
 use crate::compose;
-use crate::cursor::{Cursor, Notes};
+use crate::cursor::{Cursor, Notes, Remark};
 use crate::downward::Downward;
 use crate::error::{Problem, SubnetFull, TranslateError};
 use crate::gateway::{self, Served};
@@ -55,7 +55,7 @@ fn with_notes(input: &Input, notes: &Notes) -> Result<Translation, SubnetFull> {
     let division = Division::of(input.network.subnet);
     let addresses = division.pods(&pods.iter().map(|pod| pod.name.clone()).collect())?;
     let vips = division.services(&virtual_names(&sorted.services, input))?;
-    let links = links(&sorted.services, &vips);
+    let links = links(&sorted.services, &vips, notes);
 
     let mut file = compose::File { name: input.environment.project.clone(), ..compose::File::default() };
     let (described, host_files) = build(input, &sorted, &pods, &addresses, division, &links, &mut file);
@@ -201,13 +201,32 @@ fn virtual_names(services: &[ServicePlan<'_>], input: &Input) -> BTreeSet<String
     own.chain(backing(input).map(backing_key)).collect()
 }
 
+/// Above this number of Services in a namespace their variables are left out: each container gets
+/// seven or more for each of them, so that the Compose file grows with the square.
+const LINKED_SERVICES: usize = 100;
+
 /// Services' variables by namespace.
 fn links(
     services: &[ServicePlan<'_>],
     vips: &BTreeMap<String, Ipv4Addr>,
+    notes: &Notes,
 ) -> BTreeMap<String, BTreeMap<String, String>> {
     let mut links: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for service in services {
+        *counts.entry(&service.namespace).or_default() += 1;
+    }
+    for (namespace, count) in counts.iter().filter(|(_, count)| **count > LINKED_SERVICES) {
+        let message =
+            format!("{count} Services: their variables (`NAME_SERVICE_HOST` and so on) are left out");
+        let remark = Remark::new(Fate::Dropped, Severity::Minor, "service-links", message)
+            .fix("use DNS names, or set `enableServiceLinks: false` as most charts do");
+        notes.find(remark.at(format!("Namespace/{namespace}"), String::new()));
+    }
+    for service in services {
+        if counts[service.namespace.as_str()] > LINKED_SERVICES {
+            continue;
+        }
         if let Some(vip) = vips.get(&service.key()) {
             links.entry(service.namespace.clone()).or_default().extend(service.links(*vip));
         }

@@ -10,7 +10,7 @@ use envctl_model::plan::Plan;
 use envctl_model::record::{BackingRecord, Phase, Record, TerraformRecord};
 use envctl_model::stack::{NotYet, Protected, Target, TargetKind};
 use envctl_programs::git::{WorkTree, work_tree};
-use envctl_programs::process::Supervisor;
+use envctl_programs::process::{Supervisor, Tool};
 use envctl_translate::{Stage, Translation};
 use ipnet::Ipv4Net;
 use jiff::Timestamp;
@@ -83,6 +83,14 @@ pub(crate) async fn check(
     }
     guard_names(&stack.protected, name)?;
     check_files(project, target)?;
+    if target.terraform.is_some() && !base.programs.has_terraform() {
+        let program = &base.programs.terraform.value;
+        return Err(Failure::Failed(format!(
+            "{} is not installed or not on PATH\n  get it: {}",
+            program.display(),
+            Tool::terraform_at(program).how_to_get()
+        )));
+    }
     let home = Store::new(base.state_dir.value.clone()).home(&settings.name.value);
     let former = home.record()?;
     if let Some(former) = &former

@@ -200,6 +200,9 @@ impl UpWorld<'_> {
         context.progress("init");
         terraform.init(&digest, &by).await.map_err(terraform_failed)?;
         let thing = Thing::new(ThingKind::Workspace, terraform.workspace.clone());
+        if place.was_applied(self.home) {
+            return Ok(Done::quiet("unchanged").with([thing]));
+        }
         if !place.owns_workspace(self.home, &terraform.workspace).map_err(failure)? {
             if terraform.workspace(&by).await.map_err(terraform_failed)? == Workspace::Found {
                 return Err(StepError::Refused(format!(
@@ -238,7 +241,9 @@ impl UpWorld<'_> {
             context.failpoint("applied")?;
         }
         let _ = std::fs::remove_file(&file);
-        let outputs = terraform.outputs(&by).await.map_err(terraform_failed)?;
+        let kept = if changed { Vec::new() } else { place.outputs(self.home).map_err(failure)? };
+        let outputs =
+            if kept.is_empty() { terraform.outputs(&by).await.map_err(terraform_failed)? } else { kept };
         let known = if changed {
             let resources = terraform.resources(&by).await.map_err(terraform_failed)?;
             place.save_resources(self.home, &resources).map_err(failure)?

@@ -148,8 +148,8 @@ impl Template {
         by: &Supervisor,
     ) -> Result<(Rendered, Option<Rendered>), HelmError> {
         let api = self.api(former).await?;
-        let now = self.render_with(&api, former, by).await?;
-        let again = self.render_with(&api, former, by).await?;
+        let (now, again) =
+            tokio::try_join!(self.render_with(&api, former, by), self.render_with(&api, former, by))?;
         let differs = now.manifests != again.manifests;
         Ok((now, differs.then_some(again)))
     }

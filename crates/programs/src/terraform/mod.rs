@@ -233,7 +233,8 @@ impl Terraform {
             command = command.arg(prefixed("-var-file=", &vars));
         }
         let messages = self.run_streamed(command, "plan", by, &mut progress).await?;
-        let mut plan = self.saved_plan(file, by).await?;
+        // By `-detailed-exitcode`: nothing changes, so that there is nothing to read.
+        let mut plan = if messages.code == 0 { Plan::default() } else { self.saved_plan(file, by).await? };
         plan.warnings = messages.diagnostics;
         Ok(plan)
     }
@@ -339,7 +340,10 @@ impl Terraform {
             })
             .await;
         match result {
-            Ok(_) => Ok(messages),
+            Ok(output) => {
+                messages.code = output.code;
+                Ok(messages)
+            }
             Err(error) => Err(messages.error(verb, error)),
         }
     }

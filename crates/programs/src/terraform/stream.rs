@@ -50,6 +50,8 @@ pub struct Applied {
 pub(super) struct Messages {
     pub(super) diagnostics: Vec<Diagnostic>,
     pub(super) applied: Applied,
+    /// The program's exit code, of those that were accepted.
+    pub(super) code: i32,
     other: String,
 }
 
