@@ -8,5 +8,8 @@ mod ui;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    // Terraform writes its state, with all secrets, readable by everybody. Nothing that envctl or a
+    // program of its writes is anybody else's business.
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     cli::main()
 }

@@ -122,6 +122,9 @@ fn pods(containers: &[ActualContainer]) -> Vec<PodReport> {
             pods.entry(pod).or_default().push(container);
         }
     }
+    // Without it no pod can be reached, and none finds another.
+    let gateway =
+        containers.iter().any(|c| c.role == Some(Role::Gateway) && c.state == ContainerState::Running);
     pods.into_iter()
         .map(|(name, members)| {
             let healthy = |c: &&ActualContainer| matches!(c.health, None | Some(Health::Healthy));
@@ -134,6 +137,8 @@ fn pods(containers: &[ActualContainer]) -> Vec<PodReport> {
                 workload: members.iter().find_map(|c| c.workload.clone()).unwrap_or_default(),
                 ready: !mains.is_empty()
                     && mains.iter().all(|c| running(c) && healthy(c))
+                    && gateway
+                    && sandbox.clone().count() == 1
                     && sandbox.clone().all(|c| running(c) && healthy(c)),
                 completed: !mains.is_empty() && mains.iter().all(|c| succeeded(c)),
                 restarts: members.iter().map(|c| c.restarts).sum(),

@@ -74,6 +74,9 @@ impl Kept {
     }
 }
 
+/// Where in an environment's home Helm finds generated values; cleared when a run begins.
+pub(crate) const SCRATCH: &str = "scratch";
+
 /// What a render is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
@@ -116,6 +119,7 @@ pub(crate) async fn render(
         chart.values.iter().chain(&inputs.target.values).map(|file| project.dir.join(&file.value)).collect();
     template.generated = Value::Object(inputs.values);
     template.set = inputs.set.to_vec();
+    template.scratch = home.exists().then(|| home.file(SCRATCH));
     let digest = template.inputs_digest().map_err(Failure::failed)?;
     let delivered = home.read_json::<Kept>(Purpose::Deliver.file())?;
     let checked = match purpose {
@@ -133,6 +137,10 @@ pub(crate) async fn render(
     };
     let (rendered, again) = rendered.map_err(|error| match error {
         HelmError::Program(ProgramError::Interrupted { .. }) => Failure::Interrupted,
+        // What Helm refuses is the chart, or the values.
+        HelmError::Program(ProgramError::Failed(_)) | HelmError::DependenciesMissing { .. } => {
+            Failure::Usage(error.to_string())
+        }
         error => Failure::failed(error),
     })?;
     let bodies = |manifests: &str| -> Result<Vec<Value>, Failure> {

@@ -127,6 +127,9 @@ impl Interrupts {
                     _ = terminate.recv() => {}
                 }
                 interrupter.request();
+                if !cancelled.is_cancelled() {
+                    crate::ui::notice("interrupted: waiting for what runs to end well; Ctrl-C again insists");
+                }
                 cancelled.cancel();
                 counted.send_modify(|n| *n += 1);
             }

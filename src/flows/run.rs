@@ -84,7 +84,7 @@ impl Locked {
                 agent_image: image.reference,
             }),
             Acquired::Held(held) => Err(Failure::Refused(format!(
-                "environment `{name}` is locked: {held}\n  wait for it; if you know that it is dead, break the lock with: {}",
+                "environment `{name}` is {held}\n  wait for it; if you know that it is dead, break the lock with: {}",
                 held.break_command()
             ))),
         }
@@ -115,6 +115,8 @@ pub(crate) async fn open_journal(
     screen: &Screen,
     interrupts: &Interrupts,
 ) -> Result<Arc<Mutex<Journal>>, Failure> {
+    // What a killed run left there holds secrets. If it cannot be removed, Helm will say why.
+    let _ = std::fs::remove_dir_all(home.file(super::chart::SCRATCH));
     let (journal, warnings) = Journal::open(&home.file("journal.jsonl")).map_err(disk)?;
     for warning in warnings {
         screen.show(Event::Warning { message: warning.to_string() });

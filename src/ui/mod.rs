@@ -5,5 +5,5 @@ mod printer;
 mod table;
 
 pub(crate) use failure::Failure;
-pub(crate) use printer::{Format, Printer, colour_on_stderr, print, print_json};
+pub(crate) use printer::{Format, Printer, colour_on_stderr, notice, print, print_json};
 pub(crate) use table::{ago, table};

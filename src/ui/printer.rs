@@ -20,12 +20,27 @@ pub(crate) enum Format {
     Json,
 }
 
-/// Prints text to standard output. A reader that has gone away ends the program quietly.
+/// Prints text to standard output, for verbs that only look. A reader that has gone away (`| head`) ends
+/// the program quietly; a disk that takes nothing more does not.
 pub(crate) fn print(text: &str) {
-    let mut out = std::io::stdout().lock();
-    if out.write_all(text.as_bytes()).and_then(|()| out.write_all(b"\n")).is_err() {
-        std::process::exit(0);
+    match write(text) {
+        Ok(()) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
+        Err(_) => std::process::exit(1),
     }
+}
+
+fn write(text: &str) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.write_all(b"\n")?;
+    out.flush()
+}
+
+/// Says something on standard error that cannot wait for the end.
+pub(crate) fn notice(text: &str) {
+    // Nobody reads it: then nobody wants to know.
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
 /// Prints a value as JSON.
@@ -71,13 +86,14 @@ impl Printer {
     pub(crate) fn show(&mut self, event: &Event) {
         match &mut self.screen {
             Screen::Json => {
+                // What is being done must not stop half-way because nobody reads about it.
                 if let Ok(line) = serde_json::to_string(event) {
-                    print(&line);
+                    let _ = write(&line);
                 }
             }
             Screen::Plain => {
                 if let Some(text) = line(event) {
-                    print(&console::strip_ansi_codes(&text));
+                    let _ = write(&console::strip_ansi_codes(&text));
                 }
             }
             Screen::Live { bars, running } => {

@@ -127,7 +127,7 @@ fn errors_of_helm_are_passed_through_whole() {
     house.edit("chart/templates/web.yaml", |text| {
         text.replace("{{ .Values.message | quote }}", "{{ .Values.message | qoute }}")
     });
-    up(&house, &[]).exits(1).says("function \"qoute\" not defined").says("web.yaml:");
+    up(&house, &[]).exits(2).says("function \"qoute\" not defined").says("web.yaml:");
     assert_eq!(house.on_engine(), [""; 0]);
 }
 

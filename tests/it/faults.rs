@@ -137,7 +137,7 @@ fn a_lock_of_somebody_else_is_explained_and_never_broken() {
     let label = format!("dev.envctl.holder={holder}");
     let create = ["create", "--name", &name, "--label", &label, "debian:bookworm-slim", "true"];
     Ran::of(Command::new("docker").args(create)).exits(0);
-    house.envctl(&["up"]).exits(3).says("is locked").says("yui").says("elsewhere").says("docker rm");
+    house.envctl(&["up"]).exits(3).says("is locked by").says("yui").says("elsewhere").says("docker rm");
     Ran::of(Command::new("docker").args(["rm", &name])).exits(0);
     house.envctl(&["up"]).exits(0);
 }

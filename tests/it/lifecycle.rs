@@ -135,7 +135,7 @@ fn what_we_did_not_create_is_never_touched() {
     let environment = house.environment();
     let docker = |arguments: &[&str]| Ran::of(std::process::Command::new("docker").args(arguments));
     docker(&["network", "create", &environment]).exits(0);
-    house.envctl(&["up"]).exits(1).says(&environment).says("it is not this environment's");
+    house.envctl(&["up"]).exits(3).says(&environment).says("are not this environment's");
     house.envctl(&["down", "--yes"]).exits(0);
     docker(&["network", "inspect", &environment]).exits(0);
     docker(&["network", "rm", &environment]).exits(0);
@@ -158,7 +158,7 @@ fn two_ups_at_once_one_waits_its_turn_by_being_refused() {
     let (won, lost) = if first.code == 0 { (first, second) } else { (second, first) };
     won.exits(0);
     if lost.code != 0 {
-        lost.exits(3).says("is locked").says("envctl up").says("docker rm");
+        lost.exits(3).says("is locked by").says("envctl up").says("docker rm");
     }
     house.envctl(&["up"]).exits(0);
 }
@@ -265,4 +265,77 @@ fn nothing_of_the_state_can_be_read_by_others() {
         seen += 1;
     }
     assert!(seen > 5);
+}
+
+#[test]
+fn what_was_taken_apart_by_hand_is_put_together_again() {
+    if !have(&NEEDS, "repairs") {
+        return;
+    }
+    let house = House::small("repair");
+    house.envctl(&["up"]).exits(0);
+    let name = house.environment();
+    let docker = |arguments: &[&str]| Ran::of(std::process::Command::new("docker").args(arguments));
+    let answers = |house: &House| house.get(&web(house), "/").0 == 200;
+    // The sandbox is restarted: its member is left in a network that is gone.
+    docker(&["restart", &format!("{name}-web-0-1")]).exits(0);
+    house.envctl(&["up"]).exits(0).says("web ✔");
+    assert!(answers(&house));
+    // A container is removed.
+    docker(&["rm", "--force", &format!("{name}-web-0.web-1")]).exits(0);
+    assert_eq!(house.envctl(&["status", "--json"]).json()["pods"][1]["ready"], false);
+    house.envctl(&["up"]).exits(0).says("web ✔");
+    assert!(answers(&house));
+    // The gateway is removed.
+    docker(&["rm", "--force", &format!("{name}-envctl-gateway-1")]).exits(0);
+    house.envctl(&["up"]).exits(0);
+    assert!(answers(&house));
+    // The whole network.
+    for container in container_ids(&house) {
+        let id = container.split(' ').next().unwrap();
+        docker(&["network", "disconnect", "--force", &name, id]);
+    }
+    docker(&["network", "disconnect", "--force", &name, &format!("{name}-envctl-gateway-1")]);
+    docker(&["network", "rm", &name]).exits(0);
+    house.envctl(&["up"]).exits(0);
+    assert!(answers(&house));
+}
+
+#[test]
+fn a_reader_that_goes_away_does_not_stop_an_up() {
+    if !have(&NEEDS, "a closed pipe") {
+        return;
+    }
+    let house = House::small("pipe");
+    let script = format!("{} up | head -n 1", envctl().display());
+    Ran::of(house.command("sh").args(["-c", &script])).exits(0).says("plan");
+    // `head` ends first; the lock tells when `up` has.
+    let lock = format!("envctl-lock-{}", house.environment());
+    while Ran::of(std::process::Command::new("docker").args(["inspect", &lock])).code == 0 {}
+    assert_eq!(house.envctl(&["status", "--json"]).exits(0).json()["phase"], "ready");
+}
+
+#[test]
+fn rollback_never_removes_what_was_there_before() {
+    if !have(&NEEDS, "rollback of an update") {
+        return;
+    }
+    let house = House::small("keep");
+    house.envctl(&["up"]).exits(0);
+    house.envctl(&["up", "--rollback", "--set", "jobExit=4"]).exits(1).says("--rollback removes nothing");
+    assert!(house.on_engine().iter().any(|thing| thing.contains("web-0")));
+}
+
+#[test]
+fn a_compose_project_of_the_same_name_is_neither_adopted_nor_replaced() {
+    if !have(&NEEDS, "a foreign container") {
+        return;
+    }
+    let house = House::small("foreign");
+    let theirs = format!("{}-web-0.web-1", house.environment());
+    let docker = |arguments: &[&str]| Ran::of(std::process::Command::new("docker").args(arguments));
+    docker(&["create", "--name", &theirs, "debian:bookworm-slim", "true"]).exits(0);
+    house.envctl(&["up"]).exits(3).says(&format!("container {theirs}")).says("--name");
+    docker(&["rm", &theirs]).exits(0);
+    assert_eq!(house.on_engine(), [""; 0]);
 }

@@ -16,6 +16,8 @@ pub const POD_HASH: &str = "dev.envctl.pod-hash";
 pub const WORKLOAD: &str = "dev.envctl.workload";
 /// The container's name in its pod.
 pub const CONTAINER: &str = "dev.envctl.container";
+/// The container's place in its pod's spec.
+pub const INDEX: &str = "dev.envctl.index";
 /// What a container is for: one of [`Role`].
 pub const ROLE: &str = "dev.envctl.role";
 /// Who holds a lock, as JSON.

@@ -214,7 +214,9 @@ pub fn exec_target<'a>(
     };
     chosen
         .into_iter()
-        .find(|c| c.state == ContainerState::Running && c.role == Some(Role::Container))
+        .filter(|c| c.state == ContainerState::Running && c.role == Some(Role::Container))
+        // As kubectl does: the first container of the first pod's spec.
+        .min_by_key(|c| (c.pod.clone(), c.index))
         .ok_or_else(|| TargetError::NotRunning { component: component.to_owned() })
 }
 

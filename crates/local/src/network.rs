@@ -25,7 +25,7 @@ pub enum NetworkError {
     Engine(#[from] EngineError),
     /// The name is taken by somebody else's network.
     #[error(
-        "there is a network {name} already, and it is not this environment's; `docker network rm {name}` removes it"
+        "there is a network {name} already, and it is not this environment's; choose another name with --name"
     )]
     NotOurs {
         /// Its name.

@@ -48,6 +48,15 @@ pub async fn containers(
     Ok(ends)
 }
 
+/// Removes volumes by name, if they carry the identity: those of pods that are about to be made anew.
+///
+/// # Errors
+/// When the Engine does not answer.
+pub async fn volumes(engine: &VerifiedEngine, identity: &str, names: &[String]) -> Result<(), EngineError> {
+    let named: Vec<_> = names.iter().map(|name| Named { id: name.clone(), name: name.clone() }).collect();
+    try_join_all(named.iter().map(|v| volume(engine, v, identity))).await.map(drop)
+}
+
 /// What was refused, in the Engine's words; other errors are errors.
 fn refusal<T>(result: Result<T, EngineError>) -> Result<Option<String>, EngineError> {
     match result {

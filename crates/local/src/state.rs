@@ -73,6 +73,8 @@ pub struct ActualContainer {
     pub started_at: Option<String>,
     /// Its grace period in seconds.
     pub stop_timeout: Option<i64>,
+    /// Its place among the pod's containers, as the spec has them.
+    pub index: Option<usize>,
 }
 
 /// Where a container stands.
@@ -199,6 +201,7 @@ pub(crate) fn actual(inspected: ContainerInspectResponse) -> ActualContainer {
         oom_killed: state.oom_killed.unwrap_or_default(),
         started_at: state.started_at.filter(|at| !at.starts_with("0001-")),
         stop_timeout: config.stop_timeout,
+        index: marks.get(labels::INDEX).and_then(|index| index.parse().ok()),
     }
 }
 
@@ -252,6 +255,8 @@ pub enum Why {
     Ended(String, Option<i64>),
     /// The container of this service is not healthy.
     Unhealthy(String),
+    /// The sandbox was restarted after the container of this service had started in its network.
+    Orphaned(String),
 }
 
 /// The pods that have to be made (anew), each with the reason. A pod is made as a whole, because
@@ -284,6 +289,19 @@ fn change(pod: &DesiredPod, actual: &BTreeMap<&str, &ActualContainer>) -> Option
     let completed = pairs.iter().all(|(wanted, found)| !wanted.run_once || succeeded(found));
     if whole && completed {
         return None;
+    }
+    let started = |found: &ActualContainer| found.started_at.as_ref()?.parse::<jiff::Timestamp>().ok();
+    let sandbox = pairs.iter().find(|(_, found)| found.role == Some(Role::Sandbox)).map(|(_, found)| *found);
+    if let Some(restarted) = sandbox.and_then(started) {
+        // Members keep the namespaces of the sandbox as it was when they started.
+        let orphan = pairs.iter().find(|(wanted, found)| {
+            !wanted.run_once
+                && found.role != Some(Role::Sandbox)
+                && started(found).is_some_and(|at| at < restarted)
+        });
+        if let Some((wanted, _)) = orphan {
+            return Some(Why::Orphaned(wanted.service.clone()));
+        }
     }
     for (wanted, found) in pairs {
         let service = || wanted.service.clone();
@@ -332,6 +350,7 @@ pub(crate) mod tests {
             oom_killed: false,
             started_at: None,
             stop_timeout: None,
+            index: None,
         }
     }
 

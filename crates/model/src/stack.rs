@@ -552,6 +552,7 @@ pub fn parse_ttl(text: &str) -> Result<Option<jiff::SignedDuration>, String> {
     let wrong = || format!("`{text}` is not a time to live: write `90m`, `24h`, `7d` or `never`");
     let unit = text.chars().last().ok_or_else(wrong)?;
     let hours_per_unit = match unit {
+        's' => 1.0 / 3600.0,
         'm' => 1.0 / 60.0,
         'h' => 1.0,
         'd' => 24.0,
@@ -561,8 +562,8 @@ pub fn parse_ttl(text: &str) -> Result<Option<jiff::SignedDuration>, String> {
     if number == 0 {
         return Err(wrong());
     }
-    #[allow(clippy::cast_possible_truncation, reason = "whole minutes of a u32 number of units fit")]
-    Ok(Some(jiff::SignedDuration::from_mins((f64::from(number) * hours_per_unit * 60.0).round() as i64)))
+    #[allow(clippy::cast_possible_truncation, reason = "whole seconds of a u32 number of units fit")]
+    Ok(Some(jiff::SignedDuration::from_secs((f64::from(number) * hours_per_unit * 3600.0).round() as i64)))
 }
 
 /// Sets `path` (dotted, `\.` for a dot in a key) in nested maps to `value`.

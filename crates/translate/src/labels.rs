@@ -18,6 +18,8 @@ pub const POD_HASH: &str = "dev.envctl.pod-hash";
 pub const WORKLOAD: &str = "dev.envctl.workload";
 /// The container's name in the pod.
 pub const CONTAINER: &str = "dev.envctl.container";
+/// The container's place in its pod's spec, init containers first.
+pub const INDEX: &str = "dev.envctl.index";
 /// On volumes: namespace and name of the claim.
 pub const CLAIM: &str = "dev.envctl.claim";
 
@@ -31,9 +33,11 @@ pub(crate) fn member(
     input: &Input,
     pod: &PodPlan<'_>,
     member: &PodService,
+    index: usize,
     hash: &str,
 ) -> BTreeMap<String, String> {
     let mut labels = all(input);
+    labels.insert(INDEX.to_owned(), index.to_string());
     labels.insert(ROLE.to_owned(), member.role.to_string());
     labels.insert(POD.to_owned(), pod.name.clone());
     labels.insert(POD_HASH.to_owned(), hash.to_owned());

@@ -147,6 +147,8 @@ fn read(document: &str) -> Result<Value, (usize, ParseProblem)> {
     let options = serde_yaml::options! {
         legacy_octal_numbers: true,
         strict_booleans: false,
+        // Public charts write some labels twice; Helm lets the last one win.
+        duplicate_keys: serde_yaml::DuplicateKeyPolicy::LastWins,
         // A document is trusted as far as its length: the caller rendered it.
         budget: None,
         with_snippet: false,

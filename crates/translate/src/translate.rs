@@ -293,7 +293,7 @@ fn build(
         host_files.extend(layout.host_files);
         let mut members = Vec::new();
         for (member, mut service) in services {
-            service.labels = labels::member(input, plan, &member, &hash);
+            service.labels = labels::member(input, plan, &member, members.len(), &hash);
             file.services.insert(member.service.clone(), service);
             members.push(member);
         }

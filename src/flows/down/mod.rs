@@ -108,18 +108,26 @@ async fn nothing(
     name: &EnvironmentName,
     screen: &Screen,
 ) -> Result<(), Failure> {
-    // `up` died between making the directory and writing the record: nothing else exists.
-    home.remove()?;
+    if home.file("terraform").exists() {
+        return Err(Failure::Failed(format!(
+            "the record of environment `{name}` is missing, and its Terraform state is still in {}\n  \
+             put record.json back, or type `envctl up` with its stack file once more, then `envctl down`",
+            home.file("").display()
+        )));
+    }
     let reader = super::machine::look(base).await?;
     let found = lookup::named(&reader, name.as_str()).await.map_err(|e| explain(&e))?;
     if !found.is_empty() {
         return Err(Failure::Refused(format!(
             "there is no record of environment `{name}` in {}, and containers on the Engine carry its name: {}\n  \
-             they belong to another user or state directory: remove them from there",
+             another user or state directory made them, or the record was lost; \
+             `docker rm -f` removes them by hand",
             base.state_dir.value.display(),
             found.join(", ")
         )));
     }
+    // `up` died between making the directory and writing the record: nothing else exists.
+    home.remove()?;
     let mut message = format!("there is no environment `{name}`; nothing was removed");
     let names: Vec<_> = store.records()?.into_iter().map(|(name, _)| name).collect();
     if !names.is_empty() {

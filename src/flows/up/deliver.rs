@@ -6,12 +6,13 @@ use std::time::Instant;
 
 use envctl_local::compose::{ComposeError, ComposeProject};
 use envctl_local::labels::{self, Role};
-use envctl_local::state::{self, ActualContainer, DesiredContainer, DesiredPod};
+use envctl_local::state::{self, ActualContainer, DesiredContainer, DesiredPod, Why};
 use envctl_local::watch::{self, Outcome, PodState, Progress};
 use envctl_local::{diagnose, remove};
 use envctl_model::{Thing, ThingKind};
 use envctl_programs::process::{ProgramError, Supervisor};
 use envctl_runner::{Context, Done, StepError};
+use envctl_translate::labels::CLAIM;
 use envctl_translate::{GATEWAY, Translation};
 use jiff::Timestamp;
 
@@ -29,7 +30,11 @@ impl UpWorld<'_> {
         let reader = &self.checked.machine.reader;
         let desired = desired(&translation);
         let actual = state::containers(reader, &identity).await.map_err(engine)?;
-        let changed = state::changed_pods(&desired, &actual);
+        let changed = if self.network_is_new() {
+            desired.iter().map(|pod| (pod.name.clone(), Why::Changed)).collect()
+        } else {
+            state::changed_pods(&desired, &actual)
+        };
         let surplus = state::surplus_pods(&desired, &actual);
         // Compose would stop and make containers one service after the other; and a pod's members
         // must not outlive their sandbox.
@@ -43,7 +48,10 @@ impl UpWorld<'_> {
             .collect();
         if !stale.is_empty() {
             context.progress(format!("removing {} containers of changed pods", stale.len()));
+            let pods: BTreeSet<_> = stale.iter().filter_map(|c| c.pod.clone()).collect();
+            let volumes = pod_volumes(&translation, self.name(), &pods);
             remove::containers(&self.checked.machine.engine, stale).await.map_err(engine)?;
+            remove::volumes(&self.checked.machine.engine, &identity, &volumes).await.map_err(engine)?;
         }
         let since = Timestamp::now();
         context.failpoint("composing")?;
@@ -239,6 +247,18 @@ fn desired(translation: &Translation) -> Vec<DesiredPod> {
     gateway.into_iter().chain(pods).collect()
 }
 
+/// The volumes that live and die with these pods: all of theirs except claims.
+fn pod_volumes(translation: &Translation, project: &str, pods: &BTreeSet<String>) -> Vec<String> {
+    let volumes = translation.compose["volumes"].as_object().into_iter().flatten();
+    volumes
+        .filter(|(_, volume)| volume["labels"].get(CLAIM).is_none())
+        .filter(|(key, _)| key.split_once('.').is_some_and(|(pod, _)| pods.contains(pod)))
+        .map(|(key, volume)| {
+            volume["name"].as_str().map_or_else(|| format!("{project}_{key}"), str::to_owned)
+        })
+        .collect()
+}
+
 /// How often Docker starts a container again by a Compose `restart` policy; `None` is without end.
 fn retries(policy: &serde_json::Value) -> Option<u32> {
     match policy.as_str().unwrap_or("no").split_once(':') {
@@ -266,7 +286,9 @@ fn workloads(translation: &Translation, pods: &BTreeSet<String>) -> String {
         }
     }
     if names.is_empty() {
-        return "gone: what is not wanted any more".to_owned();
+        let gateway = pods.contains(GATEWAY);
+        return if gateway { "the gateway was made anew" } else { "what is not wanted any more is gone" }
+            .to_owned();
     }
     names.iter().map(|name| format!("{name} ✔")).collect::<Vec<_>>().join("  ")
 }

@@ -58,14 +58,24 @@ pub(crate) async fn up(base: &Base, options: &Options, format: Format) -> Result
     let project = base.stack()?;
     let settings = base.settings(&project)?;
     let checked = check(base, &project, &settings, options).await?;
+    // What was ready once holds data that this run did not make.
+    let existed = checked.former.as_ref().is_some_and(|f| Phase::begin(Some(f.phase)) == Phase::Updating);
     let screen = Screen::new(format);
     let result = run(base, &project, &settings, options, &interrupts, &screen, checked, begun).await;
     let failed = matches!(&result, Err(f) if !matches!(f, Failure::Refused(_) | Failure::Usage(_) | Failure::Input(_)));
     if failed && options.rollback {
-        screen.show(Event::Warning { message: "`up` failed; removing what it made (--rollback)".to_owned() });
-        if let Err(failure) = down::remove(base, &settings.name.value, &interrupts, &screen).await {
-            screen.finish().await;
-            return Err(failure);
+        if existed {
+            let message = "`up` failed; the environment was there before, so --rollback removes nothing";
+            screen.show(Event::Warning { message: message.to_owned() });
+        } else {
+            let message = "`up` failed; removing what it made (--rollback)";
+            screen.show(Event::Warning { message: message.to_owned() });
+            // An interrupt of `up` was not meant for this; another one is.
+            let interrupts = Interrupts::listen()?;
+            if let Err(failure) = down::remove(base, &settings.name.value, &interrupts, &screen).await {
+                screen.finish().await;
+                return Err(failure);
+            }
         }
     }
     screen.finish().await;
@@ -93,6 +103,10 @@ async fn run(
         let store = Store::new(base.state_dir.value.clone());
         let home = store.home(name);
         home.create()?;
+        if let Some(former) = checked.former.as_ref().filter(|f| f.stack_file != project.path) {
+            let message = format!("this environment was made from {}", former.stack_file.display());
+            screen.show(Event::Warning { message });
+        }
         let record = begin(base, project, settings, &checked, &home)?;
         let journal = open_journal(&home, screen, interrupts).await?;
         home.save_record(&record)?;

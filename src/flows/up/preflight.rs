@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use envctl_local::backing::Backing;
+use envctl_local::engine::EngineError;
 use envctl_local::images::{Addressed, ImageSpec};
+use envctl_local::lookup::{self, Existence};
 use envctl_model::facts::Facts;
 use envctl_model::plan::Plan;
 use envctl_model::record::{BackingRecord, Phase, Record, TerraformRecord};
 use envctl_model::stack::{NotYet, Protected, Target, TargetKind};
+use envctl_model::{Thing, ThingKind};
 use envctl_programs::git::{WorkTree, work_tree};
 use envctl_programs::process::{Supervisor, Tool};
 use envctl_translate::{Stage, Translation};
@@ -22,7 +25,7 @@ use super::{Images, Options};
 use crate::config::{Base, Project, Settings};
 use crate::flows::chart::{self, ChartInputs, Objects, Ownership, Purpose, Translated};
 use crate::flows::known::{self, ImageFact, Sources};
-use crate::flows::machine::Machine;
+use crate::flows::machine::{Machine, explain};
 use crate::flows::terraform::{Place, declared_outputs};
 use crate::flows::{Home, Store, agent};
 use crate::ui::Failure;
@@ -154,10 +157,34 @@ pub(crate) async fn check(
     });
     let image = envctl_local::agent_image::reference(agent);
     checked.translation = checked.translate(&checked.objects, settings, ownership, subnet, &image, &home)?;
+    checked.refuse_strangers().await?;
     Ok(checked)
 }
 
 impl Checked {
+    /// What stands under one of our names and is not this environment's is neither adopted nor
+    /// replaced: Compose itself goes by names and would do both.
+    async fn refuse_strangers(&self) -> Result<(), Failure> {
+        let project = &self.environment;
+        let identity = self.former.as_ref().map(|f| f.identity.as_str()).unwrap_or_default();
+        let things = std::iter::once(Thing::new(ThingKind::Network, project.clone()))
+            .chain(names(chart::container_names(&self.translation, project), ThingKind::Container))
+            .chain(names(chart::volume_names(&self.translation, project), ThingKind::Volume));
+        let looked_up = futures_util::future::try_join_all(things.map(|thing| async move {
+            let existence = lookup::exists(&self.machine.reader, &thing, identity).await?;
+            Ok::<_, EngineError>((existence == Existence::NotOurs).then(|| thing.to_string()))
+        }));
+        let strangers: Vec<_> = looked_up.await.map_err(|e| explain(&e))?.into_iter().flatten().collect();
+        if strangers.is_empty() {
+            return Ok(());
+        }
+        Err(Failure::Refused(format!(
+            "these exist already, and are not this environment's: {}\n  \
+             another user, another state directory or another program made them; choose another name with --name",
+            strangers.join(", ")
+        )))
+    }
+
     /// The plan.
     pub(crate) fn plan(&self) -> Result<Plan<Action>, Failure> {
         let images = self
@@ -268,6 +295,10 @@ impl Checked {
             var_files: terraform.var_files.iter().map(|f| f.value.clone()).collect(),
         })
     }
+}
+
+fn names(names: Vec<String>, kind: ThingKind) -> impl Iterator<Item = Thing> {
+    names.into_iter().map(move |name| Thing::new(kind, name))
 }
 
 fn guard_names(protected: &Protected, name: &str) -> Result<(), Failure> {

@@ -101,7 +101,11 @@ impl UpWorld<'_> {
             base: network::DEFAULT_BASE,
             taken: &network::host_routes(),
         };
-        let network = network::ensure(&self.checked.machine.engine, &request).await.map_err(failed)?;
+        let network =
+            network::ensure(&self.checked.machine.engine, &request).await.map_err(|error| match error {
+                network::NetworkError::NotOurs { .. } => StepError::Refused(error.to_string()),
+                other => failed(other),
+            })?;
         let summary = if network.created { "created" } else { "unchanged" };
         self.home.write_json("network.json", &network.subnet.0).map_err(failure)?;
         let done = Done::quiet(format!("{summary}, {}", network.subnet.0));
@@ -307,6 +311,11 @@ impl UpWorld<'_> {
         let summary = format!("{} objects, {} dropped", translation.objects, translation.dropped);
         progress.translation = Some(translation);
         Ok(Done::shown(summary))
+    }
+
+    /// Whether the network was made by this run: then nothing that exists is attached to it.
+    pub(super) fn network_is_new(&self) -> bool {
+        self.progress().network.as_ref().is_some_and(|network| network.created)
     }
 
     pub(super) fn translation(&self) -> Result<Translation, StepError> {

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::fs;
 use std::io;
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use base64::Engine;
@@ -177,8 +177,16 @@ impl Loopback {
     /// The world holds secrets, and every process of this machine can reach the port. Helm sends
     /// no token over plain HTTP, so what lets it in is the path: a random word that stands in the
     /// kubeconfig, which only its owner can read.
-    pub(super) async fn serve(world: World) -> io::Result<Self> {
-        let directory = tempfile::Builder::new().prefix("envctl-helm-").tempdir()?;
+    pub(super) async fn serve(world: World, scratch: Option<&Path>) -> io::Result<Self> {
+        let mut builder = tempfile::Builder::new();
+        builder.prefix("envctl-helm-");
+        let directory = match scratch {
+            Some(scratch) => {
+                private::make_directory(scratch)?;
+                builder.tempdir_in(scratch)?
+            }
+            None => builder.tempdir()?,
+        };
         let key = random_word()?;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let server = format!("http://{}/{key}", listener.local_addr()?);
@@ -359,7 +367,7 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-        let loopback = Loopback::serve(world()).await.unwrap();
+        let loopback = Loopback::serve(world(), None).await.unwrap();
         let mode = fs::metadata(loopback.kubeconfig()).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         let text = fs::read_to_string(loopback.kubeconfig()).unwrap();

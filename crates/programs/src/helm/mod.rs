@@ -45,6 +45,9 @@ pub struct Template {
     pub api_versions: Vec<String>,
     /// Environment variables to set.
     pub env: BTreeMap<String, String>,
+    /// Where to put generated values while Helm runs; the system's temporary directory if none is
+    /// said. They may hold secrets, and a process that is killed leaves them behind.
+    pub scratch: Option<PathBuf>,
 }
 
 /// What helm rendered.
@@ -123,6 +126,7 @@ impl Template {
             kube_version: KUBE_VERSION.to_owned(),
             api_versions: Vec::new(),
             env: BTreeMap::new(),
+            scratch: None,
         }
     }
 
@@ -201,7 +205,7 @@ impl Template {
                 }
             }
         }
-        let served = Loopback::serve(world).await;
+        let served = Loopback::serve(world, self.scratch.as_deref()).await;
         Ok(served.map_err(ProgramError::io("serve the former render on the loopback interface"))?)
     }
 
