@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use crate::{net, output};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 /// A connection as the side that listens knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -49,7 +49,7 @@ impl Ingress {
         }
     }
 
-    fn pod(&self, name: &str, port: u16, client: IpAddr) -> Result<SocketAddr, Page> {
+    async fn pod(&self, name: &str, port: u16, client: IpAddr) -> Result<SocketAddr, Page> {
         let unavailable = |text: String| Page { status: StatusCode::SERVICE_UNAVAILABLE, text };
         let own = |namespace: &str| namespace == self.namespace;
         let (index, _) = self
@@ -59,7 +59,8 @@ impl Ingress {
             .max_by_key(|(_, service)| own(&service.namespace))
             .ok_or_else(|| unavailable(format!("There is no Service `{name}`.\n")))?;
         self.services
-            .pick(index, port, Protocol::Tcp, client)
+            .pick_patiently(index, port, Protocol::Tcp, client)
+            .await
             .ok_or_else(|| unavailable(format!("The Service `{name}` has no ready pod for port {port}.\n")))
     }
 
@@ -88,7 +89,7 @@ impl Directory for Ingress {
     async fn find(&self, host: &str, path: &str, client: IpAddr) -> Result<SocketAddr, Page> {
         let route = find(&self.routes, host, path).ok_or_else(|| self.unknown(host, path))?;
         match &route.to {
-            RouteTarget::Service { name, port } => self.pod(name, *port, client),
+            RouteTarget::Service { name, port } => self.pod(name, *port, client).await,
             RouteTarget::Backing { name, port } => self.backing(name, *port).await,
         }
     }

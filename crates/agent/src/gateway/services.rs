@@ -28,7 +28,12 @@ pub(crate) struct Services {
     pods: watch::Sender<HashMap<String, Word>>,
     turn: AtomicUsize,
     affinity: watch::Sender<Affinity>,
+    started: Instant,
 }
+
+/// How long after its start a gateway waits for pods that have not announced themselves yet. One that
+/// was made anew is known to none of them; refusing would say of a healthy Service that it is down.
+const ACQUAINTANCE: Duration = Duration::from_secs(4);
 
 impl Services {
     pub(crate) fn new(services: Vec<Service>) -> Self {
@@ -37,6 +42,26 @@ impl Services {
             pods: watch::Sender::default(),
             turn: AtomicUsize::new(0),
             affinity: watch::Sender::default(),
+            started: Instant::now(),
+        }
+    }
+
+    /// As [`Services::pick`]; a gateway that has just started waits for a pod to announce itself.
+    pub(crate) async fn pick_patiently(
+        &self,
+        index: usize,
+        port: u16,
+        protocol: Protocol,
+        client: IpAddr,
+    ) -> Option<SocketAddr> {
+        let mut pods = self.pods.subscribe();
+        loop {
+            let picked = self.pick(index, port, protocol, client);
+            if picked.is_some() {
+                return picked;
+            }
+            // Too late, or nobody is left who could announce anything.
+            tokio::time::timeout_at(self.started + ACQUAINTANCE, pods.changed()).await.ok()?.ok()?;
         }
     }
 

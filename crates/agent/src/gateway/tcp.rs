@@ -25,7 +25,7 @@ impl Upstream {
     async fn choose(&self, client: IpAddr) -> Option<SocketAddr> {
         match self {
             Self::Service { services, service, port } => {
-                services.pick(*service, *port, Protocol::Tcp, client)
+                services.pick_patiently(*service, *port, Protocol::Tcp, client).await
             }
             Self::Host { resolver, host, port } => match resolver.address(host).await {
                 Ok(address) => Some((address, *port).into()),
