@@ -50,6 +50,9 @@ async fn draw(mut printer: Printer, mut received: UnboundedReceiver<Event>) {
     }
 }
 
+/// How often the agent's image is loaded when others remove it at that moment.
+const ATTEMPTS: usize = 5;
+
 /// The only writer of an environment.
 #[derive(Debug)]
 pub(crate) struct Locked {
@@ -70,24 +73,39 @@ impl Locked {
         verb: &str,
     ) -> Result<Self, Failure> {
         let binary = agent::for_architecture(&machine.engine.facts().arch)?;
-        let image = agent_image::ensure(&machine.engine, binary).await.map_err(|e| explain(&e))?;
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let holder = Holder::this_process(&host, &base.variables.user, &format!("envctl {verb}"))
             .map_err(Failure::failed)?;
-        let request =
-            LockRequest { key: name, environment: name, image: &image.reference, backing, holder: &holder };
-        match lock::acquire(&machine.engine, &request).await.map_err(|e| explain(&e))? {
-            Acquired::Lock(lock) => Ok(Self {
-                lock,
-                reader: machine.reader.clone(),
-                engine: machine.engine.clone(),
-                agent_image: image.reference,
-            }),
-            Acquired::Held(held) => Err(Failure::Refused(format!(
-                "environment `{name}` is {held}\n  wait for it; if you know that it is dead, break the lock with: {}",
-                held.break_command()
-            ))),
+        for _ in 0..ATTEMPTS {
+            let image = agent_image::ensure(&machine.engine, binary).await.map_err(|e| explain(&e))?;
+            let request = LockRequest {
+                key: name,
+                environment: name,
+                image: &image.reference,
+                backing,
+                holder: &holder,
+            };
+            match lock::acquire(&machine.engine, &request).await {
+                Ok(Acquired::Lock(lock)) => {
+                    return Ok(Self {
+                        lock,
+                        reader: machine.reader.clone(),
+                        engine: machine.engine.clone(),
+                        agent_image: image.reference,
+                    });
+                }
+                Ok(Acquired::Held(held)) => {
+                    return Err(Failure::Refused(format!(
+                        "environment `{name}` is {held}\n  wait for it; if you know that it is dead, break the lock with: {}",
+                        held.break_command()
+                    )));
+                }
+                // The last environment of somebody else went in between, and the image with it.
+                Err(error) if error.is_not_found() => {}
+                Err(error) => return Err(explain(&error)),
+            }
         }
+        Err(Failure::Failed("the agent's image is removed as often as it is loaded".to_owned()))
     }
 
     /// Gives the lock back.

@@ -162,6 +162,21 @@ const UP: [&str; 12] = [
     "compose/deliver@after-effect",
 ];
 
+/// A database of the environment's name that somebody else made: `up` says so, and leaves it alone.
+fn a_foreign_database_is_not_taken_over(house: &House) {
+    let mysql = format!("{}bk-mysql-1", house.project);
+    let name = house.environment();
+    let sql = |statement: String| {
+        let client = ["exec", &mysql, "mariadb", "-N", "-e", &statement];
+        Ran::of(Command::new("docker").args(client)).exits(0)
+    };
+    sql(format!("create database `{name}`"));
+    house.album(&["up"]).exits(1).says(&format!("database {name} exists and is not this environment's"));
+    house.album(&["down", "--yes"]).exits(0);
+    sql("show databases".to_owned()).says(&name);
+    sql(format!("drop database `{name}`"));
+}
+
 const DOWN: [&str; 4] = [
     "pods@after-effect",
     "terraform/destroy@after-intent",
@@ -193,6 +208,7 @@ fn the_album_killed_anywhere_on_its_way_up_or_down_converges() {
     // Another environment keeps the backing services up, and must come to no harm.
     let other = format!("{}-yui", house.project);
     house.album(&["up", "--name", &other]).exits(0);
+    a_foreign_database_is_not_taken_over(&house);
     for (at, place) in UP.into_iter().enumerate() {
         killed(place, &["up"]);
         if at % 3 == 0 {

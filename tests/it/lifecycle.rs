@@ -218,7 +218,11 @@ fn a_taken_port_is_named_with_who_has_it() {
     }
     let house = House::small("port");
     let listener = std::net::TcpListener::bind(("127.0.0.1", house.port)).unwrap();
-    house.envctl(&["up"]).exits(1).says(&format!("port {}", house.port)).says("ENVCTL_ROUTER_PORT");
+    house
+        .envctl(&["up"])
+        .exits(1)
+        .says(&format!("port {} is taken by", house.port))
+        .says("ENVCTL_ROUTER_PORT");
     drop(listener);
     house.envctl(&["up"]).exits(0);
 }

@@ -55,7 +55,7 @@ impl World for UpWorld<'_> {
     type Action = Action;
 
     async fn perform(&self, step: &Step<Action>, context: &Context) -> Result<Done, StepError> {
-        match &step.action {
+        let result = match &step.action {
             Action::Network => self.network().await,
             Action::BuildImage { image } => self.build_image(image, context).await,
             Action::Router => self.router().await,
@@ -65,7 +65,8 @@ impl World for UpWorld<'_> {
             Action::Render => self.render(context).await,
             Action::Translate => self.translate(),
             Action::Deliver => self.deliver(context).await,
-        }
+        };
+        result.map_err(with_room_hint)
     }
 }
 
@@ -353,6 +354,20 @@ fn summary(plan: &terraform::Plan) -> String {
     ];
     let parts: Vec<_> = parts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
     if parts.is_empty() { "outputs changed".to_owned() } else { parts.join(", ") }
+}
+
+/// Whoever met the full disk, what to do about it is the same.
+fn with_room_hint(error: StepError) -> StepError {
+    match error {
+        StepError::Failed(text)
+            if text.contains("No space left on device") && !text.contains("make room") =>
+        {
+            StepError::Failed(format!(
+                "{text}\nthe disk is full: make room, then type the same command again"
+            ))
+        }
+        other => other,
+    }
 }
 
 /// A step that failed for this reason.
