@@ -25,7 +25,12 @@ impl Programs {
         let on_path =
             |name: &str| variables.path.iter().map(|dir| dir.join(name)).find(|file| is_program(file));
         let choose = |given: &Option<PathBuf>, variable: &'static str, names: &[&str]| match given {
-            Some(path) => Sourced { value: path.clone(), origin: Origin::Variable(variable) },
+            Some(path) => {
+                // A bare name is looked for on PATH, as a shell would.
+                let bare = path.parent().is_some_and(|dir| dir.as_os_str().is_empty());
+                let found = bare.then(|| on_path(&path.to_string_lossy())).flatten();
+                Sourced { value: found.unwrap_or_else(|| path.clone()), origin: Origin::Variable(variable) }
+            }
             None => Sourced {
                 value: names.iter().find_map(|name| on_path(name)).unwrap_or_else(|| PathBuf::from(names[0])),
                 origin: Origin::Default,
