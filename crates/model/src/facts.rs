@@ -52,7 +52,7 @@ pub enum TemplateError {
 }
 
 fn suggestion(name: &str, known: &[String]) -> String {
-    crate::stack::closest(name, known.iter().map(String::as_str))
+    crate::spelling::closest(name, known.iter().map(String::as_str))
         .map_or(String::new(), |k| format!("; did you mean `{k}`?"))
 }
 

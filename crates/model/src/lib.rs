@@ -11,6 +11,7 @@ pub mod name;
 pub mod plan;
 pub mod receipt;
 pub mod record;
+mod spelling;
 pub mod stack;
 
 pub use diagnostic::Diagnostic;

@@ -9,6 +9,7 @@ use serde_yaml::Spanned;
 
 use crate::diagnostic::Diagnostic;
 use crate::facts::Facts;
+use crate::spelling::closest;
 
 /// A whole stack file.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -644,16 +645,6 @@ pub fn render_value(
         }
         other => (other.clone(), false),
     })
-}
-
-/// The known word closest to `word`, if one is close enough to be meant.
-pub fn closest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    known
-        .into_iter()
-        .map(|k| (strsim::normalized_damerau_levenshtein(&word.to_lowercase(), &k.to_lowercase()), k))
-        .filter(|(similarity, _)| *similarity >= 0.6)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, k)| k)
 }
 
 fn yaml_diagnostic(file: &str, source: &str, error: &serde_yaml::Error) -> Diagnostic {
