@@ -21,13 +21,16 @@ fn main() {
         for libc in ["gnu", "musl"] {
             let built =
                 agents.join(format!("{rust}-unknown-linux-{libc}")).join("release").join("envctl-agent");
-            // Watched also where it does not exist yet: once it does, envctl is built again.
-            println!("cargo::rerun-if-changed={}", built.display());
             if built.is_file() {
+                println!("cargo::rerun-if-changed={}", built.display());
                 add(&mut list, docker, &built);
                 break;
             }
         }
+    }
+    if list.is_empty() {
+        // What is watched and does not exist makes cargo look again each time: until one is built.
+        println!("cargo::rerun-if-changed={}", agents.display());
     }
     if let Some(given) = env::var_os("ENVCTL_AGENT_BIN") {
         let here = env::var("CARGO_CFG_TARGET_ARCH").unwrap_or_default();

@@ -43,6 +43,10 @@ pub(crate) async fn remove(
         return nothing(base, &store, &home, name, screen).await;
     };
     let machine = Machine::connect(base, Some(&record.engine_id)).await?;
+    if record.backing.is_some() {
+        // Before anything is removed: without it the backing services could not be released.
+        machine.compose_version().await?;
+    }
     let backing = record.backing.as_ref().map(|b| b.project.clone());
     let locked = Locked::acquire(base, &machine, name.as_str(), backing.as_deref(), "down").await?;
     let receipt = async {
