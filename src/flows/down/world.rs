@@ -17,7 +17,7 @@ use super::plan::Action;
 use crate::flows::machine::{Interrupts, Machine};
 use crate::flows::run::supervisor;
 use crate::flows::terraform::{Known, Place};
-use crate::flows::up::{engine, failed, failure, terraform_failed};
+use crate::flows::up::{engine, failed, failure, program, terraform_failed};
 use crate::flows::{Home, Store};
 
 /// The exit code by which a lookup program says that a thing is gone.
@@ -229,13 +229,6 @@ impl DownWorld<'_> {
             self.add([end.map_err(engine)?]);
         }
         Ok(Done::quiet("removed"))
-    }
-}
-
-fn program(error: ProgramError) -> StepError {
-    match error {
-        ProgramError::Interrupted { .. } => StepError::Interrupted,
-        other => failed(other),
     }
 }
 

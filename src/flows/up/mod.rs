@@ -17,7 +17,7 @@ use jiff::Timestamp;
 
 pub(crate) use preflight::{Checked, check};
 use world::UpWorld;
-pub(crate) use world::{engine, failed, failure, terraform_failed};
+pub(crate) use world::{engine, failed, failure, program, terraform_failed};
 
 use super::machine::Interrupts;
 use super::run::{Locked, Run, Screen, open_journal};

@@ -389,7 +389,7 @@ pub(crate) fn failure(failure: Failure) -> StepError {
     }
 }
 
-pub(super) fn program(error: ProgramError) -> StepError {
+pub(crate) fn program(error: ProgramError) -> StepError {
     match error {
         ProgramError::Interrupted { .. } => StepError::Interrupted,
         other => failed(other),
