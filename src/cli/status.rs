@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use envctl_local::labels::Role;
 use envctl_local::state::{self, ActualContainer, ContainerState, Health};
+use envctl_model::labels::Role;
 use envctl_model::record::Phase;
 use jiff::Timestamp;
 use schemars::JsonSchema;

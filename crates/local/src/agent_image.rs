@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::digest::sha256;
 use crate::engine::{EngineError, EngineReader, VerifiedEngine, found, with_label};
-use crate::labels::{self, Role};
+use envctl_model::labels::{self, Role};
 
 /// The repository of the agent's image.
 pub const REPOSITORY: &str = "envctl-agent";

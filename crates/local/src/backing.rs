@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::docker_cli::DockerCli;
 use crate::engine::{EngineError, EngineReader, VerifiedEngine, found};
-use crate::labels::{self, Role};
 use crate::router;
+use envctl_model::labels::{self, Role};
 
 /// The label Compose gives every container of a project.
 const COMPOSE_PROJECT: &str = "com.docker.compose.project";

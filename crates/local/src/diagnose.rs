@@ -8,9 +8,9 @@ use futures_util::TryStreamExt as _;
 use jiff::Timestamp;
 
 use crate::engine::{EngineError, EngineReader, found};
-use crate::labels::Role;
 use crate::logs::{self, LogLine, LogOptions};
 use crate::state::{ActualContainer, ContainerState, Health};
+use envctl_model::labels::Role;
 
 /// Lines of the log that a diagnosis shows.
 const LINES: u64 = 20;

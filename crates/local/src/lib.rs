@@ -18,7 +18,6 @@ mod digest;
 pub mod docker_cli;
 pub mod engine;
 pub mod images;
-pub mod labels;
 pub mod lock;
 pub mod logs;
 pub mod lookup;

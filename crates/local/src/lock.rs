@@ -8,7 +8,7 @@ use envctl_programs::process::start_time;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::{EngineError, EngineReader, VerifiedEngine, found};
-use crate::labels::{self, Role};
+use envctl_model::labels::{self, Role};
 
 /// Who holds, or wants to hold, a lock.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -7,8 +7,8 @@ use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
 use jiff::Timestamp;
 
 use crate::engine::{EngineError, EngineReader};
-use crate::labels::Role;
 use crate::state::{ActualContainer, ContainerState};
+use envctl_model::labels::Role;
 
 /// Which lines are wanted.
 #[derive(Debug, Clone, Copy, Default)]

@@ -6,7 +6,7 @@ use bollard::query_parameters::ListContainersOptionsBuilder;
 use envctl_model::{Thing, ThingKind};
 
 use crate::engine::{EngineError, EngineReader, found, with_label};
-use crate::labels;
+use envctl_model::labels;
 
 /// Whether a thing of a name exists, and whose it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use ipnet::Ipv4Net;
 use sha2::{Digest, Sha256};
 
 use crate::engine::{EngineError, EngineReader, VerifiedEngine, found};
-use crate::labels;
+use envctl_model::labels;
 
 /// Where subnets are taken from unless the user says otherwise: private addresses outside of the
 /// ranges that Docker, Kubernetes and home routers take by default.

@@ -14,8 +14,8 @@ use futures_util::StreamExt as _;
 use futures_util::future::{join_all, try_join_all};
 
 use crate::engine::{EngineError, VerifiedEngine, found};
-use crate::labels::{self, Role};
 use crate::state::{self, ActualContainer, Named};
+use envctl_model::labels::{self, Role};
 
 /// Removes everything of an environment: the containers of its pods, then the sandboxes and the
 /// gateway that carry their network, then networks, then volumes. Things without the identity are

@@ -15,8 +15,8 @@ use envctl_model::receipt::{End, Item, ThingKind};
 use envctl_wire::{AGENT_PATH, CONFIG_VARIABLE, HEALTH_TIMEOUT_SECONDS, ROUTER_ALIAS, RouterConfig};
 
 use crate::engine::{EngineError, EngineReader, VerifiedEngine, found};
-use crate::labels::{self, Role};
 use crate::port_owner::{self, PortOwner};
+use envctl_model::labels::{self, Role};
 
 /// The router could not be made to run.
 #[derive(Debug, thiserror::Error)]

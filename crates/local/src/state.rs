@@ -9,7 +9,7 @@ use bollard::query_parameters::{
 use futures_util::{StreamExt as _, TryStreamExt as _};
 
 use crate::engine::{EngineError, EngineReader, found, with_label};
-use crate::labels::{self, Role};
+use envctl_model::labels::{self, Role};
 
 /// Containers inspected at the same time.
 const PARALLEL: usize = 16;

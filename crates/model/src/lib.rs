@@ -7,6 +7,7 @@ pub mod diagnostic;
 pub mod event;
 pub mod facts;
 pub mod finding;
+pub mod labels;
 pub mod name;
 pub mod plan;
 pub mod receipt;

@@ -1,27 +1,12 @@
-//! Labels by which envctl finds again what it made.
+//! The labels of what a Compose file describes.
 
 use std::collections::BTreeMap;
 
-use crate::input::Input;
-use crate::output::{PodService, Role};
-use crate::workload::PodPlan;
+use envctl_model::labels::{CLAIM, CONTAINER, ENVIRONMENT, INDEX, POD, POD_HASH, ROLE, Role, WORKLOAD};
 
-/// The environment's name.
-pub const ENVIRONMENT: &str = "dev.envctl.environment";
-/// What a container is there for: [`Role`].
-pub const ROLE: &str = "dev.envctl.role";
-/// The pod's name.
-pub const POD: &str = "dev.envctl.pod";
-/// Digest of the pod; on the gateway, of its configuration.
-pub const POD_HASH: &str = "dev.envctl.pod-hash";
-/// The pod's workload: `Deployment/api`.
-pub const WORKLOAD: &str = "dev.envctl.workload";
-/// The container's name in the pod.
-pub const CONTAINER: &str = "dev.envctl.container";
-/// The container's place in its pod's spec, init containers first.
-pub const INDEX: &str = "dev.envctl.index";
-/// On volumes: namespace and name of the claim.
-pub const CLAIM: &str = "dev.envctl.claim";
+use crate::input::Input;
+use crate::output::PodService;
+use crate::workload::PodPlan;
 
 fn all(input: &Input) -> BTreeMap<String, String> {
     let mut labels = input.environment.labels.clone();

@@ -23,7 +23,7 @@ mod hook;
 mod ingress;
 mod input;
 mod kinds;
-pub mod labels;
+mod labels;
 mod leftover;
 mod names;
 mod objects;
@@ -47,5 +47,5 @@ pub use input::{
     Backing, BackingInput, EngineFacts, Environment, Input, MissingReferences, Network, Router, Stage,
 };
 pub use objects::{Object, Origin, ParseError, ParseProblem, parse};
-pub use output::{HostFile, Phase, Pod, PodService, Role, Translation, Url};
+pub use output::{HostFile, Phase, Pod, PodService, Translation, Url};
 pub use translate::translate;

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::compose::{Condition, Dependency, Service};
 use crate::gateway::GATEWAY;
-use crate::output::{Phase, Pod, Role};
+use crate::output::{Phase, Pod};
+use envctl_model::labels::Role;
 
 type Dependencies = BTreeMap<String, Dependency>;
 

@@ -1,11 +1,11 @@
 //! What a translation gives.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use envctl_model::finding::Finding;
+use envctl_model::labels::Role;
 use serde_json::Value;
 
 /// A Compose file, and what has to be known to run, watch and explain it.
@@ -87,33 +87,6 @@ pub struct PodService {
     pub image: String,
     /// It has a Docker health check of its own (the sandbox always; others by exec probes).
     pub health: bool,
-}
-
-/// What a Compose service is there for; the value of the label `dev.envctl.role`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Role {
-    /// Holds the pod's network.
-    Sandbox,
-    /// Fills the pod's volumes, then ends.
-    Seeder,
-    /// An init container: runs to completion.
-    Init,
-    /// A container, or a sidecar among the init containers.
-    Container,
-    /// The environment's gateway.
-    Gateway,
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Sandbox => "sandbox",
-            Self::Seeder => "seeder",
-            Self::Init => "init",
-            Self::Container => "container",
-            Self::Gateway => "gateway",
-        })
-    }
 }
 
 /// A place that answers HTTP through the machine's router.

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use envctl_model::finding::Severity;
+use envctl_model::labels::Role;
 use envctl_wire::{SEED_FILE, SeedConfig, SeedVolume};
 use serde_json::json;
 
@@ -15,7 +16,7 @@ use crate::downward::Downward;
 use crate::environment::{self, Variables};
 use crate::input::Input;
 use crate::names::hex_digest;
-use crate::output::{PodService, Role};
+use crate::output::PodService;
 use crate::probe::{self, Probes};
 use crate::sandbox;
 use crate::store::Store;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use envctl_model::finding::{Fate, Severity};
+use envctl_model::labels::Role;
 use envctl_wire::{BackingService, PathMatch, Route, RouteTarget};
 
 use crate::address::Division;
@@ -16,7 +17,7 @@ use crate::hook::{self, Schedule};
 use crate::input::{BackingInput, Input};
 use crate::kinds::{Kind, Workload};
 use crate::names::{Names, hex_digest};
-use crate::output::{HostFile, Phase, Pod, Role, Translation, Url};
+use crate::output::{HostFile, Phase, Pod, Translation, Url};
 use crate::pod::{Built, Prepared};
 use crate::service::{Access, Endpoints, ServicePlan};
 use crate::store::{Source, Store};

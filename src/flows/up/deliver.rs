@@ -5,14 +5,13 @@ use std::fmt::Write as _;
 use std::time::Instant;
 
 use envctl_local::compose::{ComposeError, ComposeProject};
-use envctl_local::labels::{self, Role};
 use envctl_local::state::{self, ActualContainer, DesiredContainer, DesiredPod, Why};
 use envctl_local::watch::{self, Outcome, PodState, Progress};
 use envctl_local::{diagnose, remove};
+use envctl_model::labels::{self, CLAIM, Role};
 use envctl_model::{Thing, ThingKind};
 use envctl_programs::process::{ProgramError, Supervisor};
 use envctl_runner::{Context, Done, StepError};
-use envctl_translate::labels::CLAIM;
 use envctl_translate::{GATEWAY, Translation};
 use jiff::Timestamp;
 
@@ -232,7 +231,7 @@ fn desired(translation: &Translation) -> Vec<DesiredPod> {
             .services
             .iter()
             .map(|service| {
-                let role = role(service.role);
+                let role = service.role;
                 DesiredContainer {
                     service: service.service.clone(),
                     role,
@@ -264,16 +263,6 @@ fn retries(policy: &serde_json::Value) -> Option<u32> {
     match policy.as_str().unwrap_or("no").split_once(':') {
         Some(("on-failure", times)) => times.parse().ok(),
         _ => matches!(policy.as_str(), None | Some("no")).then_some(0),
-    }
-}
-
-fn role(role: envctl_translate::Role) -> Role {
-    match role {
-        envctl_translate::Role::Sandbox => Role::Sandbox,
-        envctl_translate::Role::Seeder => Role::Seeder,
-        envctl_translate::Role::Init => Role::Init,
-        envctl_translate::Role::Container => Role::Container,
-        envctl_translate::Role::Gateway => Role::Gateway,
     }
 }
 

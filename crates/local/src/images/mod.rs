@@ -11,6 +11,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use bollard::query_parameters::RemoveImageOptionsBuilder;
+use envctl_model::labels;
 use envctl_model::receipt::{End, Item, ThingKind};
 use envctl_programs::process::{Input, ProgramError, Stream, Supervisor};
 use sha2::{Digest, Sha256};
@@ -18,10 +19,10 @@ use sha2::{Digest, Sha256};
 pub use context::{Context, ContextError};
 pub use ignore::IgnoreError;
 
+use crate::agent_image;
 use crate::digest::hex;
 use crate::docker_cli::DockerCli;
 use crate::engine::{EngineError, EngineReader, VerifiedEngine, found};
-use crate::{agent_image, labels};
 
 /// What an image is built from.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,8 +8,8 @@ use futures_util::{Stream, StreamExt as _};
 use jiff::Timestamp;
 
 use crate::engine::{EngineError, EngineReader};
-use crate::labels;
 use crate::state::Health;
+use envctl_model::labels;
 
 /// What happened to a container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::events::{Change, ContainerEvent};
-use crate::labels::Role;
 use crate::state::{ActualContainer, ContainerState, DesiredContainer, DesiredPod, Health};
+use envctl_model::labels::Role;
 
 /// A container that ended this often during the wait is in a crash loop. A first crash may heal: a
 /// database that was not there yet is, a second later.

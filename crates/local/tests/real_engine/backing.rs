@@ -1,8 +1,8 @@
 //! The user's own Compose file, shared by environments.
 
 use envctl_local::backing::{self, Backing, BackingError, BackingRef};
-use envctl_local::labels::{self, Role};
 use envctl_local::lock::{self, Acquired, Holder, LockRequest};
+use envctl_model::labels::{self, Role};
 use envctl_model::receipt::End;
 use envctl_programs::process::Supervisor;
 use serde_json::json;

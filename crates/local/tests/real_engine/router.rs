@@ -3,9 +3,9 @@
 use std::net::TcpListener;
 
 use envctl_local::agent_image;
-use envctl_local::labels::{self, Role};
 use envctl_local::port_owner::PortOwner;
 use envctl_local::router::{self, Change, RouterError};
+use envctl_model::labels::{self, Role};
 use envctl_model::receipt::End;
 
 use crate::support::{Removed, World, stub_agent};

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 
 use envctl_local::docker_cli::DockerCli;
 use envctl_local::engine::{Engine, EngineReader, VerifiedEngine};
-use envctl_local::labels;
+use envctl_model::labels;
 
 /// The image that the containers of tests run.
 pub(crate) const IMAGE: &str = "debian:bookworm-slim";

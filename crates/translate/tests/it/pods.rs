@@ -1,6 +1,7 @@
 //! Workloads, their pods, and the order in which those run.
 
-use envctl_translate::{Phase, Role, Stage, parse, translate};
+use envctl_model::labels::Role;
+use envctl_translate::{Phase, Stage, parse, translate};
 use serde_json::json;
 
 use crate::support::{NEW_ENGINE, hashes, input, service, translated};

@@ -1,4 +1,5 @@
-//! The labels on everything envctl makes on an Engine, in one place.
+//! The labels on everything envctl makes on an Engine: what writes the Compose file and what finds
+//! things again share them.
 
 /// The environment's name.
 pub const ENVIRONMENT: &str = "dev.envctl.environment";
@@ -24,6 +25,8 @@ pub const ROLE: &str = "dev.envctl.role";
 pub const HOLDER: &str = "dev.envctl.holder";
 /// On a lock: the backing Compose project its environment uses.
 pub const BACKING: &str = "dev.envctl.backing";
+/// On a volume: namespace and name of the claim it is.
+pub const CLAIM: &str = "dev.envctl.claim";
 /// On an image built by envctl: the content address it was built from.
 pub const CONTENT: &str = "dev.envctl.content";
 /// On a service of a backing Compose file: `NAME:PORT`, the host name it answers by over HTTP.
