@@ -343,3 +343,39 @@ fn a_compose_project_of_the_same_name_is_neither_adopted_nor_replaced() {
     docker(&["rm", &theirs]).exits(0);
     assert_eq!(house.on_engine(), [""; 0]);
 }
+
+#[test]
+fn a_changed_backing_service_is_made_anew_and_an_unchanged_one_is_not() {
+    if !have(&NEEDS, "a changed backing service") {
+        return;
+    }
+    let house = House::small("backing");
+    let project = format!("{}bk", house.project);
+    let file = house.src().join("backing.yaml");
+    let write = |greeting: &str| {
+        let text = format!(
+            "name: {project}\nservices:\n  store:\n    image: debian:bookworm-slim\n    init: true\n    \
+             command: [sleep, infinity]\n    environment: {{GREETING: {greeting}}}\n"
+        );
+        std::fs::write(&file, text).unwrap();
+    };
+    write("one");
+    house.edit("envctl.yaml", |text| {
+        text.replace("{kind: compose}", "{kind: compose, backing: backing.yaml}")
+    });
+    let container = format!("{project}-store-1");
+    let id = || {
+        let mut inspect = std::process::Command::new("docker");
+        Ran::of(inspect.args(["inspect", "--format", "{{.Id}} {{.Config.Env}}", &container])).exits(0).stdout
+    };
+    house.envctl(&["up"]).exits(0).says("backing");
+    let first = id();
+    assert!(first.contains("GREETING=one"), "{first}");
+    house.envctl(&["up"]).exits(0);
+    assert_eq!(id(), first);
+    write("two");
+    house.envctl(&["up"]).exits(0);
+    assert!(id().contains("GREETING=two"), "{}", id());
+    house.envctl(&["down", "--yes"]).exits(0).says("0 left");
+    assert_eq!(house.on_engine(), [""; 0]);
+}

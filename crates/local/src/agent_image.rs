@@ -90,8 +90,9 @@ async fn loaded(reader: &EngineReader) -> Result<Vec<String>, EngineError> {
         .collect())
 }
 
-/// Who has containers made from an image: environments' names, or the containers' where they
-/// belong to none.
+/// Who has containers made from an image by this reference: environments' names, or the containers'
+/// where they belong to none. Another reference of the same image is not this one's business: Docker
+/// takes the reference away and leaves the image.
 pub(crate) async fn users(reader: &EngineReader, reference: &str) -> Result<Vec<String>, EngineError> {
     let filter = std::collections::HashMap::from([("ancestor".to_owned(), vec![reference.to_owned()])]);
     let options =
@@ -102,6 +103,9 @@ pub(crate) async fn users(reader: &EngineReader, reference: &str) -> Result<Vec<
     // are there for the environments' sake.
     let (mut users, mut others) = (Vec::new(), Vec::new());
     for container in containers {
+        if container.image.as_deref() != Some(reference) {
+            continue;
+        }
         let environment = container.labels.and_then(|mut labels| labels.remove(labels::ENVIRONMENT));
         match (environment, container.names.and_then(|names| names.into_iter().next())) {
             (Some(environment), _) => users.push(environment),

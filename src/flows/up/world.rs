@@ -166,10 +166,14 @@ impl UpWorld<'_> {
             backing.services.iter().map(|s| Thing::new(ThingKind::BackingService, s.container.clone()));
         let machine = &self.checked.machine;
         let by = supervisor(self.interrupts, context);
+        let former: Option<serde_json::Value> = self.home.read_json("backing.json").map_err(failure)?;
         // `down` must be able to start them again when their file is gone: Terraform's destroy
         // works inside them.
         self.home.write_json("backing.json", &backing.resolved).map_err(failure)?;
-        if backing::is_up(&machine.reader, backing).await.map_err(engine)? {
+        // What changed in the file, Compose itself finds and makes anew.
+        let unchanged = former.as_ref() == Some(&backing.resolved);
+        let running = backing::is_up(&machine.reader, backing).await.map_err(engine)?;
+        if unchanged && running {
             return Ok(Done::quiet("running").with(things));
         }
         if let Some(before) = backing::before(&machine.reader, &backing.project).await.map_err(engine)? {
@@ -177,7 +181,8 @@ impl UpWorld<'_> {
         }
         backing.up(&machine.cli, &by, |_, line| context.progress(line)).await.map_err(program)?;
         context.failpoint("started")?;
-        Ok(Done::shown("started").with(things))
+        let done = if running { Done::quiet("up to date") } else { Done::shown("started") };
+        Ok(done.with(things))
     }
 
     fn terraform(

@@ -64,7 +64,18 @@ async fn what_was_hashed_is_built_and_what_is_there_is_not() {
     let others = BTreeMap::from([(reference.clone(), BTreeSet::from(["album-yui".to_owned()]))]);
     let (end, item) = images::remove_unused(&world.engine, &reference, &others).await.unwrap();
     assert_eq!((end, item.used_by), (End::Kept, vec!["album-yui".to_owned()]));
+    // A container keeps the reference that it was made from, and no other one of the same image.
+    let twin = format!("{}/twin:envctl-1", world.identity);
+    docker(&["tag", &reference, &twin]);
+    let container = format!("{}-user", world.identity);
+    docker(&["create", "--name", &container, &twin, "true"]);
+    let removed = Removed(vec!["rm".into(), container.clone()]);
+    let (end, item) = images::remove_unused(&world.engine, &twin, &BTreeMap::new()).await.unwrap();
+    assert_eq!((end, item.used_by), (End::Kept, vec![container]));
     let (end, _) = images::remove_unused(&world.engine, &reference, &BTreeMap::new()).await.unwrap();
+    assert_eq!(end, End::Gone);
+    drop(removed);
+    let (end, _) = images::remove_unused(&world.engine, &twin, &BTreeMap::new()).await.unwrap();
     assert_eq!(end, End::Gone);
 }
 
