@@ -8,7 +8,7 @@ use envctl_local::state;
 
 use super::subject;
 use crate::config::Base;
-use crate::flows::machine::{explain, look};
+use crate::flows::local::machine::{explain, look};
 use crate::ui::Failure;
 
 /// Flags.

@@ -8,7 +8,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::config::Base;
-use crate::flows::{Store, machine};
+use crate::flows::Store;
+use crate::flows::local::machine;
 use crate::ui::{Failure, Format, ago, print, print_json, table};
 
 /// One row of `list --json`.

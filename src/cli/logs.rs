@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::subject;
 use crate::config::Base;
-use crate::flows::machine::{explain, look};
+use crate::flows::local::machine::{explain, look};
 use crate::ui::{Failure, Format, print};
 
 /// Flags.

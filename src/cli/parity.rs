@@ -8,7 +8,8 @@ use serde::Serialize;
 
 use super::up::Chart;
 use crate::config::Base;
-use crate::flows::up;
+use crate::flows::local::up;
+use crate::flows::up::refuse_other_kinds;
 use crate::ui::{Failure, Format, print, print_json, table};
 
 /// Flags.
@@ -53,6 +54,7 @@ pub(super) struct Report {
 pub(super) async fn run(base: &Base, arguments: Arguments, format: Format) -> Result<(), Failure> {
     let project = base.stack()?;
     let settings = base.settings(&project)?;
+    refuse_other_kinds(&project, &settings)?;
     let options = arguments.chart.options();
     let translation = up::check(base, &project, &settings, &options).await?.translation;
     let mut findings = translation.findings;

@@ -2,7 +2,8 @@
 
 use super::up::Chart;
 use crate::config::Base;
-use crate::flows::up;
+use crate::flows::local::up;
+use crate::flows::up::refuse_other_kinds;
 use crate::ui::{Failure, Format, print, print_json, table};
 
 /// Flags.
@@ -15,6 +16,7 @@ pub(super) struct Arguments {
 pub(super) async fn run(base: &Base, arguments: Arguments, format: Format) -> Result<(), Failure> {
     let project = base.stack()?;
     let settings = base.settings(&project)?;
+    refuse_other_kinds(&project, &settings)?;
     let options = arguments.chart.options();
     let plan = up::check(base, &project, &settings, &options).await?.plan()?;
     if format == Format::Json {

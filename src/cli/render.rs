@@ -6,7 +6,9 @@ use serde_json::Value;
 
 use super::up::Chart;
 use crate::config::Base;
-use crate::flows::{chart, up};
+use crate::flows::chart;
+use crate::flows::local::{compose, up};
+use crate::flows::up::refuse_other_kinds;
 use crate::ui::{Failure, print};
 
 /// Flags.
@@ -39,12 +41,13 @@ pub(super) async fn run(base: &Base, arguments: Arguments) -> Result<(), Failure
             .map_err(|e| Failure::Usage(format!("cannot read {}: {e}", file.display())))?;
         let objects = chart::parse(&text, &file.display().to_string())?;
         return match arguments.format {
-            Format::Compose => pretty(&chart::translate_manifests(objects)?.compose),
+            Format::Compose => pretty(&compose::translate_manifests(objects)?.compose),
             Format::Objects => documents(objects.iter().map(|o| &o.body)),
         };
     }
     let project = base.stack()?;
     let settings = base.settings(&project)?;
+    refuse_other_kinds(&project, &settings)?;
     let checked = up::check(base, &project, &settings, &arguments.chart.options()).await?;
     let hidden = |value: Value| {
         if arguments.show_secrets {

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::subject;
 use crate::config::Base;
-use crate::flows::machine::{explain, look};
+use crate::flows::local::machine::{explain, look};
 use crate::ui::{Failure, Format, ago, print, print_json, table};
 
 /// What `status --json` prints.

@@ -1,26 +1,13 @@
-//! From the stack file to Kubernetes objects, and from those to Compose.
+//! From the stack file to Kubernetes objects.
 
-use std::collections::BTreeMap;
-use std::fs::{DirBuilder, Permissions};
-use std::net::Ipv4Addr;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use envctl_local::backing::Backing;
-use envctl_local::engine::EngineFacts;
-use envctl_local::router;
-use envctl_model::labels;
 use envctl_model::stack::Target;
 use envctl_programs::helm::{HelmError, Template};
 use envctl_programs::process::{Command, ProgramError, Supervisor};
-use envctl_translate::{
-    BackingInput, Environment, HostFile, Input, MissingReferences, Network, Object, Router, Stage,
-    Translation,
-};
-use envctl_wire::{CONTROL_PORT, ROUTER_ALIAS};
-use ipnet::Ipv4Net;
+use envctl_translate::Object;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -196,170 +183,6 @@ pub(crate) fn parse(text: &str, origin: &str) -> Result<Vec<Object>, Failure> {
     envctl_translate::parse(text, origin).map_err(|e| Failure::Usage(e.to_string()))
 }
 
-/// Who an environment belongs to, for labels.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Ownership<'a> {
-    /// The environment's identity.
-    pub(crate) identity: &'a str,
-    /// `user@host`.
-    pub(crate) owner: &'a str,
-    /// The stack's project.
-    pub(crate) project: &'a str,
-}
-
-impl Ownership<'static> {
-    /// For translations that only check.
-    pub(crate) const UNKNOWN: Self = Self { identity: "", owner: "", project: "" };
-}
-
-/// What a translation depends on.
-#[derive(Debug)]
-pub(crate) struct Translated<'a> {
-    /// The objects.
-    pub(crate) objects: &'a Objects,
-    /// The environment.
-    pub(crate) name: &'a str,
-    /// Whose it is.
-    pub(crate) ownership: Ownership<'a>,
-    /// The Engine.
-    pub(crate) engine: &'a EngineFacts,
-    /// Compose.
-    pub(crate) compose_version: (u32, u32, u32),
-    /// The network.
-    pub(crate) subnet: Ipv4Net,
-    /// The agent's image.
-    pub(crate) agent_image: &'a str,
-    /// The router.
-    pub(crate) router_port: u16,
-    /// The backing services.
-    pub(crate) backing: Option<&'a Backing>,
-    /// Which hooks run.
-    pub(crate) stage: Stage,
-    /// Where single files of volumes may be put.
-    pub(crate) host_files: PathBuf,
-}
-
-/// Labels on everything of an environment.
-pub(crate) fn environment_labels(name: &str, ownership: Ownership<'_>) -> BTreeMap<String, String> {
-    [
-        (labels::ENVIRONMENT, name),
-        (labels::IDENTITY, ownership.identity),
-        (labels::OWNER, ownership.owner),
-        (labels::PROJECT, ownership.project),
-    ]
-    .into_iter()
-    .map(|(key, value)| (key.to_owned(), value.to_owned()))
-    .collect()
-}
-
-/// Translates.
-pub(crate) fn translate(from: &Translated<'_>) -> Result<Translation, Failure> {
-    let input = Input {
-        objects: from.objects.list.clone(),
-        environment: Environment {
-            name: from.name.to_owned(),
-            namespace: from.name.to_owned(),
-            project: from.name.to_owned(),
-            labels: environment_labels(from.name, from.ownership),
-        },
-        network: Network { name: from.name.to_owned(), subnet: from.subnet },
-        engine: engine_facts(from.engine, from.compose_version),
-        agent_image: from.agent_image.to_owned(),
-        router: Some(Router {
-            network: router::name(from.router_port),
-            http_port: from.router_port,
-            control: format!("{ROUTER_ALIAS}:{CONTROL_PORT}"),
-        }),
-        backing: from.backing.map(|backing| envctl_translate::Backing {
-            network: backing.network.clone(),
-            services: backing
-                .services
-                .iter()
-                .map(|service| BackingInput {
-                    name: service.name.clone(),
-                    upstream: service.container.clone(),
-                    ports: service.ports.clone(),
-                    host: service
-                        .route
-                        .as_ref()
-                        .map(|(host, port)| (format!("{host}.{}.localhost", from.name), *port)),
-                })
-                .collect(),
-        }),
-        stage: from.stage,
-        missing_references: MissingReferences::Deny,
-        host_files: Some(from.host_files.clone()),
-    };
-    run(&input)
-}
-
-/// Translates manifests that belong to no environment, as for a current Engine.
-pub(crate) fn translate_manifests(objects: Vec<Object>) -> Result<Translation, Failure> {
-    let name = "manifests";
-    let input = Input {
-        objects,
-        environment: Environment {
-            name: name.to_owned(),
-            namespace: name.to_owned(),
-            project: name.to_owned(),
-            labels: environment_labels(name, Ownership::UNKNOWN),
-        },
-        network: Network { name: name.to_owned(), subnet: PLACEHOLDER_SUBNET },
-        engine: envctl_translate::EngineFacts {
-            api_version: (1, 47),
-            compose_version: (2, 30, 0),
-            cpus: 4.0,
-            memory_bytes: 8 << 30,
-        },
-        agent_image: envctl_local::agent_image::REPOSITORY.to_owned(),
-        router: None,
-        backing: None,
-        stage: Stage::Install,
-        missing_references: MissingReferences::Placeholder,
-        host_files: None,
-    };
-    run(&input)
-}
-
-fn run(input: &Input) -> Result<Translation, Failure> {
-    envctl_translate::translate(input).map_err(|errors| {
-        let lines: Vec<_> = errors.iter().map(ToString::to_string).collect();
-        Failure::Usage(lines.join("\n"))
-    })
-}
-
-/// A subnet for translations that are not run.
-pub(crate) const PLACEHOLDER_SUBNET: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(10, 64, 0, 0), 20);
-
-/// Writes the files that containers mount from the host: single files of volumes.
-pub(crate) fn write_host_files(files: &[HostFile]) -> Result<(), Failure> {
-    for file in files {
-        let written = file
-            .path
-            .parent()
-            .map_or(Ok(()), |dir| DirBuilder::new().recursive(true).mode(0o700).create(dir))
-            .and_then(|()| envctl_local::compose::write_file(&file.path, &file.content))
-            .and_then(|()| std::fs::set_permissions(&file.path, Permissions::from_mode(file.mode)));
-        written.map_err(|e| Failure::Failed(format!("cannot write {}: {e}", file.path.display())))?;
-    }
-    Ok(())
-}
-
-/// Where an environment answers: the hosts of its Ingresses first, then those of its backing services.
-pub(crate) fn urls(translation: &Translation, port: u16, backing: Option<&Backing>) -> Vec<String> {
-    let is_backing = |service: &str| backing.is_some_and(|b| b.services.iter().any(|s| s.name == service));
-    let (last, first): (Vec<_>, Vec<_>) = translation.urls.iter().partition(|url| is_backing(&url.service));
-    let mut urls = Vec::new();
-    for url in first.into_iter().chain(last) {
-        let path = if url.path == "/" { "" } else { url.path.as_str() };
-        let text = format!("http://{}:{port}{path}", url.host);
-        if !urls.contains(&text) {
-            urls.push(text);
-        }
-    }
-    urls
-}
-
 /// An object, with its values hidden if it is a Secret and they are not to be shown.
 pub(crate) fn hide_secret(object: &Value, show: bool) -> Value {
     let mut object = object.clone();
@@ -420,33 +243,4 @@ fn hide(value: Value, secrets: &[String]) -> Value {
             .collect(),
         other => other,
     }
-}
-
-#[allow(clippy::cast_precision_loss, reason = "a number of processors is exact in an f64")]
-fn engine_facts(facts: &EngineFacts, compose_version: (u32, u32, u32)) -> envctl_translate::EngineFacts {
-    envctl_translate::EngineFacts {
-        api_version: facts.api(),
-        compose_version,
-        cpus: facts.cpus as f64,
-        memory_bytes: facts.memory,
-    }
-}
-
-/// The names that Compose gives to the containers of a translation.
-pub(crate) fn container_names(translation: &Translation, project: &str) -> Vec<String> {
-    keys(&translation.compose, "services").map(|service| format!("{project}-{service}-1")).collect()
-}
-
-/// The names that Compose gives to the volumes of a translation.
-pub(crate) fn volume_names(translation: &Translation, project: &str) -> Vec<String> {
-    let volumes = &translation.compose["volumes"];
-    keys(&translation.compose, "volumes")
-        .map(|volume| {
-            volumes[volume]["name"].as_str().map_or_else(|| format!("{project}_{volume}"), str::to_owned)
-        })
-        .collect()
-}
-
-fn keys<'a>(compose: &'a Value, section: &str) -> impl Iterator<Item = &'a String> {
-    compose.get(section).and_then(Value::as_object).into_iter().flat_map(|map| map.keys())
 }

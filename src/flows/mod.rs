@@ -1,13 +1,16 @@
 //! The wiring: what each verb does, out of the crates that know how.
 
-pub(crate) mod agent;
 pub(crate) mod chart;
+mod check;
 pub(crate) mod down;
-pub(crate) mod known;
-pub(crate) mod machine;
-pub(crate) mod run;
+mod images;
+mod interrupts;
+mod known;
+pub(crate) mod local;
+mod run;
+mod step_error;
 mod store;
-pub(crate) mod terraform;
+mod terraform;
 pub(crate) mod up;
 
 pub(crate) use store::{Home, Store};

@@ -14,13 +14,21 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use envctl_model::receipt::{End, Item};
 use envctl_model::record::TerraformRecord;
-use envctl_model::stack;
-use envctl_programs::terraform::{Closure, Copy, Mode, Output, Resource, Terraform};
+use envctl_model::{Thing, ThingKind, stack};
+use envctl_programs::process::{Command, Input, ProgramError, Supervisor};
+use envctl_programs::terraform::{
+    Closure, Copy, Mode, Output, Plan, Progress, Purpose, Resource, Terraform, Workspace,
+};
+use envctl_runner::{Context, Done, StepError};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::Home;
+use super::interrupts::Interrupts;
+use super::run::supervisor;
+use super::step_error::{failed, failure, terraform_failed};
 use crate::config::Project;
 use crate::ui::Failure;
 
@@ -146,6 +154,222 @@ impl Place {
     pub(crate) fn resources(&self, home: &Home) -> Result<Vec<Known>, Failure> {
         Ok(home.read_json("terraform/resources.json")?.unwrap_or_default())
     }
+}
+
+/// The exit code by which a lookup program says that a thing is gone.
+const LOOKUP_GONE: i32 = 3;
+
+/// What steps of `up` and `down` do with Terraform.
+#[derive(Debug)]
+pub(crate) struct Steps<'a> {
+    /// Where its files are.
+    pub(crate) place: Place,
+    /// The environment's home.
+    pub(crate) home: &'a Home,
+    /// The copy of the root, in the environment's workspace.
+    pub(crate) terraform: Terraform,
+    /// The digest of the copy.
+    pub(crate) digest: String,
+    /// Ctrl-C.
+    pub(crate) interrupts: &'a Interrupts,
+}
+
+impl Steps<'_> {
+    fn supervisor(&self, context: &Context) -> Supervisor {
+        supervisor(self.interrupts, context)
+    }
+
+    /// Initialises the root and makes the workspace. One that is there and that we did not make is
+    /// refused.
+    pub(crate) async fn workspace(&self, context: &Context) -> Result<Done, StepError> {
+        let Self { place, home, terraform, .. } = self;
+        place.save_variables(home, &terraform.vars).map_err(failure)?;
+        let by = self.supervisor(context);
+        context.progress("init");
+        terraform.init(&self.digest, &by).await.map_err(terraform_failed)?;
+        let thing = Thing::new(ThingKind::Workspace, terraform.workspace.clone());
+        if place.was_applied(home) {
+            return Ok(Done::quiet("unchanged").with([thing]));
+        }
+        if !place.owns_workspace(home, &terraform.workspace).map_err(failure)? {
+            if terraform.workspace(&by).await.map_err(terraform_failed)? == Workspace::Found {
+                return Err(StepError::Refused(format!(
+                    "the Terraform workspace `{}` exists already, and envctl did not create it\n\
+                     choose another environment with --name, or delete that workspace if nobody needs it",
+                    terraform.workspace
+                )));
+            }
+            place.claim_workspace(home, &terraform.workspace).map_err(failure)?;
+        }
+        let made = terraform.ensure_workspace(&by).await.map_err(terraform_failed)?;
+        Ok(Done::quiet(if made == Workspace::Created { "created" } else { "unchanged" }).with([thing]))
+    }
+
+    /// Plans, and applies exactly that plan. Without `consent` nothing that exists is destroyed.
+    pub(crate) async fn apply(
+        &self,
+        context: &Context,
+        consent: bool,
+    ) -> Result<(Vec<Output>, Done), StepError> {
+        let Self { place, home, terraform, .. } = self;
+        let by = self.supervisor(context);
+        let report = |p: &Progress| context.progress(format!("{} {}", p.action, p.address));
+        let file = place.plan_file();
+        let plan = terraform.plan(&file, Purpose::Apply, &by, report).await.map_err(terraform_failed)?;
+        for warning in &plan.warnings {
+            context.warn(format!("terraform: {}", warning.summary));
+        }
+        let lost: Vec<_> =
+            plan.consent().map(|c| format!("  {:?} {}", c.action, c.address).to_lowercase()).collect();
+        if !lost.is_empty() && !consent {
+            return Err(StepError::Refused(format!(
+                "Terraform would destroy what exists:\n{}\nnothing was changed; consent with `envctl up --yes`",
+                lost.join("\n")
+            )));
+        }
+        let changed = !plan.is_empty();
+        if changed {
+            terraform.apply(&file, &by, report).await.map_err(terraform_failed)?;
+            context.failpoint("applied")?;
+        }
+        let _ = std::fs::remove_file(&file);
+        let kept = if changed { Vec::new() } else { place.outputs(home).map_err(failure)? };
+        let outputs =
+            if kept.is_empty() { terraform.outputs(&by).await.map_err(terraform_failed)? } else { kept };
+        let known = if changed {
+            let resources = terraform.resources(&by).await.map_err(terraform_failed)?;
+            place.save_resources(home, &resources).map_err(failure)?
+        } else {
+            place.resources(home).map_err(failure)?
+        };
+        place.save_outputs(home, &outputs).map_err(failure)?;
+        let summary = if changed { summary(&plan) + ", applied" } else { "no changes".to_owned() };
+        let things = known.into_iter().map(|r| Thing::new(ThingKind::Resource, r.address));
+        Ok((outputs, Done::shown(summary).with(things)))
+    }
+
+    /// Destroys all that the state knows, and looks each thing up with the root's own program.
+    pub(crate) async fn destroy(
+        &self,
+        context: &Context,
+        lookup: &[String],
+    ) -> Result<(Vec<(End, Item)>, Done), StepError> {
+        let Self { place, home, terraform, .. } = self;
+        let by = self.supervisor(context);
+        context.progress("init");
+        terraform.init(&self.digest, &by).await.map_err(terraform_failed)?;
+        let mut known = place.resources(home).map_err(failure)?;
+        let mut summary = "nothing to destroy".to_owned();
+        if terraform.workspace(&by).await.map_err(terraform_failed)? == Workspace::Found {
+            // A state that an `up` wrote and died before it could tell us.
+            let resources = terraform.resources(&by).await.map_err(terraform_failed)?;
+            if !resources.is_empty() {
+                known = place.save_resources(home, &resources).map_err(failure)?;
+                let report = |p: &Progress| context.progress(format!("{} {}", p.action, p.address));
+                let file = place.plan_file();
+                let plan =
+                    terraform.plan(&file, Purpose::Destroy, &by, report).await.map_err(terraform_failed)?;
+                if !plan.is_empty() {
+                    terraform.apply(&file, &by, report).await.map_err(terraform_failed)?;
+                }
+                let _ = std::fs::remove_file(&file);
+                summary = format!("{} destroyed", plan.destroy);
+            }
+        }
+        context.failpoint("destroyed")?;
+        let mut ends = Vec::new();
+        for resource in &known {
+            context.progress(format!("looking up {}", resource.address));
+            ends.push(look_up(resource, lookup, &terraform.root, &by).await?);
+        }
+        Ok((ends, Done::shown(summary)))
+    }
+
+    /// Deletes the workspace, and looks it up.
+    pub(crate) async fn delete_workspace(&self, context: &Context) -> Result<(End, Item), StepError> {
+        let terraform = &self.terraform;
+        let by = self.supervisor(context);
+        terraform.delete_workspace(&by).await.map_err(terraform_failed)?;
+        let item = |evidence: &str, remove| Item {
+            kind: ThingKind::Workspace,
+            id: terraform.workspace.clone(),
+            evidence: evidence.to_owned(),
+            used_by: vec![],
+            remove,
+        };
+        Ok(match terraform.workspace(&by).await.map_err(terraform_failed)? {
+            Workspace::Found => {
+                let remove = format!(
+                    "terraform -chdir={} workspace delete {}",
+                    terraform.root.display(),
+                    terraform.workspace
+                );
+                (End::Left, item("`terraform workspace list` still names it", Some(remove)))
+            }
+            _ => (End::Gone, item("`terraform workspace list` does not name it", None)),
+        })
+    }
+}
+
+fn summary(plan: &Plan) -> String {
+    let parts = [
+        (plan.add, "to add"),
+        (plan.change, "to change"),
+        (plan.replace, "to replace"),
+        (plan.destroy, "to destroy"),
+    ];
+    let parts: Vec<_> = parts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
+    if parts.is_empty() { "outputs changed".to_owned() } else { parts.join(", ") }
+}
+
+/// Looks a destroyed resource up where it really was. Without a program that knows how, only the
+/// state says that it is gone.
+async fn look_up(
+    resource: &Known,
+    lookup: &[String],
+    root: &Path,
+    by: &Supervisor,
+) -> Result<(End, Item), StepError> {
+    let item = |evidence: String| Item {
+        kind: ThingKind::Resource,
+        id: resource.address.clone(),
+        evidence,
+        used_by: vec![],
+        remove: None,
+    };
+    let Some((program, arguments)) = lookup.split_first() else {
+        let evidence =
+            "the Terraform state no longer has it; `lookup` of the target names no program that could look";
+        return Ok((End::Unverified, item(evidence.to_owned())));
+    };
+    let question = serde_json::to_vec(resource).map_err(failed)?;
+    let asked = Command::new(program)
+        .args(arguments.iter().cloned())
+        .current_dir(root)
+        .input(Input::Bytes(question.into()))
+        .accept([0, LOOKUP_GONE])
+        .run(by)
+        .await;
+    Ok(match asked {
+        Ok(output) => {
+            let said = output.stdout_text().trim().to_owned();
+            if output.code == LOOKUP_GONE {
+                (
+                    End::Gone,
+                    item(if said.is_empty() {
+                        "the lookup program did not find it".to_owned()
+                    } else {
+                        said
+                    }),
+                )
+            } else {
+                let remove = format!("look at {}: Terraform no longer knows of it", resource.address);
+                (End::Left, Item { remove: Some(remove), ..item(said) })
+            }
+        }
+        Err(ProgramError::Interrupted { .. }) => return Err(StepError::Interrupted),
+        Err(error) => (End::Unverified, item(format!("the lookup program could not tell: {error}"))),
+    })
 }
 
 /// Names of the outputs that a root declares, read from its files without running anything: enough

@@ -237,7 +237,7 @@ fn another_engine_than_the_environments_is_refused() {
     let record = house.state().join("environments").join(house.environment()).join("record.json");
     let text = std::fs::read_to_string(&record).unwrap();
     let mut elsewhere: Value = serde_json::from_str(&text).unwrap();
-    elsewhere["engineId"] = "ANOTHER:ENGINE".into();
+    elsewhere["place"]["engineId"] = "ANOTHER:ENGINE".into();
     std::fs::write(&record, elsewhere.to_string()).unwrap();
     for verb in [&["up"][..], &["down", "--yes"]] {
         house.envctl(verb).exits(3).says("ANOTHER:ENGINE");

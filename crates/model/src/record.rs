@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::name::EnvironmentName;
 
-/// The version of the record's format that this envctl writes, and the newest that it reads.
-pub const RECORD_VERSION: u32 = 1;
+/// The version of the record's format that this envctl writes, and the newest that it reads. Version 1
+/// knew no other place than a Docker Engine, and had its fields beside the others.
+pub const RECORD_VERSION: u32 = 2;
 
 /// The record of one environment. It holds no secret: those are in files of mode 0600 beside it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -36,18 +37,63 @@ pub struct Record {
     pub stack_file: PathBuf,
     /// Where it stands.
     pub phase: Phase,
-    /// The Engine that holds it.
-    pub engine_id: String,
-    /// The HTTP router's port.
-    pub router_port: u16,
-    /// The Compose project of the backing services.
-    pub backing: Option<BackingRecord>,
+    /// Where it lives.
+    pub place: Place,
     /// Terraform, if the target has a root.
     pub terraform: Option<TerraformRecord>,
     /// Images built for it: name in the stack file to `repository:tag`.
     pub images: BTreeMap<String, String>,
     /// Where it answers.
     pub urls: Vec<String>,
+}
+
+/// Where an environment lives: what has to be reached, and proven to be the same, before anything of
+/// it is changed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "camelCase")]
+pub enum Place {
+    /// A Docker Engine.
+    Compose(ComposePlace),
+    /// A namespace of an EKS cluster.
+    Eks(EksPlace),
+}
+
+impl Place {
+    /// The target's kind, as the stack file calls it.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Compose(_) => "compose",
+            Self::Eks(_) => "eks",
+        }
+    }
+}
+
+/// An environment on a Docker Engine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ComposePlace {
+    /// The Engine that holds it.
+    pub engine_id: String,
+    /// The HTTP router's port.
+    pub router_port: u16,
+    /// The Compose project of the backing services.
+    pub backing: Option<BackingRecord>,
+}
+
+/// An environment in a namespace of an EKS cluster. Namespace and Helm release have the
+/// environment's name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EksPlace {
+    /// The AWS account, 12 digits.
+    pub account: String,
+    /// The AWS region.
+    pub region: String,
+    /// The cluster's name.
+    pub cluster: String,
+    /// The UID of its namespace `kube-system`: tells two clusters of one name apart.
+    pub cluster_uid: String,
 }
 
 /// Where an environment stands.
@@ -148,7 +194,18 @@ impl Record {
         if version > RECORD_VERSION {
             return Err(RecordError::Newer { found: version });
         }
-        Ok(serde_json::from_str(text)?)
+        let mut record: serde_json::Value = serde_json::from_str(text)?;
+        if version == 1
+            && let Some(fields) = record.as_object_mut()
+        {
+            let mut place = serde_json::Map::from_iter([("kind".to_owned(), "compose".into())]);
+            for moved in ["engineId", "routerPort", "backing"] {
+                place.extend(fields.remove(moved).map(|value| (moved.to_owned(), value)));
+            }
+            fields.insert("place".to_owned(), place.into());
+            fields.insert("version".to_owned(), RECORD_VERSION.into());
+        }
+        Ok(serde_json::from_value(record)?)
     }
 }
 
@@ -160,5 +217,18 @@ mod tests {
     fn a_newer_record_is_refused_before_its_fields_are_read() {
         let error = Record::parse(r#"{"version": 7, "whatever": []}"#).unwrap_err();
         assert!(error.to_string().contains("format 7"), "{error}");
+    }
+
+    #[test]
+    fn a_record_of_the_first_version_is_still_read() {
+        let text = r#"{"version": 1, "name": "album-aki", "identity": "ab", "project": "album", "owner": "aki@x",
+            "target": "local", "created": "2026-11-01T00:00:00Z", "expires": null, "stackFile": "/s/envctl.yaml",
+            "phase": "ready", "engineId": "E", "routerPort": 8080, "backing": null, "terraform": null,
+            "images": {}, "urls": []}"#;
+        let record = Record::parse(text).unwrap();
+        let place = ComposePlace { engine_id: "E".into(), router_port: 8080, backing: None };
+        assert_eq!(record.place, Place::Compose(place));
+        let again = serde_json::to_string(&record).unwrap();
+        assert_eq!(Record::parse(&again).unwrap(), record);
     }
 }

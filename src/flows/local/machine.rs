@@ -4,9 +4,11 @@ use std::ffi::OsString;
 
 use envctl_local::docker_cli::DockerCli;
 use envctl_local::engine::{Endpoint, Engine, EngineError, EngineReader, VerifiedEngine};
-use envctl_programs::process::{Interrupter, Signals, Supervisor};
+use envctl_programs::process::Supervisor;
+use envctl_runner::StepError;
 
 use crate::config::Base;
+use crate::flows::step_error::failure;
 use crate::ui::Failure;
 
 /// What the local target works with.
@@ -99,54 +101,7 @@ pub(crate) fn explain(error: &EngineError) -> Failure {
     }
 }
 
-/// Ctrl-C, as often as it comes: the first stops the run and interrupts the programs it started, the
-/// second interrupts them again, the third kills them.
-#[derive(Debug, Clone)]
-pub(crate) struct Interrupts {
-    /// What programs listen to.
-    pub(crate) signals: Signals,
-    /// What the runner listens to.
-    pub(crate) token: tokio_util::sync::CancellationToken,
-    requests: tokio::sync::watch::Receiver<u32>,
-}
-
-impl Interrupts {
-    /// Listens from now on.
-    pub(crate) fn listen() -> Result<Self, Failure> {
-        use tokio::signal::unix::{SignalKind, signal};
-        let (interrupter, signals): (Interrupter, Signals) = Signals::new();
-        let token = tokio_util::sync::CancellationToken::new();
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::failed)?;
-        let mut terminate = signal(SignalKind::terminate()).map_err(Failure::failed)?;
-        let cancelled = token.clone();
-        let (counted, requests) = tokio::sync::watch::channel(0);
-        tokio::spawn(async move {
-            loop {
-                tokio::select! {
-                    _ = interrupt.recv() => {}
-                    _ = terminate.recv() => {}
-                }
-                interrupter.request();
-                if !cancelled.is_cancelled() {
-                    crate::ui::notice("interrupted: waiting for what runs to end well; Ctrl-C again insists");
-                }
-                cancelled.cancel();
-                counted.send_modify(|n| *n += 1);
-            }
-        });
-        Ok(Self { signals, token, requests })
-    }
-
-    /// Signals that follow these, and that we can raise ourselves: for a program that is to end for a
-    /// reason that only we know.
-    pub(crate) fn derived(&self) -> (Interrupter, Signals) {
-        let (interrupter, signals) = Signals::new();
-        let (follower, mut requests) = (interrupter.clone(), self.requests.clone());
-        tokio::spawn(async move {
-            while requests.changed().await.is_ok() {
-                follower.request();
-            }
-        });
-        (interrupter, signals)
-    }
+/// An Engine's error as a step's.
+pub(crate) fn engine(error: EngineError) -> StepError {
+    failure(explain(&error))
 }

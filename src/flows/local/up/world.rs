@@ -10,18 +10,22 @@ use envctl_local::{backing, images};
 use envctl_model::record::{Phase, Record};
 use envctl_model::{Step, Thing, ThingKind};
 use envctl_programs::process::ProgramError;
-use envctl_programs::terraform::{self, Output, Purpose, TerraformError, Workspace};
+use envctl_programs::terraform::Output;
 use envctl_runner::{Context, Done, StepError, World};
 use envctl_translate::Translation;
 
+use super::Checked;
 use super::plan::Action;
-use super::{Checked, Options};
 use crate::config::{Base, Project, Settings};
-use crate::flows::chart::{self, Objects, Ownership};
+use crate::flows::chart::{self, Objects};
+use crate::flows::interrupts::Interrupts;
 use crate::flows::known;
-use crate::flows::machine::{Interrupts, explain};
+use crate::flows::local::compose::{self, Ownership};
+use crate::flows::local::machine::engine;
 use crate::flows::run::supervisor;
-use crate::flows::terraform::Place;
+use crate::flows::step_error::{failed, failure, program, with_room_hint};
+use crate::flows::terraform::{Place, Steps};
+use crate::flows::up::Options;
 use crate::flows::{Home, Store};
 use crate::ui::Failure;
 
@@ -90,7 +94,7 @@ impl UpWorld<'_> {
     async fn network(&self) -> Result<Done, StepError> {
         let identity = self.identity();
         let owner = self.record().owner.clone();
-        let labels = chart::environment_labels(
+        let labels = compose::environment_labels(
             self.name(),
             Ownership { identity: &identity, owner: &owner, project: &self.project.file.stack.project.value },
         );
@@ -185,86 +189,37 @@ impl UpWorld<'_> {
         Ok(done.with(things))
     }
 
-    fn terraform(
-        &self,
-        facts: &envctl_model::facts::Facts,
-    ) -> Result<Option<(Place, terraform::Terraform, String)>, StepError> {
+    fn terraform(&self) -> Result<Option<Steps<'_>>, StepError> {
         let target = &self.project.file.stack.targets[&self.settings.target.value];
         let (Some(stack), Some(record)) = (&target.terraform, self.record().terraform.clone()) else {
             return Ok(None);
         };
         let place = Place::of(self.home);
         let copy = place.archive(self.project, stack).map_err(failure)?;
-        let vars = known::terraform_variables(self.project, facts).map_err(failure)?;
+        let facts = self.checked.facts(self.base, self.settings);
+        let vars = known::terraform_variables(self.project, &facts).map_err(failure)?;
         let terraform = place.terraform(&record, &copy, vars);
-        Ok(Some((place, terraform, copy.digest)))
+        Ok(Some(Steps {
+            place,
+            home: self.home,
+            terraform,
+            digest: copy.digest,
+            interrupts: self.interrupts,
+        }))
     }
 
     async fn workspace(&self, context: &Context) -> Result<Done, StepError> {
-        let facts = self.checked.facts(self.base, self.settings);
-        let Some((place, terraform, digest)) = self.terraform(&facts)? else {
-            return Ok(Done::quiet("none"));
-        };
-        place.save_variables(self.home, &terraform.vars).map_err(failure)?;
-        let by = supervisor(self.interrupts, context);
-        context.progress("init");
-        terraform.init(&digest, &by).await.map_err(terraform_failed)?;
-        let thing = Thing::new(ThingKind::Workspace, terraform.workspace.clone());
-        if place.was_applied(self.home) {
-            return Ok(Done::quiet("unchanged").with([thing]));
+        match self.terraform()? {
+            Some(steps) => steps.workspace(context).await,
+            None => Ok(Done::quiet("none")),
         }
-        if !place.owns_workspace(self.home, &terraform.workspace).map_err(failure)? {
-            if terraform.workspace(&by).await.map_err(terraform_failed)? == Workspace::Found {
-                return Err(StepError::Refused(format!(
-                    "the Terraform workspace `{}` exists already, and envctl did not create it\n\
-                     choose another environment with --name, or delete that workspace if nobody needs it",
-                    terraform.workspace
-                )));
-            }
-            place.claim_workspace(self.home, &terraform.workspace).map_err(failure)?;
-        }
-        let made = terraform.ensure_workspace(&by).await.map_err(terraform_failed)?;
-        Ok(Done::quiet(if made == Workspace::Created { "created" } else { "unchanged" }).with([thing]))
     }
 
     async fn apply_terraform(&self, context: &Context) -> Result<Done, StepError> {
-        let facts = self.checked.facts(self.base, self.settings);
-        let Some((place, terraform, _)) = self.terraform(&facts)? else { return Ok(Done::quiet("none")) };
-        let by = supervisor(self.interrupts, context);
-        let report = |p: &terraform::Progress| context.progress(format!("{} {}", p.action, p.address));
-        let file = place.plan_file();
-        let plan = terraform.plan(&file, Purpose::Apply, &by, report).await.map_err(terraform_failed)?;
-        for warning in &plan.warnings {
-            context.warn(format!("terraform: {}", warning.summary));
-        }
-        let lost: Vec<_> =
-            plan.consent().map(|c| format!("  {:?} {}", c.action, c.address).to_lowercase()).collect();
-        if !lost.is_empty() && !self.options.yes {
-            return Err(StepError::Refused(format!(
-                "Terraform would destroy what exists:\n{}\nnothing was changed; consent with `envctl up --yes`",
-                lost.join("\n")
-            )));
-        }
-        let changed = !plan.is_empty();
-        if changed {
-            terraform.apply(&file, &by, report).await.map_err(terraform_failed)?;
-            context.failpoint("applied")?;
-        }
-        let _ = std::fs::remove_file(&file);
-        let kept = if changed { Vec::new() } else { place.outputs(self.home).map_err(failure)? };
-        let outputs =
-            if kept.is_empty() { terraform.outputs(&by).await.map_err(terraform_failed)? } else { kept };
-        let known = if changed {
-            let resources = terraform.resources(&by).await.map_err(terraform_failed)?;
-            place.save_resources(self.home, &resources).map_err(failure)?
-        } else {
-            place.resources(self.home).map_err(failure)?
-        };
-        place.save_outputs(self.home, &outputs).map_err(failure)?;
+        let Some(steps) = self.terraform()? else { return Ok(Done::quiet("none")) };
+        let (outputs, done) = steps.apply(context, self.options.yes).await?;
         self.progress().outputs = outputs;
-        let summary = if changed { summary(&plan) + ", applied" } else { "no changes".to_owned() };
-        let things = known.into_iter().map(|r| Thing::new(ThingKind::Resource, r.address));
-        Ok(Done::shown(summary).with(things))
+        Ok(done)
     }
 
     async fn render(&self, context: &Context) -> Result<Done, StepError> {
@@ -313,7 +268,7 @@ impl UpWorld<'_> {
             .map_err(failure)?;
         self.home.write_json("findings.json", &translation.findings).map_err(failure)?;
         self.home.write_json("compose.json", &translation.compose).map_err(failure)?;
-        chart::write_host_files(&translation.host_files).map_err(failure)?;
+        compose::write_host_files(&translation.host_files).map_err(failure)?;
         let summary = format!("{} objects, {} dropped", translation.objects, translation.dropped);
         progress.translation = Some(translation);
         Ok(Done::shown(summary))
@@ -343,74 +298,16 @@ impl UpWorld<'_> {
             .progress()
             .translation
             .as_ref()
-            .map(|t| chart::urls(t, self.settings.router_port.value, self.checked.backing.as_ref()))
+            .map(|t| compose::urls(t, self.settings.router_port.value, self.checked.backing.as_ref()))
             .unwrap_or_default();
         self.home.save_record(&record)?;
         Ok(record)
     }
 }
 
-fn summary(plan: &terraform::Plan) -> String {
-    let parts = [
-        (plan.add, "to add"),
-        (plan.change, "to change"),
-        (plan.replace, "to replace"),
-        (plan.destroy, "to destroy"),
-    ];
-    let parts: Vec<_> = parts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
-    if parts.is_empty() { "outputs changed".to_owned() } else { parts.join(", ") }
-}
-
-/// Whoever met the full disk, what to do about it is the same.
-fn with_room_hint(error: StepError) -> StepError {
-    match error {
-        StepError::Failed(text)
-            if text.contains("No space left on device") && !text.contains("make room") =>
-        {
-            StepError::Failed(format!(
-                "{text}\nthe disk is full: make room, then type the same command again"
-            ))
-        }
-        other => other,
-    }
-}
-
-/// A step that failed for this reason.
-pub(crate) fn failed(error: impl std::fmt::Display) -> StepError {
-    StepError::Failed(error.to_string())
-}
-
-pub(crate) fn engine(error: envctl_local::engine::EngineError) -> StepError {
-    failure(explain(&error))
-}
-
-pub(crate) fn failure(failure: Failure) -> StepError {
-    match failure {
-        Failure::Refused(text) => StepError::Refused(text),
-        Failure::Interrupted => StepError::Interrupted,
-        other => {
-            StepError::Failed(other.text(false).unwrap_or_default().trim_start_matches("error: ").to_owned())
-        }
-    }
-}
-
-pub(crate) fn program(error: ProgramError) -> StepError {
-    match error {
-        ProgramError::Interrupted { .. } => StepError::Interrupted,
-        other => failed(other),
-    }
-}
-
 fn image_failed(error: &images::ImageError) -> StepError {
     match error {
         images::ImageError::Program(ProgramError::Interrupted { .. }) => StepError::Interrupted,
-        other => failed(other),
-    }
-}
-
-pub(crate) fn terraform_failed(error: TerraformError) -> StepError {
-    match error {
-        TerraformError::Program(ProgramError::Interrupted { .. }) => StepError::Interrupted,
         other => failed(other),
     }
 }

@@ -1,7 +1,7 @@
 //! The plan of `down` for the local target. Pure.
 
 use envctl_model::plan::PlanError;
-use envctl_model::record::Record;
+use envctl_model::record::{ComposePlace, Record};
 use envctl_model::{Plan, Step, StepId};
 use serde::{Deserialize, Serialize};
 
@@ -26,7 +26,11 @@ pub(crate) enum Action {
 }
 
 /// The plan. `resources` says whether Terraform's state may know of anything.
-pub(crate) fn plan(record: &Record, resources: bool) -> Result<Plan<Action>, PlanError> {
+pub(crate) fn plan(
+    record: &Record,
+    compose: &ComposePlace,
+    resources: bool,
+) -> Result<Plan<Action>, PlanError> {
     let step = |id: &str, topic: &str, subject: &str, after: &[&str], action| Step {
         id: StepId::new(id),
         topic: topic.to_owned(),
@@ -37,7 +41,7 @@ pub(crate) fn plan(record: &Record, resources: bool) -> Result<Plan<Action>, Pla
     };
     let mut steps = vec![step("pods", "compose", "", &[], Action::Pods)];
     let mut before_backing = vec!["pods"];
-    let start = resources && record.backing.is_some();
+    let start = resources && compose.backing.is_some();
     if start {
         steps.push(step("backing/start", "backing", "", &[], Action::StartBacking));
     }
@@ -51,7 +55,7 @@ pub(crate) fn plan(record: &Record, resources: bool) -> Result<Plan<Action>, Pla
         steps.push(step("terraform/workspace", "terraform", &subject, &after, Action::DeleteWorkspace));
         before_backing.push("terraform/destroy");
     }
-    if record.backing.is_some() {
+    if compose.backing.is_some() {
         steps.push(step("backing", "backing", "", &before_backing, Action::ReleaseBacking));
     }
     steps.push(step("router", "router", "", &["pods"], Action::ReleaseRouter));

@@ -15,9 +15,11 @@ use envctl_runner::{Context, Done, StepError};
 use envctl_translate::{GATEWAY, Translation};
 use jiff::Timestamp;
 
-use super::world::{UpWorld, engine, failed};
-use crate::flows::chart;
+use super::world::UpWorld;
+use crate::flows::local::compose;
+use crate::flows::local::machine::engine;
 use crate::flows::run::supervisor;
+use crate::flows::step_error::failed;
 
 /// How long the watcher may take to see the failure that Compose has reported.
 const SEEN_WITHIN: std::time::Duration = std::time::Duration::from_secs(5);
@@ -76,8 +78,8 @@ impl UpWorld<'_> {
             }
         }
         let project = self.name();
-        let containers = chart::container_names(&translation, project);
-        let volumes = chart::volume_names(&translation, project);
+        let containers = compose::container_names(&translation, project);
+        let volumes = compose::volume_names(&translation, project);
         let things = containers
             .into_iter()
             .map(|c| Thing::new(ThingKind::Container, c))

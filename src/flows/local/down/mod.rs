@@ -10,25 +10,18 @@ use envctl_local::agent_image;
 use envctl_local::lookup::{self, Existence};
 use envctl_model::name::EnvironmentName;
 use envctl_model::receipt::{End, Item};
-use envctl_model::record::{Phase, Record};
+use envctl_model::record::{Phase, Place as Lives, Record};
 use envctl_model::{Event, Receipt, Thing, ThingKind};
 
-use super::machine::{Interrupts, Machine, explain};
-use super::run::{Locked, Run, Screen, open_journal};
-use super::terraform::Place;
-use super::{Home, Store};
+use super::lock::Locked;
+use super::machine::{Machine, explain, look};
 use crate::config::Base;
-use crate::ui::{Failure, Format};
+use crate::flows::interrupts::Interrupts;
+use crate::flows::run::{Run, Screen, open_journal};
+use crate::flows::terraform::Place;
+use crate::flows::{Home, Store};
+use crate::ui::Failure;
 use world::DownWorld;
-
-/// Removes an environment and prints the receipt.
-pub(crate) async fn down(base: &Base, name: &EnvironmentName, format: Format) -> Result<(), Failure> {
-    let interrupts = Interrupts::listen()?;
-    let screen = Screen::new(format);
-    let result = remove(base, name, &interrupts, &screen).await;
-    screen.finish().await;
-    result
-}
 
 /// Removes an environment; what happens goes to `screen`.
 pub(crate) async fn remove(
@@ -42,12 +35,15 @@ pub(crate) async fn remove(
     let Some(mut record) = home.record()? else {
         return nothing(base, &store, &home, name, screen).await;
     };
-    let machine = Machine::connect(base, Some(&record.engine_id)).await?;
-    if record.backing.is_some() {
+    let Lives::Compose(compose) = record.place.clone() else {
+        return Err(Failure::Failed(format!("environment `{name}` does not live on a Docker Engine")));
+    };
+    let machine = Machine::connect(base, Some(&compose.engine_id)).await?;
+    if compose.backing.is_some() {
         // Before anything is removed: without it the backing services could not be released.
         machine.compose_version().await?;
     }
-    let backing = record.backing.as_ref().map(|b| b.project.clone());
+    let backing = compose.backing.as_ref().map(|b| b.project.clone());
     let locked = Locked::acquire(base, &machine, name.as_str(), backing.as_deref(), "down").await?;
     let receipt = async {
         let journal = open_journal(&home, screen, interrupts).await?;
@@ -61,7 +57,7 @@ pub(crate) async fn remove(
             }
             None => false,
         };
-        let plan = plan::plan(&record, resources).map_err(Failure::failed)?;
+        let plan = plan::plan(&record, &compose, resources).map_err(Failure::failed)?;
         screen.show(Event::Planned {
             verb: "down".to_owned(),
             environment: name.to_string(),
@@ -75,6 +71,7 @@ pub(crate) async fn remove(
             store: &store,
             home: &home,
             record: &record,
+            compose: &compose,
             things: things.clone(),
             images_in_use: images_in_use(&store, name)?,
             receipt: Mutex::new(Receipt::new(name.as_str())),
@@ -119,7 +116,7 @@ async fn nothing(
             home.file("").display()
         )));
     }
-    let reader = super::machine::look(base).await?;
+    let reader = look(base).await?;
     let found = lookup::named(&reader, name.as_str()).await.map_err(|e| explain(&e))?;
     if !found.is_empty() {
         return Err(Failure::Refused(format!(

@@ -5,29 +5,30 @@ use std::path::PathBuf;
 
 use envctl_local::backing::Backing;
 use envctl_local::engine::EngineError;
-use envctl_local::images::{Addressed, ImageSpec};
 use envctl_local::lookup::{self, Existence};
 use envctl_model::facts::Facts;
 use envctl_model::plan::Plan;
-use envctl_model::record::{BackingRecord, Phase, Record, TerraformRecord};
-use envctl_model::stack::{NotYet, Protected, Target, TargetKind};
+use envctl_model::record::{BackingRecord, Phase, Place as Lives, Record};
+use envctl_model::stack::{NotYet, Target};
 use envctl_model::{Thing, ThingKind};
 use envctl_programs::git::{WorkTree, work_tree};
-use envctl_programs::process::{Supervisor, Tool};
+use envctl_programs::process::Supervisor;
 use envctl_translate::{Stage, Translation};
 use ipnet::Ipv4Net;
 use jiff::Timestamp;
 use serde_json::Value;
-use tokio::sync::Mutex;
 
 use super::plan::{Action, Outline, plan};
-use super::{Images, Options};
 use crate::config::{Base, Project, Settings};
-use crate::flows::chart::{self, ChartInputs, Objects, Ownership, Purpose, Translated};
-use crate::flows::known::{self, ImageFact, Sources};
-use crate::flows::machine::{Machine, explain};
+use crate::flows::chart::{self, ChartInputs, Objects, Purpose};
+use crate::flows::images::{self, AddressedImage};
+use crate::flows::known::{self, Sources};
+use crate::flows::local::agent;
+use crate::flows::local::compose::{self, Ownership, Translated};
+use crate::flows::local::machine::{Machine, explain};
 use crate::flows::terraform::{Place, declared_outputs};
-use crate::flows::{Home, Store, agent};
+use crate::flows::up::{Images, Options};
+use crate::flows::{Home, Store, check};
 use crate::ui::Failure;
 
 /// What was checked, and what was learnt on the way.
@@ -40,7 +41,7 @@ pub(crate) struct Checked {
     /// The git working tree.
     pub(crate) git: Option<WorkTree>,
     /// Images to build, by name.
-    pub(crate) images: BTreeMap<String, CheckedImage>,
+    pub(crate) images: BTreeMap<String, AddressedImage>,
     /// The backing services.
     pub(crate) backing: Option<Backing>,
     /// What the stack file asks for and is not there yet.
@@ -57,17 +58,6 @@ pub(crate) struct Checked {
     terraform: bool,
 }
 
-/// An image with its content address.
-#[derive(Debug)]
-pub(crate) struct CheckedImage {
-    /// What it is built from.
-    pub(crate) spec: Option<ImageSpec>,
-    /// The files that were hashed, until the build takes them.
-    pub(crate) addressed: Mutex<Option<Addressed>>,
-    /// Its names.
-    pub(crate) fact: ImageFact,
-}
-
 /// Checks.
 pub(crate) async fn check(
     base: &Base,
@@ -78,42 +68,24 @@ pub(crate) async fn check(
     let stack = &project.file.stack;
     let target = &stack.targets[&settings.target.value];
     let name = settings.name.value.as_str();
-    if target.kind.value == TargetKind::Eks {
-        return Err(Failure::Usage(format!(
-            "target `{}` is of kind `eks`, which this envctl cannot bring up yet: use a target of kind `compose`",
-            settings.target.value
-        )));
-    }
-    guard_names(&stack.protected, name)?;
-    check_files(project, target)?;
-    if target.terraform.is_some() && !base.programs.has_terraform() {
-        let program = &base.programs.terraform.value;
-        return Err(Failure::Failed(format!(
-            "{} is not installed or not on PATH\n  get it: {}",
-            program.display(),
-            Tool::terraform_at(program).how_to_get()
-        )));
-    }
+    check::guard_names(&stack.protected, name)?;
+    check::check_files(project, target)?;
+    check::has_terraform(base, target)?;
     let home = Store::new(base.state_dir.value.clone()).home(&settings.name.value);
     let former = home.record()?;
-    if let Some(former) = &former
-        && former.project != stack.project.value
-    {
-        return Err(Failure::Refused(format!(
-            "environment `{name}` belongs to project `{}` ({}), and this is project `{}`\n  choose another name with --name",
-            former.project,
-            former.stack_file.display(),
-            stack.project.value
-        )));
-    }
-    let machine = Machine::connect(base, former.as_ref().map(|f| f.engine_id.as_str())).await?;
+    check::same_project(project, former.as_ref())?;
+    let machine = Machine::connect(base, former.as_ref().and_then(engine_id)).await?;
+    let platform = {
+        let facts = machine.engine.facts();
+        format!("{}/{}", facts.os, facts.arch)
+    };
     let supervisor = Supervisor::default();
     let git_program = PathBuf::from("git");
     let (compose_version, backing, git, images) = tokio::join!(
         machine.compose_version(),
         read_backing(project, target, &machine, &supervisor),
         work_tree(&git_program, &project.dir, &supervisor),
-        address_images(base, project, options, &machine),
+        images::address(base, project, options, &platform),
     );
     let (compose_version, backing, images) = (compose_version?, backing?, images?);
     // A stack need not lie in a git repository, nor git be installed, unless a template asks for it.
@@ -147,7 +119,7 @@ pub(crate) async fn check(
     checked.objects =
         checked.render(base, project, settings, options, &home, &facts, Purpose::Check, &supervisor).await?;
     // As it will be delivered, as far as the last `up` tells.
-    let subnet = home.read_json("network.json")?.unwrap_or(chart::PLACEHOLDER_SUBNET);
+    let subnet = home.read_json("network.json")?.unwrap_or(compose::PLACEHOLDER_SUBNET);
     let agent = agent::for_architecture(&checked.machine.engine.facts().arch)?;
     let former = checked.former.as_ref();
     let ownership = former.map_or(Ownership::UNKNOWN, |former| Ownership {
@@ -168,8 +140,8 @@ impl Checked {
         let project = &self.environment;
         let identity = self.former.as_ref().map(|f| f.identity.as_str()).unwrap_or_default();
         let things = std::iter::once(Thing::new(ThingKind::Network, project.clone()))
-            .chain(names(chart::container_names(&self.translation, project), ThingKind::Container))
-            .chain(names(chart::volume_names(&self.translation, project), ThingKind::Volume));
+            .chain(names(compose::container_names(&self.translation, project), ThingKind::Container))
+            .chain(names(compose::volume_names(&self.translation, project), ThingKind::Volume));
         let looked_up = futures_util::future::try_join_all(things.map(|thing| async move {
             let existence = lookup::exists(&self.machine.reader, &thing, identity).await?;
             Ok::<_, EngineError>((existence == Existence::NotOurs).then(|| thing.to_string()))
@@ -200,8 +172,8 @@ impl Checked {
             backing: self.backing.as_ref().map(|b| b.services.len()),
             terraform: self.terraform,
             source: self.objects.source.clone(),
-            containers: chart::container_names(&self.translation, project),
-            volumes: chart::volume_names(&self.translation, project),
+            containers: compose::container_names(&self.translation, project),
+            volumes: compose::volume_names(&self.translation, project),
             network: project.clone(),
         };
         plan(&outline).map_err(Failure::failed)
@@ -254,7 +226,7 @@ impl Checked {
             Phase::Updating => Stage::Upgrade,
             _ => Stage::Install,
         };
-        chart::translate(&Translated {
+        compose::translate(&Translated {
             objects,
             name: settings.name.value.as_str(),
             ownership,
@@ -277,85 +249,18 @@ impl Checked {
             network: backing.network.clone(),
         })
     }
+}
 
-    /// Terraform for the record.
-    pub(crate) fn terraform_record(
-        &self,
-        base: &Base,
-        project: &Project,
-        settings: &Settings,
-    ) -> Option<TerraformRecord> {
-        let target = &project.file.stack.targets[&settings.target.value];
-        target.terraform.as_ref().map(|terraform| TerraformRecord {
-            workspace: settings.name.value.to_string(),
-            root: terraform.path.value.clone(),
-            program: base.programs.terraform.value.clone(),
-            lookup: terraform.lookup.clone(),
-            backend_config: terraform.backend_config.clone(),
-            var_files: terraform.var_files.iter().map(|f| f.value.clone()).collect(),
-        })
+/// The Engine that holds an environment.
+fn engine_id(record: &Record) -> Option<&str> {
+    match &record.place {
+        Lives::Compose(place) => Some(&place.engine_id),
+        Lives::Eks(_) => None,
     }
 }
 
 fn names(names: Vec<String>, kind: ThingKind) -> impl Iterator<Item = Thing> {
     names.into_iter().map(move |name| Thing::new(kind, name))
-}
-
-fn guard_names(protected: &Protected, name: &str) -> Result<(), Failure> {
-    for (what, rules) in [("namespace", &protected.namespaces), ("workspace", &protected.workspaces)] {
-        if let Some(rule) = Protected::rule(rules, name) {
-            return Err(Failure::Refused(format!(
-                "{what} `{name}` is protected by the rule `{rule}` of the stack file\n  choose another name with --name"
-            )));
-        }
-    }
-    Ok(())
-}
-
-/// Every file that the stack names is there.
-fn check_files(project: &Project, target: &Target) -> Result<(), Failure> {
-    let stack = &project.file.stack;
-    let chart_values = stack.chart.iter().flat_map(|chart| &chart.values);
-    for file in chart_values.chain(&target.values) {
-        if !project.dir.join(&file.value).is_file() {
-            let message = format!("there is no values file {}", file.value.display());
-            let help = format!("paths are relative to {}", project.dir.display());
-            return Err(Failure::Input(project.file.error_at(file, message, Some(help))));
-        }
-    }
-    if let Some(chart) = &stack.chart
-        && !project.dir.join(&chart.path.value).join("Chart.yaml").is_file()
-    {
-        let message = format!("there is no chart in {}", chart.path.value.display());
-        let help = "a chart's folder holds a Chart.yaml".to_owned();
-        return Err(Failure::Input(project.file.error_at(&chart.path, message, Some(help))));
-    }
-    if let Some(backing) = &target.backing
-        && !project.dir.join(&backing.value).is_file()
-    {
-        let message = format!("there is no Compose file {}", backing.value.display());
-        return Err(Failure::Input(project.file.error_at(backing, message, None)));
-    }
-    for image in stack.images.values() {
-        let context = project.dir.join(&image.context.value);
-        if !context.is_dir() {
-            let message = format!("there is no build context {}", image.context.value.display());
-            return Err(Failure::Input(project.file.error_at(&image.context, message, None)));
-        }
-        if let Some(dockerfile) = &image.dockerfile
-            && !project.dir.join(&dockerfile.value).is_file()
-        {
-            let message = format!("there is no Dockerfile {}", dockerfile.value.display());
-            return Err(Failure::Input(project.file.error_at(dockerfile, message, None)));
-        }
-    }
-    if let Some(terraform) = &target.terraform
-        && !project.dir.join(&terraform.path.value).is_dir()
-    {
-        let message = format!("there is no Terraform root {}", terraform.path.value.display());
-        return Err(Failure::Input(project.file.error_at(&terraform.path, message, None)));
-    }
-    Ok(())
 }
 
 async fn read_backing(
@@ -371,85 +276,4 @@ async fn read_backing(
         }
         None => Ok(None),
     }
-}
-
-/// Hashes the build contexts.
-async fn address_images(
-    base: &Base,
-    project: &Project,
-    options: &Options,
-    machine: &Machine,
-) -> Result<BTreeMap<String, CheckedImage>, Failure> {
-    let stack = &project.file.stack;
-    if let Some(unknown) = options.image.keys().find(|name| !stack.images.contains_key(*name)) {
-        let names: Vec<_> = stack.images.keys().map(String::as_str).collect();
-        return Err(Failure::Usage(format!(
-            "--image {unknown}=...: the stack has no image `{unknown}`; its images: {}",
-            names.join(", ")
-        )));
-    }
-    let mut images = BTreeMap::new();
-    for (name, image) in &stack.images {
-        if let Some(reference) = options.image.get(name) {
-            let fact = ImageFact::parse(reference);
-            images.insert(name.clone(), CheckedImage { spec: None, addressed: Mutex::new(None), fact });
-            continue;
-        }
-        if options.images == Images::Pinned {
-            continue;
-        }
-        let facts = machine.engine.facts();
-        let context = project.dir.join(&image.context.value);
-        let dockerfile = match &image.dockerfile {
-            Some(path) => relative(&project.dir.join(&path.value), &context),
-            None => PathBuf::from("Dockerfile"),
-        };
-        let spec = ImageSpec {
-            context,
-            dockerfile,
-            target: image.target.clone(),
-            args: image.args.clone(),
-            repository: image.repository.value.clone(),
-            platform: format!("{}/{}", facts.os, facts.arch),
-        };
-        let cache_dir = base.state_dir.value.join("cache");
-        let cache = cache_dir
-            .join(format!("{}.json", envctl_model::name::hash(&spec.context.display().to_string(), 16)));
-        let (addressed, spec) = tokio::task::spawn_blocking(move || {
-            // Without a cache every file is read again: slower, and nothing else.
-            let usable = std::fs::create_dir_all(&cache_dir).is_ok();
-            (spec.address(usable.then_some(cache.as_path())), spec)
-        })
-        .await
-        .map_err(Failure::failed)?;
-        let addressed = addressed
-            .map_err(|e| Failure::Input(project.file.error_at(&image.context, e.to_string(), None)))?;
-        let fact = ImageFact::parse(&addressed.reference);
-        images.insert(
-            name.clone(),
-            CheckedImage { spec: Some(spec), addressed: Mutex::new(Some(addressed)), fact },
-        );
-    }
-    Ok(images)
-}
-
-/// `path` as seen from `from`. Both are absolute.
-fn relative(path: &std::path::Path, from: &std::path::Path) -> PathBuf {
-    let clean = |path: &std::path::Path| {
-        let mut clean = PathBuf::new();
-        for part in path.components() {
-            match part {
-                std::path::Component::ParentDir => {
-                    clean.pop();
-                }
-                std::path::Component::CurDir => {}
-                part => clean.push(part),
-            }
-        }
-        clean
-    };
-    let (path, from) = (clean(path), clean(from));
-    let common = path.components().zip(from.components()).take_while(|(a, b)| a == b).count();
-    let up = from.components().skip(common).map(|_| std::path::Component::ParentDir);
-    up.chain(path.components().skip(common)).collect()
 }

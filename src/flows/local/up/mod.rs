@@ -1,0 +1,133 @@
+//! `up` for the local target: check all that can be checked, then run the plan.
+
+mod deliver;
+mod plan;
+mod preflight;
+mod world;
+
+use std::sync::Mutex;
+use std::time::Instant;
+
+use envctl_model::Event;
+use envctl_model::record::{ComposePlace, Phase, Place as Lives};
+use jiff::Timestamp;
+
+use preflight::Checked;
+pub(crate) use preflight::check;
+use world::UpWorld;
+
+use super::down;
+use super::lock::Locked;
+use crate::config::{Base, Project, Settings};
+use crate::flows::Store;
+use crate::flows::interrupts::Interrupts;
+use crate::flows::run::{Run, Screen, open_journal};
+use crate::flows::up::{Options, begin};
+use crate::ui::Failure;
+
+/// Brings the environment up.
+#[allow(clippy::too_many_arguments, reason = "all of them live for one call")]
+pub(crate) async fn up(
+    base: &Base,
+    project: &Project,
+    settings: &Settings,
+    options: &Options,
+    interrupts: &Interrupts,
+    screen: &Screen,
+    begun: Instant,
+) -> Result<(), Failure> {
+    let checked = check(base, project, settings, options).await?;
+    // What was ready once holds data that this run did not make.
+    let existed = checked.former.as_ref().is_some_and(|f| Phase::begin(Some(f.phase)) == Phase::Updating);
+    let result = run(base, project, settings, options, interrupts, screen, checked, begun).await;
+    let failed = matches!(&result, Err(f) if !matches!(f, Failure::Refused(_) | Failure::Usage(_) | Failure::Input(_)));
+    if failed && options.rollback {
+        if existed {
+            let message = "`up` failed; the environment was there before, so --rollback removes nothing";
+            screen.show(Event::Warning { message: message.to_owned() });
+        } else {
+            let message = "`up` failed; removing what it made (--rollback)";
+            screen.show(Event::Warning { message: message.to_owned() });
+            // An interrupt of `up` was not meant for this; another one is.
+            let interrupts = Interrupts::listen()?;
+            down::remove(base, &settings.name.value, &interrupts, screen).await?;
+        }
+    }
+    result
+}
+
+#[allow(clippy::too_many_arguments, reason = "all of them live for one call")]
+async fn run(
+    base: &Base,
+    project: &Project,
+    settings: &Settings,
+    options: &Options,
+    interrupts: &Interrupts,
+    screen: &Screen,
+    checked: Checked,
+    begun: Instant,
+) -> Result<(), Failure> {
+    for not_yet in &checked.not_yet {
+        screen.show(Event::Warning { message: format!("`{}`: {}", not_yet.key, not_yet.message) });
+    }
+    let name = &settings.name.value;
+    let backing = checked.backing.as_ref().map(|b| b.project.clone());
+    let locked = Locked::acquire(base, &checked.machine, name.as_str(), backing.as_deref(), "up").await?;
+    let result = async {
+        let store = Store::new(base.state_dir.value.clone());
+        let home = store.home(name);
+        home.create()?;
+        if let Some(former) = checked.former.as_ref().filter(|f| f.stack_file != project.path) {
+            let message = format!("this environment was made from {}", former.stack_file.display());
+            screen.show(Event::Warning { message });
+        }
+        // Read again under the lock: another `up` may have been first.
+        let former = home.record()?;
+        let images = checked.images.iter().map(|(name, image)| (name.clone(), image.fact.reference()));
+        let place = Lives::Compose(ComposePlace {
+            engine_id: checked.machine.engine.facts().id.clone(),
+            router_port: settings.router_port.value,
+            backing: checked.backing_record(&home),
+        });
+        let record = begin(base, project, settings, former, place, images.collect())?;
+        let journal = open_journal(&home, screen, interrupts).await?;
+        home.save_record(&record)?;
+        let plan = checked.plan()?;
+        screen.show(Event::Planned {
+            verb: "up".to_owned(),
+            environment: name.to_string(),
+            target: format!("{} (compose)", settings.target.value),
+            steps: plan.steps.len(),
+            expires: Some(record.expires.map_or_else(
+                || "never expires".to_owned(),
+                |at| format!("expires in {}", crate::ui::ago(Timestamp::now(), at)),
+            )),
+        });
+        let world = UpWorld {
+            base,
+            project,
+            settings,
+            options,
+            interrupts,
+            checked: &checked,
+            store: &store,
+            home: &home,
+            agent_image: &locked.agent_image,
+            record: Mutex::new(record),
+            progress: Mutex::default(),
+        };
+        let failpoint = base.variables.failpoint.as_deref();
+        let run = Run { verb: "up", lock: &locked, journal, screen, interrupts, failpoint };
+        run.execute(&world, &plan).await?;
+        let record = world.finish()?;
+        screen.show(Event::Ready {
+            environment: name.to_string(),
+            urls: record.urls,
+            seconds: begun.elapsed().as_secs_f64(),
+        });
+        Ok(())
+    }
+    .await;
+    let released = locked.release().await;
+    result.and(released)
+}

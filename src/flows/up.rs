@@ -1,0 +1,115 @@
+//! `up`, wherever the environment lives.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use envctl_model::name::hash;
+use envctl_model::record::{Phase, Place, RECORD_VERSION, Record, TerraformRecord};
+use envctl_model::stack::{TargetKind, Terraform, parse_ttl};
+use jiff::Timestamp;
+
+use super::interrupts::Interrupts;
+use super::local;
+use super::run::Screen;
+use crate::config::{Base, Project, Settings};
+use crate::ui::{Failure, Format};
+
+/// How `up` was asked for.
+#[derive(Debug, Clone)]
+pub(crate) struct Options {
+    /// `--set`, in order.
+    pub(crate) set: Vec<String>,
+    /// Whether images are built or taken as the values say.
+    pub(crate) images: Images,
+    /// `--image NAME=REF`.
+    pub(crate) image: BTreeMap<String, String>,
+    /// Consent to what destroys something.
+    pub(crate) yes: bool,
+    /// Remove everything again if it fails.
+    pub(crate) rollback: bool,
+    /// How long to wait until all pods are ready.
+    pub(crate) timeout: Duration,
+}
+
+/// Where images come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Images {
+    /// Build the working tree.
+    Build,
+    /// Take what the values say.
+    Pinned,
+}
+
+/// Brings the environment up.
+pub(crate) async fn up(base: &Base, options: &Options, format: Format) -> Result<(), Failure> {
+    let begun = Instant::now();
+    let interrupts = Interrupts::listen()?;
+    let project = base.stack()?;
+    let settings = base.settings(&project)?;
+    refuse_other_kinds(&project, &settings)?;
+    let screen = Screen::new(format);
+    let result = local::up::up(base, &project, &settings, options, &interrupts, &screen, begun).await;
+    screen.finish().await;
+    result
+}
+
+/// The target is of a kind that this envctl can bring up.
+pub(crate) fn refuse_other_kinds(project: &Project, settings: &Settings) -> Result<(), Failure> {
+    match project.file.stack.targets[&settings.target.value].kind.value {
+        TargetKind::Compose => Ok(()),
+        TargetKind::Eks => Err(Failure::Usage(format!(
+            "target `{}` is of kind `eks`, which this envctl cannot bring up yet: use a target of kind `compose`",
+            settings.target.value
+        ))),
+    }
+}
+
+/// The record with which a run of `up` begins: the identity of the `former` one, and what is known now.
+pub(crate) fn begin(
+    base: &Base,
+    project: &Project,
+    settings: &Settings,
+    former: Option<Record>,
+    place: Place,
+    images: BTreeMap<String, String>,
+) -> Result<Record, Failure> {
+    let now = Timestamp::now();
+    let expires = match (&former, base.flags.ttl.is_some()) {
+        (Some(former), false) => former.expires,
+        _ => {
+            parse_ttl(&settings.ttl.value).map_err(Failure::Usage)?.and_then(|ttl| now.checked_add(ttl).ok())
+        }
+    };
+    let identity = former.as_ref().map_or_else(
+        || hash(&format!("{} {} {now} {}", settings.name.value, base.owner, std::process::id()), 32),
+        |former| former.identity.clone(),
+    );
+    let terraform = project.file.stack.targets[&settings.target.value].terraform.as_ref();
+    Ok(Record {
+        version: RECORD_VERSION,
+        name: settings.name.value.clone(),
+        identity,
+        project: project.file.stack.project.value.clone(),
+        owner: former.as_ref().map_or_else(|| base.owner.clone(), |f| f.owner.clone()),
+        target: settings.target.value.clone(),
+        created: former.as_ref().map_or(now, |f| f.created),
+        expires,
+        stack_file: project.path.clone(),
+        phase: Phase::begin(former.as_ref().map(|f| f.phase)),
+        place,
+        terraform: terraform.map(|terraform| terraform_record(base, settings, terraform)),
+        images,
+        urls: former.map(|f| f.urls).unwrap_or_default(),
+    })
+}
+
+fn terraform_record(base: &Base, settings: &Settings, terraform: &Terraform) -> TerraformRecord {
+    TerraformRecord {
+        workspace: settings.name.value.to_string(),
+        root: terraform.path.value.clone(),
+        program: base.programs.terraform.value.clone(),
+        lookup: terraform.lookup.clone(),
+        backend_config: terraform.backend_config.clone(),
+        var_files: terraform.var_files.iter().map(|f| f.value.clone()).collect(),
+    }
+}
