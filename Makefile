@@ -1,9 +1,11 @@
 # The work is done by scripts/, in plain sh; this file only names it.
 .DEFAULT_GOAL := help
-.PHONY: up down test check bench help setup build
+.PHONY: up down test check bench cluster-up cluster-down help setup build
 
 # Flags of `envctl up` and `envctl down`, of `cargo test`, and of the benchmark: make up ARGS=--json
 ARGS ?=
+# Of the test cluster.
+NAME ?= dev
 
 ENVCTL := $(CURDIR)/target/release/envctl
 # What setup built comes first, so that all of it has the versions that tools/go.mod pins.
@@ -27,8 +29,14 @@ check: ## Checks format, lints, dependencies and scripts
 bench: build ## Measures envctl against the same work by hand
 	@scripts/bench $(ARGS)
 
+cluster-up: ## Starts a test cluster and prints the variables for a shell
+	@scripts/cluster up $(NAME) $(ARGS)
+
+cluster-down: ## Removes the test cluster
+	@scripts/cluster down $(NAME)
+
 help: ## Shows this
-	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile | while IFS='	' read -r name text; do printf '  make %-7s %s\n' "$$name" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | while IFS='	' read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
 
 setup:
 	@scripts/setup
