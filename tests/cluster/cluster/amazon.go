@@ -79,7 +79,7 @@ func (c *cluster) writeAWS(ca *authority) error {
 func (c *cluster) writeProfiles() error {
 	var config, credentials strings.Builder
 	for _, one := range c.identities {
-		fmt.Fprintf(&config, "[profile %s]\nregion = %s\noutput = json\nsts_regional_endpoints = regional\n\n", one.Profile, c.options.Region)
+		fmt.Fprintf(&config, "[profile %s]\nregion = %s\noutput = json\nendpoint_url = %s\nsts_regional_endpoints = regional\n\n", one.Profile, c.options.Region, c.awsURL)
 		fmt.Fprintf(&credentials, "[%s]\naws_access_key_id = %s\naws_secret_access_key = %s\n", one.Profile, one.AccessKey, one.Secret)
 		if one.Token != "" {
 			fmt.Fprintf(&credentials, "aws_session_token = %s\n", one.Token)

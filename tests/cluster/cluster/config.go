@@ -182,8 +182,10 @@ func (c *cluster) writeNode() error {
 		"serializeImagePulls": false, "registryPullQPS": 0, "eventRecordQPS": 0, "kubeAPIQPS": 100, "kubeAPIBurst": 200,
 		"imageGCHighThresholdPercent": 100, "imageGCLowThresholdPercent": 99,
 		// The disk is the machine's, and may be full of other things.
-		"evictionHard":              object{"memory.available": "50Mi", "nodefs.available": "100Mi", "nodefs.inodesFree": "1%", "imagefs.available": "100Mi"},
-		"nodeStatusUpdateFrequency": "1s", "syncFrequency": "10s", "maxPods": 250, "failSwapOn": false,
+		"evictionHard": object{"memory.available": "50Mi", "nodefs.available": "100Mi", "nodefs.inodesFree": "1%", "imagefs.available": "100Mi"},
+		// Who may use an image is decided when it is pulled: one that was loaded and one that was pulled may be the same.
+		"imagePullCredentialsVerificationPolicy": "NeverVerify",
+		"nodeStatusUpdateFrequency":              "1s", "syncFrequency": "10s", "maxPods": 250, "failSwapOn": false,
 	}
 	proxy := object{
 		"apiVersion": "kubeproxy.config.k8s.io/v1alpha1", "kind": "KubeProxyConfiguration",

@@ -154,10 +154,10 @@ func (c *cluster) bring(parent context.Context) (*controlServer, error) {
 	if err != nil {
 		return nil, err
 	}
-	work, ctx := errgroup.WithContext(ctx)
-	work.Go(func() error { return c.controlPlane(ctx) })
-	work.Go(func() error { return c.amazon(ctx) })
-	work.Go(func() error { return c.runtime(ctx) })
+	work, together := errgroup.WithContext(ctx)
+	for _, stage := range []func(context.Context) error{c.controlPlane, c.amazon, c.runtime} {
+		work.Go(func() error { return stage(together) })
+	}
 	for _, one := range c.options.Forwards {
 		port, to, _ := strings.Cut(one, "=")
 		if _, err := c.ports.forward(port, to); err != nil {
