@@ -17,7 +17,9 @@ cleanup() {
     exec 9>&-
     [ -z "$supervisor" ] || wait "$supervisor" 2>/dev/null
     for one in a b; do
-        [ ! -d "$work/$one" ] || "$program" down --dir "$work/$one"
+        [ -S "$work/$one/control.sock" ] || continue
+        # The logs of a failure stay.
+        if [ "$failed" = 0 ]; then "$program" down --dir "$work/$one"; else ctl "$one" shutdown >/dev/null; fi
     done
     docker image rm -f "$work_image" >/dev/null 2>&1
     [ "$failed" -gt 0 ] || rm -rf "$work"

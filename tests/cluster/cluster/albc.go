@@ -105,6 +105,7 @@ func (c *cluster) ec2(action string, pairs ...string) (string, error) {
 	}
 	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	request.Header.Set("Authorization", "AWS4-HMAC-SHA256 Credential=setup/20260101/"+c.options.Region+"/ec2/aws4_request, SignedHeaders=host, Signature=none")
+	request.Header.Set("X-Moto-Account-Id", c.options.Account)
 	answer, err := c.client().Do(request)
 	if err != nil {
 		return "", err

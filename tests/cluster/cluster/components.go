@@ -74,7 +74,8 @@ func (c *cluster) programs() map[string]*program {
 		"aws":         {args: []string{self, "aws", c.dir.at("config", "aws.json")}},
 		"moto": {
 			args: []string{filepath.Join(filepath.Dir(beside("")), "venv/bin/python3"), "-m", "moto.server", "--host=127.0.0.1", "--port=5000"},
-			env:  []string{"MOTO_ACCOUNT_ID=" + c.options.Account, "S3_IGNORE_SUBDOMAIN_BUCKETNAME=true", "PYTHONUNBUFFERED=1"},
+			// Each request says which account it is for: MOTO_ACCOUNT_ID would overrule that.
+			env: []string{"S3_IGNORE_SUBDOMAIN_BUCKETNAME=true", "PYTHONUNBUFFERED=1"},
 		},
 		"aws-iam-authenticator": {
 			args: flags(beside("aws-iam-authenticator"), "config="+c.dir.at("config", "authenticator.yaml"), "log-format=json")[0:],
