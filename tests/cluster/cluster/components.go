@@ -78,7 +78,7 @@ func (c *cluster) programs() map[string]*program {
 			env: []string{"S3_IGNORE_SUBDOMAIN_BUCKETNAME=true", "PYTHONUNBUFFERED=1"},
 		},
 		"aws-iam-authenticator": {
-			args: flags(beside("aws-iam-authenticator"), "config="+c.dir.at("config", "authenticator.yaml"), "log-format=json")[0:],
+			args: []string{beside("aws-iam-authenticator"), "server", "--config=" + c.dir.at("config", "authenticator.yaml")},
 			env:  []string{"SSL_CERT_FILE=" + pki("aws-ca.crt"), "AWS_REGION=" + c.options.Region, "AWS_EC2_METADATA_DISABLED=true"},
 		},
 		"registry": {args: []string{"/usr/bin/docker-registry", "serve", c.dir.at("config", "registry.yaml")}},
@@ -93,11 +93,10 @@ func (c *cluster) programs() map[string]*program {
 		},
 		"kwok": {
 			optional: true,
-			args: flags(beside("kwok"), "kubeconfig="+kubeconfig("kwok"), "manage-all-nodes=false",
+			args: flags(beside("kwok"), "kubeconfig="+kubeconfig("kwok"), "config="+filepath.Join(filepath.Dir(beside("")), "share/kwok/stages.yaml"), "manage-all-nodes=false",
 				"manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake", "node-ip="+node, "server-address=127.0.0.1:10247"),
 		},
 	}
-	all["aws-iam-authenticator"].args = append(all["aws-iam-authenticator"].args[:1], append([]string{"server"}, all["aws-iam-authenticator"].args[1:]...)...)
 	return all
 }
 

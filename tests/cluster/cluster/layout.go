@@ -38,14 +38,14 @@ func (d dir) make() error {
 	return nil
 }
 
-// clear removes all but the logs and the lock, which whoever clears holds.
+// clear removes all but the logs, and the lock, which whoever clears holds.
 func (d dir) clear() error {
 	entries, err := os.ReadDir(string(d))
 	if err != nil {
 		return err
 	}
 	for _, entry := range entries {
-		if entry.Name() == "logs" || entry.Name() == "lock" {
+		if name := entry.Name(); name == "logs" || name == "lock" || name == "up.log" {
 			continue
 		}
 		if err := os.RemoveAll(d.at(entry.Name())); err != nil {
