@@ -88,6 +88,8 @@ nothing_left() { local now; now=$(left | sort); [ "$now" = "$left_before" ] || {
 
 # --- two clusters
 
+prove "signatures that AWS documents" bash -c "cd tests/cluster && CGO_ENABLED=0 go test -trimpath ./aws"
+
 mkdir "$work/image"
 (cd tests/cluster && CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w" -o "$work/image/selftest" ./selftest) || exit 1
 printf 'FROM scratch\nCOPY selftest /selftest\nENTRYPOINT ["/selftest"]\nCMD ["serve"]\n' >"$work/image/Dockerfile"
@@ -192,6 +194,15 @@ spec: {podSelector: {}, policyTypes: [Ingress], ingress: [$1]}
 EOF
 }
 
+egress() {
+    cat <<EOF
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: cage, namespace: neighbour}
+spec: {podSelector: {}, policyTypes: [Egress], egress: [$1]}
+EOF
+}
+
 run_in() { local at=$1; shift; k "$at" exec "$@"; }
 # Always asked anew: where the volumes of a claim are.
 volume() { ls -d "$work/$1/volumes/$(k "$1" get pvc "$2" -o 'jsonpath={.spec.volumeName}')"; }
@@ -229,6 +240,11 @@ pods() {
     prove "$at: but not its own" says "hello from" run_in "$at" deployment/web -- /selftest get http://web
     prove "$at: one with the neighbour's label" k "$at" apply -f <(policy '{from: [{namespaceSelector: {matchLabels: {team: neighbour}}, podSelector: {matchLabels: {app: neighbour}}}], ports: [{port: http}]}')
     prove "$at: lets it in" finally says "hello from" across
+    prove "$at: a policy of egress, to DNS and nothing else" k "$at" apply -f <(egress '{to: [{namespaceSelector: {}, podSelector: {matchLabels: {k8s-app: kube-dns}}}], ports: [{port: 53, protocol: UDP}]}')
+    prove "$at: keeps the neighbour in" finally refuses across
+    prove "$at: though it finds the name" says 10.96 run_in "$at" -n neighbour neighbour -- /selftest lookup web.default
+    prove "$at: one to the pods' addresses" k "$at" apply -f <(egress '{to: [{ipBlock: {cidr: 10.244.0.0/16}}]}')
+    prove "$at: lets it out" finally says "hello from" across
 }
 
 pods a
@@ -297,7 +313,25 @@ prove "nor the other account" refuses says "<Name>selftest" aws a other s3 /
 prove "the log counts writes" says '"action":"PUT /selftest","write":true' cat "$(ready a awsLog)"
 prove "the audit log has who wrote" says '"username":"admin"' cat "$(ready a auditLog)"
 
-# --- load balancers, and faults
+# --- load balancers, fakes, and faults
+
+fake() {
+    cat <<EOF
+apiVersion: v1
+kind: Node
+metadata: {name: fake, annotations: {kwok.x-k8s.io/node: fake}, labels: {kubernetes.io/os: linux, kubernetes.io/arch: arm64, fake: node}}
+spec: {taints: [{key: fake, effect: NoSchedule}]}
+status: {allocatable: {cpu: "32", memory: 256Gi, pods: "110"}, capacity: {cpu: "32", memory: 256Gi, pods: "110"}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: fake}
+spec: {nodeSelector: {fake: node}, tolerations: [{operator: Exists}], containers: [{name: fake, image: none}]}
+EOF
+}
+prove "kwok starts" ctl b start name=kwok
+prove "a node that is none" k b apply -f <(fake)
+prove "runs a pod that is none" k b wait --timeout 30s --for condition=Ready pod/fake
 
 prove "the load balancer controller starts" ctl a start name=albc
 prove "an Ingress" k a create ingress front --class alb --rule 'front.example.com/*=web:80' --annotation alb.ingress.kubernetes.io/scheme=internet-facing

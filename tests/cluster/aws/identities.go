@@ -15,7 +15,7 @@ import (
 // Identity is an access key and whom it stands for: a session of a role, or a
 // user if it names no role.
 type Identity struct {
-	Profile   string
+	Profile   string `json:",omitempty"` // in the files that AWS's tools read
 	Account   string
 	Role      string    `json:",omitempty"`
 	Name      string    // of the session or user

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -34,7 +35,6 @@ func (c *cluster) firstIdentities() []*aws.Identity {
 		{Profile: "other", Account: "444444444444", Role: "Developer", Name: "other", Expires: day},
 		// A user with a key that does not expire, who is nobody to the cluster.
 		{Profile: "ci", Name: "ci"},
-		{Profile: "albc", Role: "LoadBalancerController", Name: "albc"},
 	}
 	for _, one := range all {
 		if one.Account == "" {
@@ -47,17 +47,15 @@ func (c *cluster) firstIdentities() []*aws.Identity {
 
 func (c *cluster) writeAWS(ca *authority) error {
 	c.identities = c.firstIdentities()
-	if err := aws.SaveIdentities(c.dir.at("aws", "identities.json"), c.identities); err != nil {
+	controller := &aws.Identity{Account: c.options.Account, Role: "LoadBalancerController", Name: "controller"}
+	controller.Issue()
+	c.albcKeys = []string{"AWS_ACCESS_KEY_ID=" + controller.AccessKey, "AWS_SECRET_ACCESS_KEY=" + controller.Secret, "AWS_SESSION_TOKEN=" + controller.Token}
+	if err := aws.SaveIdentities(c.dir.at("aws", "identities.json"), append(slices.Clone(c.identities), controller)); err != nil {
 		return err
 	}
 	c.eks = &aws.Cluster{
 		Name: c.options.Name, Endpoint: c.endpoint.url, CA: string(ca.pem), Status: "ACTIVE", Issuer: c.issuer(), Version: kubernetes,
 		Account: c.options.Account, Region: c.options.Region, Created: time.Now(),
-	}
-	for _, one := range c.identities {
-		if one.Profile == "albc" {
-			c.albcKeys = []string{"AWS_ACCESS_KEY_ID=" + one.AccessKey, "AWS_SECRET_ACCESS_KEY=" + one.Secret, "AWS_SESSION_TOKEN=" + one.Token}
-		}
 	}
 	var roles []string
 	for _, one := range c.mappings {
