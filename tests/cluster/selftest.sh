@@ -252,6 +252,7 @@ pods b
 
 # --- both ways through the wall
 
+: >"$work/http"
 python3 -m http.server --bind 127.0.0.1 --directory "$work/image" 0 >"$work/http" 2>&1 &
 server=$!
 finally grep -q "port" "$work/http"

@@ -13,7 +13,10 @@ import (
 	"strings"
 	"time"
 
+	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	clientset "k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
 )
 
@@ -39,7 +42,7 @@ func (c *cluster) startOptional(ctx context.Context, name string) error {
 		return nil
 	}
 	if c.vpc == "" {
-		vpc, err := c.makeVPC()
+		vpc, err := c.makeVPC(ctx)
 		if err != nil {
 			return err
 		}
@@ -54,38 +57,43 @@ func (c *cluster) startOptional(ctx context.Context, name string) error {
 	return c.answers(ctx, c.link.node.String()+":9443")
 }
 
-var firstID = regexp.MustCompile(`<(?:vpcId|internetGatewayId|subnetId|routeTableId)>([^<]+)<`)
-
-// makeVPC makes what a load balancer stands in: two subnets that are public,
-// and say that they are for that.
-func (c *cluster) makeVPC() (string, error) {
-	vpc, err := c.ec2("CreateVpc", "CidrBlock", "10.0.0.0/16")
+// makeVPC makes what load balancers stand in: two public subnets and two
+// private ones, which say what they are for.
+func (c *cluster) makeVPC(ctx context.Context) (string, error) {
+	vpc, err := c.ec2("vpcId", "CreateVpc", "CidrBlock", "10.0.0.0/16")
 	if err != nil {
 		return "", err
 	}
-	gateway, err := c.ec2("CreateInternetGateway")
+	gateway, err := c.ec2("internetGatewayId", "CreateInternetGateway")
 	if err != nil {
 		return "", err
 	}
-	if _, err := c.ec2("AttachInternetGateway", "InternetGatewayId", gateway, "VpcId", vpc); err != nil {
+	if _, err := c.ec2("", "AttachInternetGateway", "InternetGatewayId", gateway, "VpcId", vpc); err != nil {
 		return "", err
 	}
-	table, err := c.ec2("CreateRouteTable", "VpcId", vpc)
+	table, err := c.ec2("routeTableId", "CreateRouteTable", "VpcId", vpc)
 	if err != nil {
 		return "", err
 	}
-	if _, err := c.ec2("CreateRoute", "RouteTableId", table, "DestinationCidrBlock", "0.0.0.0/0", "GatewayId", gateway); err != nil {
+	if _, err := c.ec2("", "CreateRoute", "RouteTableId", table, "DestinationCidrBlock", "0.0.0.0/0", "GatewayId", gateway); err != nil {
 		return "", err
 	}
-	for i, zone := range []string{"a", "c"} {
-		subnet, err := c.ec2("CreateSubnet", "VpcId", vpc, "CidrBlock", fmt.Sprintf("10.0.%d.0/24", i), "AvailabilityZone", c.options.Region+zone)
+	for i, one := range []struct{ zone, role string }{{"a", "elb"}, {"c", "elb"}, {"a", "internal-elb"}, {"c", "internal-elb"}} {
+		subnet, err := c.ec2("subnetId", "CreateSubnet", "VpcId", vpc, "CidrBlock", fmt.Sprintf("10.0.%d.0/24", i), "AvailabilityZone", c.options.Region+one.zone)
 		if err != nil {
 			return "", err
 		}
-		if _, err := c.ec2("AssociateRouteTable", "RouteTableId", table, "SubnetId", subnet); err != nil {
-			return "", err
+		if i == 0 {
+			if err := c.makeInstance(ctx, subnet); err != nil {
+				return "", err
+			}
 		}
-		if _, err := c.ec2("CreateTags", "ResourceId.1", subnet, "Tag.1.Key", "kubernetes.io/role/elb", "Tag.1.Value", "1",
+		if one.role == "elb" {
+			if _, err := c.ec2("", "AssociateRouteTable", "RouteTableId", table, "SubnetId", subnet); err != nil {
+				return "", err
+			}
+		}
+		if _, err := c.ec2("", "CreateTags", "ResourceId.1", subnet, "Tag.1.Key", "kubernetes.io/role/"+one.role, "Tag.1.Value", "1",
 			"Tag.2.Key", "kubernetes.io/cluster/"+c.options.Name, "Tag.2.Value", "shared"); err != nil {
 			return "", err
 		}
@@ -93,8 +101,28 @@ func (c *cluster) makeVPC() (string, error) {
 	return vpc, nil
 }
 
-// ec2 asks moto itself, which checks no signature. It gives the first id of the answer.
-func (c *cluster) ec2(action string, pairs ...string) (string, error) {
+// makeInstance makes the machine that the node is, as AWS has it: targets of
+// load balancers are instances, unless one asks for addresses.
+func (c *cluster) makeInstance(ctx context.Context, subnet string) error {
+	instance, err := c.ec2("instanceId", "RunInstances", "ImageId", "ami-12345678", "InstanceType", "m5.2xlarge", "MinCount", "1", "MaxCount", "1", "SubnetId", subnet)
+	if err != nil {
+		return err
+	}
+	config, err := clientcmd.BuildConfigFromFlags("", c.dir.at("admin.kubeconfig"))
+	if err != nil {
+		return err
+	}
+	client, err := clientset.NewForConfig(config)
+	if err != nil {
+		return err
+	}
+	patch := fmt.Sprintf(`{"spec":{"providerID":"aws:///%sa/%s"}}`, c.options.Region, instance)
+	_, err = client.CoreV1().Nodes().Patch(ctx, nodeName, types.MergePatchType, []byte(patch), meta.PatchOptions{})
+	return err
+}
+
+// ec2 asks moto itself, which checks no signature. It gives the first element of that name in the answer.
+func (c *cluster) ec2(wanted, action string, pairs ...string) (string, error) {
 	form := url.Values{"Action": {action}, "Version": {"2016-11-15"}}
 	for i := 0; i < len(pairs); i += 2 {
 		form.Set(pairs[i], pairs[i+1])
@@ -118,10 +146,14 @@ func (c *cluster) ec2(action string, pairs ...string) (string, error) {
 	if answer.StatusCode != http.StatusOK {
 		return "", fmt.Errorf("%s: %s: %s", action, answer.Status, text)
 	}
-	if id := firstID.FindSubmatch(text); id != nil {
-		return string(id[1]), nil
+	if wanted == "" {
+		return "", nil
 	}
-	return "", nil
+	found := regexp.MustCompile("<" + wanted + ">([^<]+)<").FindSubmatch(text)
+	if found == nil {
+		return "", fmt.Errorf("%s: no %s in %s", action, wanted, text)
+	}
+	return string(found[1]), nil
 }
 
 // installController writes what the controller's own sources say: its kinds

@@ -7,30 +7,29 @@ import (
 
 // program is a component: how it is started, and what it is told.
 type program struct {
-	args []string
-	env  []string
-	// Only when somebody asks for it.
-	optional bool
+	args, env []string
 }
 
-func flags(name string, values ...string) []string {
-	args := []string{name}
-	for _, value := range values {
-		args = append(args, "--"+value)
+// command gives the words of a program, or of a part of one, and its flags.
+func command(words []string, flags ...string) *program {
+	for _, flag := range flags {
+		words = append(words, "--"+flag)
 	}
-	return args
+	return &program{args: words}
 }
+
+func (p *program) with(env ...string) *program { p.env = append(p.env, env...); return p }
 
 // programs lists what runs inside. Ports are the usual ones.
 func (c *cluster) programs() map[string]*program {
 	node := c.link.node.String()
 	pki := func(name string) string { return c.dir.at("pki", name) }
 	kubeconfig := func(name string) string { return c.dir.at("config", name+".kubeconfig") }
-	self := "/proc/self/exe"
-	part := func(name string, values ...string) *program {
-		return &program{args: append([]string{self, name}, flags("", values...)[1:]...)}
+	part := func(name string, flags ...string) *program {
+		return command([]string{"/proc/self/exe", name}, flags...)
 	}
-	all := map[string]*program{
+	shared := func(path string) string { return filepath.Join(filepath.Dir(beside("")), path) }
+	return map[string]*program{
 		"etcd": part("etcd",
 			"data-dir="+c.dir.at("etcd"), "unsafe-no-fsync", "log-level=warn",
 			"listen-client-urls=http://127.0.0.1:2379", "advertise-client-urls=http://127.0.0.1:2379",
@@ -63,7 +62,7 @@ func (c *cluster) programs() map[string]*program {
 		"kube-scheduler": part("kube-scheduler",
 			"kubeconfig="+kubeconfig("scheduler"), "authentication-kubeconfig="+kubeconfig("scheduler"),
 			"authorization-kubeconfig="+kubeconfig("scheduler"), "bind-address=127.0.0.1", "leader-elect=false"),
-		"containerd": {args: []string{"/usr/bin/containerd", "--config", c.dir.at("config", "containerd.toml")}},
+		"containerd": command([]string{"/usr/bin/containerd"}, "config="+c.dir.at("config", "containerd.toml")),
 		"kubelet": part("kubelet",
 			"config="+c.dir.at("config", "kubelet.yaml"), "kubeconfig="+kubeconfig("kubelet"), "root-dir="+c.dir.at("kubelet"),
 			"cert-dir="+pki("kubelet"), "hostname-override="+nodeName, "node-ip="+node,
@@ -71,37 +70,28 @@ func (c *cluster) programs() map[string]*program {
 		"kube-proxy":  part("kube-proxy", "config="+c.dir.at("config", "kube-proxy.yaml")),
 		"provisioner": part("provisioner", "kubeconfig="+kubeconfig("provisioner"), "root="+c.dir.at("volumes")),
 		"netpol":      part("netpol", "kubeconfig="+kubeconfig("netpol")),
-		"aws":         {args: []string{self, "aws", c.dir.at("config", "aws.json")}},
-		"moto": {
-			args: []string{filepath.Join(filepath.Dir(beside("")), "venv/bin/python3"), "-m", "moto.server", "--host=127.0.0.1", "--port=5000"},
-			// Each request says which account it is for: MOTO_ACCOUNT_ID would overrule that.
-			env: []string{"S3_IGNORE_SUBDOMAIN_BUCKETNAME=true", "PYTHONUNBUFFERED=1"},
-		},
-		"aws-iam-authenticator": {
-			args: []string{beside("aws-iam-authenticator"), "server", "--config=" + c.dir.at("config", "authenticator.yaml")},
-			env:  []string{"SSL_CERT_FILE=" + pki("aws-ca.crt"), "AWS_REGION=" + c.options.Region, "AWS_EC2_METADATA_DISABLED=true"},
-		},
-		"registry": {args: []string{"/usr/bin/docker-registry", "serve", c.dir.at("config", "registry.yaml")}},
-		"aws-load-balancer-controller": {
-			optional: true,
-			args: flags(beside("aws-load-balancer-controller"),
-				"kubeconfig="+kubeconfig("albc"), "cluster-name="+c.options.Name, "aws-region="+c.options.Region, "aws-vpc-id="+c.vpc,
-				"aws-api-endpoints=EC2=http://127.0.0.1:"+awsPort+",Elastic Load Balancing v2=http://127.0.0.1:"+awsPort,
-				"enable-shield=false", "enable-waf=false", "enable-wafv2=false", "enable-leader-election=false",
-				"webhook-cert-dir="+pki("albc"), "webhook-bind-port=9443", "metrics-bind-addr=127.0.0.1:8180", "health-probe-bind-addr=127.0.0.1:61779"),
-			env: append([]string{"AWS_REGION=" + c.options.Region, "AWS_EC2_METADATA_DISABLED=true"}, c.albcKeys...),
-		},
-		"kwok": {
-			optional: true,
-			args: flags(beside("kwok"), "kubeconfig="+kubeconfig("kwok"), "config="+filepath.Join(filepath.Dir(beside("")), "share/kwok/stages.yaml"), "manage-all-nodes=false",
-				"manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake", "node-ip="+node, "server-address=127.0.0.1:10247"),
-		},
+		"aws":         command([]string{"/proc/self/exe", "aws", c.dir.at("config", "aws.json")}),
+		// Each request says which account it is for: MOTO_ACCOUNT_ID would overrule that.
+		"moto": command([]string{shared("venv/bin/python3"), "-m", "moto.server"}, "host=127.0.0.1", "port=5000").
+			with("S3_IGNORE_SUBDOMAIN_BUCKETNAME=true", "PYTHONUNBUFFERED=1"),
+		"aws-iam-authenticator": command([]string{beside("aws-iam-authenticator"), "server"}, "config="+c.dir.at("config", "authenticator.yaml")).
+			with("SSL_CERT_FILE="+pki("aws-ca.crt"), "AWS_REGION="+c.options.Region, "AWS_EC2_METADATA_DISABLED=true"),
+		"registry": command([]string{"/usr/bin/docker-registry", "serve", c.dir.at("config", "registry.yaml")}),
+		// The last two only when somebody asks for them.
+		albcName: command([]string{beside(albcName)},
+			"kubeconfig="+kubeconfig("albc"), "cluster-name="+c.options.Name, "aws-region="+c.options.Region, "aws-vpc-id="+c.vpc,
+			"aws-api-endpoints=EC2=http://127.0.0.1:"+awsPort+",Elastic Load Balancing v2=http://127.0.0.1:"+awsPort,
+			"enable-shield=false", "enable-waf=false", "enable-wafv2=false", "enable-leader-election=false",
+			"webhook-cert-dir="+pki("albc"), "webhook-bind-port=9443", "metrics-bind-addr=127.0.0.1:8180", "health-probe-bind-addr=127.0.0.1:61779").
+			with("AWS_REGION="+c.options.Region, "AWS_EC2_METADATA_DISABLED=true").with(c.albcKeys...),
+		"kwok": command([]string{beside("kwok")},
+			"kubeconfig="+kubeconfig("kwok"), "config="+shared("share/kwok/stages.yaml"), "node-ip="+node, "server-address=127.0.0.1:10247",
+			"manage-all-nodes=false", "manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake"),
 	}
-	return all
 }
 
 // Names that people use for what they may start.
-var aliases = map[string]string{"albc": "aws-load-balancer-controller", "apiserver": "kube-apiserver", "authenticator": "aws-iam-authenticator"}
+var aliases = map[string]string{"albc": albcName, "apiserver": "kube-apiserver", "authenticator": "aws-iam-authenticator"}
 
 func (c *cluster) issuer() string {
 	return "https://oidc.eks." + c.options.Region + ".amazonaws.com/id/" + strings.ToUpper(c.id)
