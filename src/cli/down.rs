@@ -1,11 +1,12 @@
 //! `envctl down`
 
 use std::io::{BufRead, IsTerminal, Write};
+use std::time::Duration;
 
 use envctl_model::name::EnvironmentName;
 
 use crate::config::Base;
-use crate::flows::down;
+use crate::flows::{down, locate};
 use crate::ui::{Failure, Format};
 
 /// Flags.
@@ -14,18 +15,26 @@ pub(super) struct Arguments {
     /// Do not ask
     #[arg(long, short)]
     yes: bool,
+    /// In a cluster: how long to wait for controllers and for the namespace, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    wait_timeout: u64,
+    /// In a cluster: take the finalizers off this object, such as Ingress/web. What its controller made
+    /// outside of the cluster stays there
+    #[arg(long, value_name = "KIND/NAME")]
+    strip_finalizers: Vec<String>,
 }
 
 pub(super) async fn run(base: &Base, arguments: Arguments, format: Format) -> Result<(), Failure> {
     // A name is enough: the sources may be gone.
-    let name = match base.explicit_name()? {
-        Some(name) => name.value,
-        None => base.settings(&base.stack()?)?.name.value,
-    };
+    let name = locate::name(base)?;
     if !arguments.yes {
         ask(&name)?;
     }
-    down::down(base, &name, format).await
+    let options = down::Options {
+        timeout: Duration::from_secs(arguments.wait_timeout),
+        strip: arguments.strip_finalizers,
+    };
+    down::down(base, &name, &options, format).await
 }
 
 fn ask(name: &EnvironmentName) -> Result<(), Failure> {

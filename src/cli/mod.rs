@@ -14,6 +14,7 @@ mod schema;
 mod shell_init;
 mod status;
 mod up;
+mod whoami;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -23,7 +24,7 @@ use envctl_model::record::Record;
 
 use crate::config::{Base, Flags};
 use crate::flows::Store;
-use crate::ui::{Failure, Format, colour_on_stderr};
+use crate::ui::{Failure, Format, colour_on_stderr, print};
 
 /// A whole staging environment from one Helm chart; removed with proof.
 #[derive(Debug, Parser)]
@@ -51,6 +52,12 @@ struct Global {
     /// The stack file [default: envctl.yaml here or above]
     #[arg(long, global = true, value_name = "FILE")]
     stack: Option<PathBuf>,
+    /// The cluster, by its ARN, where no stack file names it
+    #[arg(long, global = true, value_name = "ARN")]
+    cluster: Option<String>,
+    /// The AWS profile to sign in with [default: the target's]
+    #[arg(long, global = true)]
+    profile: Option<String>,
     /// JSON instead of text
     #[arg(long, global = true)]
     json: bool,
@@ -84,6 +91,8 @@ enum Verb {
     Parity(parity::Arguments),
     /// Show what the last `down` proved
     Receipt,
+    /// Show as whom and where envctl would act in a cluster, and why
+    Whoami,
     /// Show the settings
     Config(config::Arguments),
     /// Print completions for a shell
@@ -92,6 +101,12 @@ enum Verb {
     ShellInit(shell_init::Arguments),
     /// Print a JSON Schema: of the stack file, or of what `--json` prints
     Schema(schema::Arguments),
+    /// The credential plugin of the kubeconfig that helm gets
+    #[command(name = envctl_cluster::release::PLUGIN_VERB, hide = true)]
+    ClusterToken {
+        /// The file with credentials and cluster
+        ticket: PathBuf,
+    },
 }
 
 /// Parses the command line and does what it says.
@@ -117,6 +132,10 @@ fn run(global: &Global, verb: Verb) -> Result<(), Failure> {
         Verb::Completions(arguments) => return completions::run(arguments),
         Verb::ShellInit(arguments) => return shell_init::run(arguments),
         Verb::Schema(arguments) => return schema::run(arguments),
+        Verb::ClusterToken { ticket } => {
+            print(&envctl_cluster::release::plugin_answer(ticket).map_err(Failure::failed)?);
+            return Ok(());
+        }
         _ => {}
     }
     let ttl = if let Verb::Up(up) = &verb { up.ttl.clone() } else { None };
@@ -125,6 +144,8 @@ fn run(global: &Global, verb: Verb) -> Result<(), Failure> {
         target: global.target.clone(),
         ttl,
         stack: global.stack.clone(),
+        cluster: global.cluster.clone(),
+        profile: global.profile.clone(),
     })?;
     let format = global.format();
     match verb {
@@ -138,8 +159,9 @@ fn run(global: &Global, verb: Verb) -> Result<(), Failure> {
         Verb::Render(arguments) => runtime()?.block_on(render::run(&base, arguments)),
         Verb::Parity(arguments) => runtime()?.block_on(parity::run(&base, arguments, format)),
         Verb::Receipt => receipt::run(&base, format),
+        Verb::Whoami => runtime()?.block_on(whoami::run(&base, format)),
         Verb::Config(arguments) => config::run(&base, arguments, format),
-        Verb::Completions(_) | Verb::ShellInit(_) | Verb::Schema(_) => Ok(()),
+        Verb::Completions(_) | Verb::ShellInit(_) | Verb::Schema(_) | Verb::ClusterToken { .. } => Ok(()),
     }
 }
 
@@ -153,7 +175,7 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 
 /// The names of all verbs, for the shell function.
 fn verbs() -> Vec<String> {
-    Cli::command().get_subcommands().map(|c| c.get_name().to_owned()).collect()
+    Cli::command().get_subcommands().filter(|c| !c.is_hide_set()).map(|c| c.get_name().to_owned()).collect()
 }
 
 /// The record of the environment that a verb is about. The stack file is needed only where no name

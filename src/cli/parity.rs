@@ -9,7 +9,6 @@ use serde::Serialize;
 use super::up::Chart;
 use crate::config::Base;
 use crate::flows::local::up;
-use crate::flows::up::refuse_other_kinds;
 use crate::ui::{Failure, Format, print, print_json, table};
 
 /// Flags.
@@ -54,7 +53,6 @@ pub(super) struct Report {
 pub(super) async fn run(base: &Base, arguments: Arguments, format: Format) -> Result<(), Failure> {
     let project = base.stack()?;
     let settings = base.settings(&project)?;
-    refuse_other_kinds(&project, &settings)?;
     let options = arguments.chart.options();
     let translation = up::check(base, &project, &settings, &options).await?.translation;
     let mut findings = translation.findings;

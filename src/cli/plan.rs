@@ -3,7 +3,6 @@
 use super::up::Chart;
 use crate::config::Base;
 use crate::flows::local::up;
-use crate::flows::up::refuse_other_kinds;
 use crate::ui::{Failure, Format, print, print_json, table};
 
 /// Flags.
@@ -16,7 +15,6 @@ pub(super) struct Arguments {
 pub(super) async fn run(base: &Base, arguments: Arguments, format: Format) -> Result<(), Failure> {
     let project = base.stack()?;
     let settings = base.settings(&project)?;
-    refuse_other_kinds(&project, &settings)?;
     let options = arguments.chart.options();
     let plan = up::check(base, &project, &settings, &options).await?.plan()?;
     if format == Format::Json {

@@ -8,7 +8,6 @@ use super::up::Chart;
 use crate::config::Base;
 use crate::flows::chart;
 use crate::flows::local::{compose, up};
-use crate::flows::up::refuse_other_kinds;
 use crate::ui::{Failure, print};
 
 /// Flags.
@@ -47,7 +46,6 @@ pub(super) async fn run(base: &Base, arguments: Arguments) -> Result<(), Failure
     }
     let project = base.stack()?;
     let settings = base.settings(&project)?;
-    refuse_other_kinds(&project, &settings)?;
     let checked = up::check(base, &project, &settings, &arguments.chart.options()).await?;
     let hidden = |value: Value| {
         if arguments.show_secrets {

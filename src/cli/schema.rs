@@ -27,6 +27,8 @@ pub(super) enum Subject {
     Receipt,
     /// `parity --json`
     Parity,
+    /// `whoami --json`
+    Whoami,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
@@ -41,6 +43,7 @@ pub(super) fn schema(of: Subject) -> schemars::Schema {
         Subject::Status => schema_for!(super::status::Report),
         Subject::Receipt => schema_for!(envctl_model::Receipt),
         Subject::Parity => schema_for!(super::parity::Report),
+        Subject::Whoami => schema_for!(super::whoami::Report),
     }
 }
 

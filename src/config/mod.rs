@@ -69,6 +69,10 @@ pub(crate) struct Flags {
     pub(crate) ttl: Option<String>,
     /// `--stack`.
     pub(crate) stack: Option<PathBuf>,
+    /// `--cluster`.
+    pub(crate) cluster: Option<String>,
+    /// `--profile`.
+    pub(crate) profile: Option<String>,
 }
 
 /// Settings that need no stack file.
@@ -128,6 +132,20 @@ impl Base {
         }
         let dir = path.parent().unwrap_or(Path::new("/")).to_owned();
         Ok(Project { path, dir, file })
+    }
+
+    /// The cluster, by its ARN, if flags or variables name one: for machines without a stack file.
+    pub(crate) fn cluster(&self) -> Option<Sourced<String>> {
+        let given = |value: &Option<String>, origin| {
+            value.as_ref().map(|value| Sourced { value: value.clone(), origin })
+        };
+        given(&self.flags.cluster, Origin::Flag("--cluster"))
+            .or_else(|| given(&self.variables.cluster, Origin::Variable(variables::CLUSTER)))
+    }
+
+    /// The AWS profile, if flags or variables name one instead of the stack file's.
+    pub(crate) fn aws_profile(&self) -> Option<String> {
+        self.flags.profile.clone().or_else(|| self.variables.aws_profile.clone())
     }
 
     /// The environment's name if flags or variables name one.

@@ -10,6 +10,10 @@ pub(crate) const ENV: &str = "ENVCTL_ENV";
 pub(crate) const TARGET: &str = "ENVCTL_TARGET";
 /// How long a new environment lives, like `--ttl`.
 pub(crate) const TTL: &str = "ENVCTL_TTL";
+/// The cluster to act on, by its ARN, like `--cluster`.
+pub(crate) const CLUSTER: &str = "ENVCTL_CLUSTER";
+/// The AWS profile to sign in with, like `--profile`.
+pub(crate) const AWS_PROFILE: &str = "ENVCTL_AWS_PROFILE";
 /// Where records, journals and Terraform states are kept.
 pub(crate) const STATE_DIR: &str = "ENVCTL_STATE_DIR";
 /// The user's own settings file.
@@ -38,6 +42,10 @@ pub(crate) struct Variables {
     pub(crate) target: Option<String>,
     /// [`TTL`].
     pub(crate) ttl: Option<String>,
+    /// [`CLUSTER`].
+    pub(crate) cluster: Option<String>,
+    /// [`AWS_PROFILE`].
+    pub(crate) aws_profile: Option<String>,
     /// [`STATE_DIR`].
     pub(crate) state_dir: Option<PathBuf>,
     /// [`CONFIG`].
@@ -76,6 +84,8 @@ impl Variables {
             env: text(ENV),
             target: text(TARGET),
             ttl: text(TTL),
+            cluster: text(CLUSTER),
+            aws_profile: text(AWS_PROFILE),
             state_dir: path(STATE_DIR),
             config: path(CONFIG),
             router_port: text(ROUTER_PORT),

@@ -97,17 +97,7 @@ pub(crate) async fn render(
     if let Some(manifests) = &stack.manifests {
         return take_manifests(project, &manifests.value, supervisor).await;
     }
-    let Some(chart) = &stack.chart else {
-        return Err(Failure::Usage("the stack has neither `chart` nor `manifests`".to_owned()));
-    };
-    let chart_dir = project.dir.join(&chart.path.value);
-    let source = format!("chart {}", chart_name(&chart_dir).unwrap_or_else(|| stack.project.value.clone()));
-    let mut template = Template::new(&base.programs.helm.value, chart_dir, inputs.name, inputs.name);
-    template.values =
-        chart.values.iter().chain(&inputs.target.values).map(|file| project.dir.join(&file.value)).collect();
-    template.generated = Value::Object(inputs.values);
-    template.set = inputs.set.to_vec();
-    template.scratch = home.exists().then(|| home.file(SCRATCH));
+    let (template, source) = template(base, project, home, inputs)?;
     let digest = template.inputs_digest().map_err(Failure::failed)?;
     let delivered = home.read_json::<Kept>(Purpose::Deliver.file())?;
     let checked = match purpose {
@@ -123,14 +113,7 @@ pub(crate) async fn render(
         Purpose::Check => template.render(&former, supervisor).await.map(|rendered| (rendered, None)),
         Purpose::Deliver => template.render_twice(&former, supervisor).await,
     };
-    let (rendered, again) = rendered.map_err(|error| match error {
-        HelmError::Program(ProgramError::Interrupted { .. }) => Failure::Interrupted,
-        // What Helm refuses is the chart, or the values.
-        HelmError::Program(ProgramError::Failed(_)) | HelmError::DependenciesMissing { .. } => {
-            Failure::Usage(error.to_string())
-        }
-        error => Failure::failed(error),
-    })?;
+    let (rendered, again) = rendered.map_err(helm_failed)?;
     let bodies = |manifests: &str| -> Result<Vec<Value>, Failure> {
         Ok(parse(manifests, "helm template")?.into_iter().map(|object| object.body).collect())
     };
@@ -145,6 +128,40 @@ pub(crate) async fn render(
     kept.objects(source)
 }
 
+/// The chart with all that goes into it, and what it is called: `chart album`.
+pub(crate) fn template(
+    base: &Base,
+    project: &Project,
+    home: &Home,
+    inputs: ChartInputs<'_>,
+) -> Result<(Template, String), Failure> {
+    let stack = &project.file.stack;
+    let Some(chart) = &stack.chart else {
+        return Err(Failure::Usage("the stack has neither `chart` nor `manifests`".to_owned()));
+    };
+    let chart_dir = project.dir.join(&chart.path.value);
+    let source = format!("chart {}", chart_name(&chart_dir).unwrap_or_else(|| stack.project.value.clone()));
+    let mut template = Template::new(&base.programs.helm.value, chart_dir, inputs.name, inputs.name);
+    template.values =
+        chart.values.iter().chain(&inputs.target.values).map(|file| project.dir.join(&file.value)).collect();
+    template.generated = Value::Object(inputs.values);
+    template.set = inputs.set.to_vec();
+    template.scratch = home.exists().then(|| home.file(SCRATCH));
+    Ok((template, source))
+}
+
+/// Helm's error as ours.
+pub(crate) fn helm_failed(error: HelmError) -> Failure {
+    match error {
+        HelmError::Program(ProgramError::Interrupted { .. }) => Failure::Interrupted,
+        // What Helm refuses is the chart, or the values.
+        HelmError::Program(ProgramError::Failed(_)) | HelmError::DependenciesMissing { .. } => {
+            Failure::Usage(error.to_string())
+        }
+        error => Failure::failed(error),
+    }
+}
+
 fn chart_name(chart: &Path) -> Option<String> {
     let text = std::fs::read_to_string(chart.join("Chart.yaml")).ok()?;
     let chart: Value = serde_yaml::from_str(&text).ok()?;
@@ -157,13 +174,26 @@ async fn take_manifests(
     supervisor: &Supervisor,
 ) -> Result<Objects, Failure> {
     let mut list = Vec::new();
+    for (text, origin) in manifest_texts(project, manifests, supervisor).await? {
+        list.extend(parse(&text, &origin)?);
+    }
+    Ok(Objects { list, source: "manifests".to_owned() })
+}
+
+/// The manifests of a stack as they were written, with where each came from.
+pub(crate) async fn manifest_texts(
+    project: &Project,
+    manifests: &envctl_model::stack::Manifests,
+    supervisor: &Supervisor,
+) -> Result<Vec<(String, String)>, Failure> {
+    let mut texts = Vec::new();
     for file in manifests.files.iter().flatten() {
         let path = project.dir.join(&file.value);
         let text = std::fs::read_to_string(&path).map_err(|e| {
             let message = format!("cannot read {}: {e}", file.value.display());
             Failure::Input(project.file.error_at(file, message, None))
         })?;
-        list.extend(parse(&text, &file.value.display().to_string())?);
+        texts.push((text, file.value.display().to_string()));
     }
     if let Some((program, arguments)) = manifests.command.as_ref().and_then(|c| c.split_first()) {
         let output = Command::new(program)
@@ -173,9 +203,9 @@ async fn take_manifests(
             .run(supervisor)
             .await
             .map_err(Failure::failed)?;
-        list.extend(parse(&output.stdout_text(), program)?);
+        texts.push((output.stdout_text().into_owned(), program.clone()));
     }
-    Ok(Objects { list, source: "manifests".to_owned() })
+    Ok(texts)
 }
 
 /// Parses manifests.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use envctl_model::facts::{Facts, TemplateError};
-use envctl_model::stack::{render_value, set_path};
+use envctl_model::stack::{Target, render_value, set_path};
 use envctl_programs::git::WorkTree;
 use envctl_programs::terraform::Output;
 use serde_json::{Map, Value};
@@ -13,7 +13,7 @@ use crate::config::{Project, Settings};
 use crate::ui::Failure;
 
 /// Hosts below this domain are loopback by definition (RFC 6761).
-const LOCAL_DOMAIN: &str = "localhost";
+pub(crate) const LOCAL_DOMAIN: &str = "localhost";
 
 /// An image as facts name it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,8 +22,10 @@ pub(crate) struct ImageFact {
     pub(crate) repository: String,
     /// `tag`, content-addressed.
     pub(crate) tag: String,
-    /// The image's id, once it is built.
+    /// Its digest in the registry, or, for one that was never in a registry, its id, once it is built.
     pub(crate) digest: Option<String>,
+    /// It is in a registry, so that its digest names it.
+    pub(crate) pushed: bool,
 }
 
 impl ImageFact {
@@ -32,13 +34,22 @@ impl ImageFact {
         format!("{}:{}", self.repository, self.tag)
     }
 
+    /// `tag@digest` for an image in a registry. One that was never in any has no digest that a reference
+    /// could name; its tag is its content's address instead.
+    fn tag_and_digest(&self) -> String {
+        match &self.digest {
+            Some(digest) if self.pushed => format!("{}@{digest}", self.tag),
+            _ => self.tag.clone(),
+        }
+    }
+
     /// Splits a reference at its tag.
     pub(crate) fn parse(reference: &str) -> Self {
         let (repository, tag) = match reference.rsplit_once(':') {
             Some((repository, tag)) if !tag.contains('/') => (repository, tag),
             _ => (reference, "latest"),
         };
-        Self { repository: repository.to_owned(), tag: tag.to_owned(), digest: None }
+        Self { repository: repository.to_owned(), tag: tag.to_owned(), digest: None, pushed: false }
     }
 }
 
@@ -55,6 +66,10 @@ pub(crate) struct Sources<'a> {
     pub(crate) git: Option<&'a WorkTree>,
     /// Images by name.
     pub(crate) images: &'a BTreeMap<String, ImageFact>,
+    /// The domain below which the environment's host names are.
+    pub(crate) domain: Option<&'a str>,
+    /// The port behind which host names answer, where it is not HTTP's own.
+    pub(crate) router_port: Option<u16>,
     /// The Compose project of the backing services.
     pub(crate) backing: Option<&'a str>,
 }
@@ -68,17 +83,19 @@ pub(crate) fn facts(sources: &Sources<'_>) -> Facts {
     facts.set("env.owner", sources.owner);
     facts.set("env.expires", sources.expires.clone().unwrap_or_else(|| "never".to_owned()));
     facts.set("env.target", sources.settings.target.value.as_str());
-    facts.set_host_suffix(format!("{name}.{LOCAL_DOMAIN}"));
-    facts.set("router.port", sources.settings.router_port.value);
+    if let Some(domain) = sources.domain {
+        facts.set_host_suffix(format!("{name}.{domain}"));
+    }
+    if let Some(port) = sources.router_port {
+        facts.set("router.port", port);
+    }
     if let Some(project) = sources.backing {
         facts.set("backing.project", project);
     }
     for (image, fact) in sources.images {
         facts.set(format!("image.{image}.repository"), fact.repository.as_str());
         facts.set(format!("image.{image}.tag"), fact.tag.as_str());
-        // An image that was never in a registry has no digest that a reference could name; the tag
-        // is its content's address instead.
-        facts.set(format!("image.{image}.tagAndDigest"), fact.tag.as_str());
+        facts.set(format!("image.{image}.tagAndDigest"), fact.tag_and_digest());
         facts.set(format!("image.{image}.reference"), fact.reference());
         facts.set(format!("image.{image}.digest"), fact.digest.clone().unwrap_or_default());
     }
@@ -117,11 +134,12 @@ pub(crate) fn with_placeholders(mut facts: Facts, declared: &[String]) -> Facts 
 /// built are left to the chart's own values.
 pub(crate) fn chart_values(
     project: &Project,
+    target: &Target,
     facts: &Facts,
     pinned: bool,
 ) -> Result<Map<String, Value>, Failure> {
     let mut values = Map::new();
-    for (path, template) in &project.file.stack.inputs.values {
+    for (path, template) in project.file.stack.values(target) {
         if pinned && names_unknown_image(facts, &template.value) {
             continue;
         }
@@ -133,16 +151,13 @@ pub(crate) fn chart_values(
 }
 
 /// `inputs.terraform.vars`, rendered.
-pub(crate) fn terraform_variables(project: &Project, facts: &Facts) -> Result<Map<String, Value>, Failure> {
-    project
-        .file
-        .stack
-        .inputs
-        .terraform
-        .vars
-        .iter()
-        .map(|(name, template)| Ok((name.clone(), render(project, facts, template)?)))
-        .collect()
+pub(crate) fn terraform_variables(
+    project: &Project,
+    target: &Target,
+    facts: &Facts,
+) -> Result<Map<String, Value>, Failure> {
+    let vars = project.file.stack.terraform_vars(target).into_iter();
+    vars.map(|(name, template)| Ok((name.to_owned(), render(project, facts, template)?))).collect()
 }
 
 fn names_unknown_image(facts: &Facts, template: &Value) -> bool {

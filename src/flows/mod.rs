@@ -2,11 +2,13 @@
 
 pub(crate) mod chart;
 mod check;
+pub(crate) mod cluster;
 pub(crate) mod down;
 mod images;
 mod interrupts;
 mod known;
 pub(crate) mod local;
+pub(crate) mod locate;
 mod run;
 mod step_error;
 mod store;

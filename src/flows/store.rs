@@ -8,6 +8,8 @@
 //!                         findings.json    the parity report of the last `up`
 //!                         backing.yaml     the backing services as they were resolved
 //!                         terraform/       the root with its modules, its data and its state
+//! STATE/clusters/CLUSTER/NAME/             likewise, for an environment in a cluster; its record is in the
+//!                                          cluster too, and that one counts
 //! STATE/receipts/NAME.json                 what the last `down` proved
 //! STATE/backing/PROJECT.json               a backing project that an environment had started
 //! STATE/cache/                             digests of files in build contexts
@@ -53,17 +55,26 @@ impl Store {
         Home { dir: self.root.join("environments").join(name.as_str()) }
     }
 
+    /// The directory of an environment in a cluster, which need not exist.
+    pub(crate) fn cluster_home(&self, cluster: &str, name: &EnvironmentName) -> Home {
+        Home { dir: self.root.join("clusters").join(cluster).join(name.as_str()) }
+    }
+
+    /// The directories of a name in all clusters to which this machine has brought one.
+    pub(crate) fn cluster_homes(&self, name: &EnvironmentName) -> Result<Vec<Home>, Failure> {
+        let mut homes: Vec<_> = directories(&self.root.join("clusters"))?
+            .into_iter()
+            .map(|cluster| self.cluster_home(&cluster, name))
+            .filter(Home::exists)
+            .collect();
+        homes.sort_by(|a, b| a.dir.cmp(&b.dir));
+        Ok(homes)
+    }
+
     /// All records, by name, with those that cannot be read as errors.
     pub(crate) fn records(&self) -> Result<Vec<Named>, Failure> {
         let dir = self.root.join("environments");
-        let entries = match fs::read_dir(&dir) {
-            Ok(entries) => entries,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(e) => return Err(Failure::Failed(format!("cannot read {}: {e}", dir.display()))),
-        };
-        let mut names: Vec<_> = entries.filter_map(|e| e.ok()?.file_name().into_string().ok()).collect();
-        names.sort();
-        Ok(names
+        Ok(directories(&dir)?
             .into_iter()
             .filter_map(|name| {
                 let record = Home { dir: dir.join(&name) }.record().transpose()?;
@@ -155,6 +166,18 @@ impl Home {
             _ => Ok(()),
         }
     }
+}
+
+/// The names in a directory, sorted; none where there is no directory.
+fn directories(dir: &Path) -> Result<Vec<String>, Failure> {
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(Failure::Failed(format!("cannot read {}: {e}", dir.display()))),
+    };
+    let mut names: Vec<_> = entries.filter_map(|e| e.ok()?.file_name().into_string().ok()).collect();
+    names.sort();
+    Ok(names)
 }
 
 fn create_private(dir: &Path) -> Result<(), Failure> {

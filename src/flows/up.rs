@@ -9,8 +9,8 @@ use envctl_model::stack::{TargetKind, Terraform, parse_ttl};
 use jiff::Timestamp;
 
 use super::interrupts::Interrupts;
-use super::local;
 use super::run::Screen;
+use super::{cluster, local};
 use crate::config::{Base, Project, Settings};
 use crate::ui::{Failure, Format};
 
@@ -46,22 +46,17 @@ pub(crate) async fn up(base: &Base, options: &Options, format: Format) -> Result
     let interrupts = Interrupts::listen()?;
     let project = base.stack()?;
     let settings = base.settings(&project)?;
-    refuse_other_kinds(&project, &settings)?;
     let screen = Screen::new(format);
-    let result = local::up::up(base, &project, &settings, options, &interrupts, &screen, begun).await;
+    let result = match project.file.stack.targets[&settings.target.value].kind.value {
+        TargetKind::Compose => {
+            local::up::up(base, &project, &settings, options, &interrupts, &screen, begun).await
+        }
+        TargetKind::Eks => {
+            cluster::up::up(base, &project, &settings, options, &interrupts, &screen, begun).await
+        }
+    };
     screen.finish().await;
     result
-}
-
-/// The target is of a kind that this envctl can bring up.
-pub(crate) fn refuse_other_kinds(project: &Project, settings: &Settings) -> Result<(), Failure> {
-    match project.file.stack.targets[&settings.target.value].kind.value {
-        TargetKind::Compose => Ok(()),
-        TargetKind::Eks => Err(Failure::Usage(format!(
-            "target `{}` is of kind `eks`, which this envctl cannot bring up yet: use a target of kind `compose`",
-            settings.target.value
-        ))),
-    }
 }
 
 /// The record with which a run of `up` begins: the identity of the `former` one, and what is known now.

@@ -23,6 +23,12 @@ pub enum ThingKind {
     BackingService,
     /// The HTTP router of the machine, shared by environments.
     Router,
+    /// A namespace of a cluster.
+    Namespace,
+    /// An object in a cluster: `Deployment/api`.
+    Object,
+    /// A volume of a cluster that a claim was bound to.
+    PersistentVolume,
 }
 
 impl std::fmt::Display for ThingKind {
@@ -36,6 +42,9 @@ impl std::fmt::Display for ThingKind {
             Self::Resource => "resource",
             Self::BackingService => "backing service",
             Self::Router => "router",
+            Self::Namespace => "namespace",
+            Self::Object => "object",
+            Self::PersistentVolume => "persistent volume",
         })
     }
 }

@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::name::EnvironmentName;
+use crate::stack::Protected;
 
 /// The version of the record's format that this envctl writes, and the newest that it reads. Version 1
 /// knew no other place than a Docker Engine, and had its fields beside the others.
@@ -94,6 +95,9 @@ pub struct EksPlace {
     pub cluster: String,
     /// The UID of its namespace `kube-system`: tells two clusters of one name apart.
     pub cluster_uid: String,
+    /// What the stack file protects: it is so for those, too, who do not have the file.
+    #[serde(default)]
+    pub protected: Protected,
 }
 
 /// Where an environment stands.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_yaml::Spanned;
 
 use crate::diagnostic::Diagnostic;
@@ -181,7 +181,7 @@ pub enum ComponentKind {
 }
 
 /// What envctl must never change. Names may end in `*`.
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Protected {
     /// AWS accounts.
@@ -222,6 +222,9 @@ pub struct Target {
     pub values: Vec<Spanned<PathBuf>>,
     /// The Terraform root.
     pub terraform: Option<Terraform>,
+    /// Inputs of this target alone: they win over the stack's, key by key, and `null` takes one away.
+    #[serde(default)]
+    pub inputs: Inputs,
     /// compose: a Compose file with services that stand in for what AWS gives.
     #[schemars(with = "Option<PathBuf>")]
     pub backing: Option<Spanned<PathBuf>>,
@@ -248,6 +251,61 @@ pub struct Target {
     pub delivery: Option<Delivery>,
     /// eks: limits of the namespace.
     pub guardrails: Option<Guardrails>,
+}
+
+/// The cluster that a target of kind `eks` means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EksTarget<'a> {
+    /// The AWS account, 12 digits.
+    pub account: &'a str,
+    /// The region.
+    pub region: &'a str,
+    /// The cluster's name.
+    pub cluster: &'a str,
+}
+
+impl Target {
+    /// Which cluster a target of kind `eks` means; `None` for other kinds. A stack file is refused
+    /// where one of the three is missing.
+    #[must_use]
+    pub fn eks(&self) -> Option<EksTarget<'_>> {
+        Some(EksTarget {
+            account: &self.account.as_ref()?.value,
+            region: self.region.as_deref()?,
+            cluster: self.cluster.as_deref()?,
+        })
+        .filter(|_| self.kind.value == TargetKind::Eks)
+    }
+}
+
+type InputMap = BTreeMap<String, Spanned<serde_json::Value>>;
+
+/// The stack's inputs with those of a target on top.
+fn merged<'a>(
+    stack: &'a InputMap,
+    target: &'a InputMap,
+) -> BTreeMap<&'a str, &'a Spanned<serde_json::Value>> {
+    let mut all: BTreeMap<_, _> = stack.iter().map(|(key, value)| (key.as_str(), value)).collect();
+    all.extend(target.iter().map(|(key, value)| (key.as_str(), value)));
+    all.retain(|_, value| !value.value.is_null());
+    all
+}
+
+impl Stack {
+    /// Chart values for a target, by dotted path, as templates.
+    #[must_use]
+    pub fn values<'a>(&'a self, target: &'a Target) -> BTreeMap<&'a str, &'a Spanned<serde_json::Value>> {
+        merged(&self.inputs.values, &target.inputs.values)
+    }
+
+    /// Terraform variables for a target, as templates.
+    #[must_use]
+    pub fn terraform_vars<'a>(
+        &'a self,
+        target: &'a Target,
+    ) -> BTreeMap<&'a str, &'a Spanned<serde_json::Value>> {
+        merged(&self.inputs.terraform.vars, &target.inputs.terraform.vars)
+    }
 }
 
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Spanned<String>>, D::Error> {
@@ -317,7 +375,7 @@ pub enum Delivery {
 }
 
 /// Limits of a namespace.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Guardrails {
     /// ResourceQuota, by resource.
@@ -519,6 +577,12 @@ impl StackFile {
             if !missing.is_empty() {
                 let message = format!("target `{name}` of kind `eks` needs {}", missing.join(", "));
                 return Err(self.error_at(&target.kind, message, None));
+            }
+            if let Some(account) = &target.account
+                && (account.value.len() != 12 || !account.value.bytes().all(|b| b.is_ascii_digit()))
+            {
+                let message = format!("`{}` is not an AWS account: 12 digits, quoted", account.value);
+                return Err(self.error_at(account, message, None));
             }
         }
         Ok(())

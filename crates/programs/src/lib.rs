@@ -7,6 +7,6 @@
 
 pub mod git;
 pub mod helm;
-mod private;
+pub mod private;
 pub mod process;
 pub mod terraform;

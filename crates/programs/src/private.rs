@@ -6,7 +6,10 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 /// Writes a file whole or not at all, with mode 0600; its directory is made with 0700.
-pub(crate) fn write(path: &Path, content: &[u8]) -> io::Result<()> {
+///
+/// # Errors
+/// When the operating system refuses.
+pub fn write(path: &Path, content: &[u8]) -> io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("."));
     make_directory(directory)?;
     let mut file = tempfile::NamedTempFile::new_in(directory)?;
@@ -16,6 +19,9 @@ pub(crate) fn write(path: &Path, content: &[u8]) -> io::Result<()> {
 }
 
 /// Makes a directory, and those above it, for their owner only.
-pub(crate) fn make_directory(path: &Path) -> io::Result<()> {
+///
+/// # Errors
+/// When the operating system refuses.
+pub fn make_directory(path: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }

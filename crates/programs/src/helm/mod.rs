@@ -1,7 +1,8 @@
-//! `helm template`, and renders that can be repeated.
+//! `helm template`, renders that can be repeated, and releases.
 
 mod discovery;
 mod loopback;
+mod release;
 mod steady;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+pub use release::{Access, Delivery};
 pub use steady::carry;
 
 use crate::private;

@@ -186,6 +186,7 @@ async fn look_up_the_rest(
             }
             // Steps have looked these up themselves, or they were never made.
             ThingKind::Image | ThingKind::BackingService | ThingKind::Router => continue,
+            ThingKind::Namespace | ThingKind::Object | ThingKind::PersistentVolume => continue,
         };
         let (end, item) = match exists {
             Existence::None => (End::Gone, item(&format!("the Engine has no such {}", thing.kind), None)),

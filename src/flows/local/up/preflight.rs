@@ -115,7 +115,7 @@ pub(crate) async fn check(
     let facts = known::with_placeholders(checked.facts(base, settings), &declared);
     let facts = known::with_outputs(facts, &outputs);
     checked.sensitive = outputs.into_iter().filter(|o| o.sensitive).map(|o| o.value).collect();
-    known::terraform_variables(project, &checked.facts(base, settings))?;
+    known::terraform_variables(project, target, &checked.facts(base, settings))?;
     checked.objects =
         checked.render(base, project, settings, options, &home, &facts, Purpose::Check, &supervisor).await?;
     // As it will be delivered, as far as the last `up` tells.
@@ -189,6 +189,8 @@ impl Checked {
             expires,
             git: self.git.as_ref(),
             images: &images,
+            domain: Some(known::LOCAL_DOMAIN),
+            router_port: Some(settings.router_port.value),
             backing: self.backing.as_ref().map(|b| b.project.as_str()),
         })
     }
@@ -206,8 +208,8 @@ impl Checked {
         purpose: Purpose,
         supervisor: &Supervisor,
     ) -> Result<Objects, Failure> {
-        let values = known::chart_values(project, facts, options.images == Images::Pinned)?;
         let target = &project.file.stack.targets[&settings.target.value];
+        let values = known::chart_values(project, target, facts, options.images == Images::Pinned)?;
         let inputs = ChartInputs { target, name: settings.name.value.as_str(), values, set: &options.set };
         chart::render(base, project, home, inputs, purpose, supervisor).await
     }

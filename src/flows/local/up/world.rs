@@ -197,7 +197,7 @@ impl UpWorld<'_> {
         let place = Place::of(self.home);
         let copy = place.archive(self.project, stack).map_err(failure)?;
         let facts = self.checked.facts(self.base, self.settings);
-        let vars = known::terraform_variables(self.project, &facts).map_err(failure)?;
+        let vars = known::terraform_variables(self.project, target, &facts).map_err(failure)?;
         let terraform = place.terraform(&record, &copy, vars);
         Ok(Some(Steps {
             place,

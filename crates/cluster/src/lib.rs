@@ -1,0 +1,26 @@
+//! The cluster target: a guarded namespace of a shared EKS cluster.
+//!
+//! Two types keep looking and changing apart: a [`ClusterReader`] lists and watches; a
+//! [`VerifiedCluster`] is one whose account, region, cluster and credentials were compared with what was
+//! expected, and is the only type that functions which change something accept.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr))]
+
+pub mod aws;
+mod client;
+mod error;
+mod guard;
+pub mod guardrails;
+pub mod lock;
+pub mod marks;
+pub mod namespace;
+pub mod objects;
+pub mod records;
+pub mod release;
+pub mod remove;
+pub mod wait;
+mod words;
+
+pub use client::ClusterReader;
+pub use error::ClusterError;
+pub use guard::{Check, Examined, Expected, Facts, Intent, Verdict, VerifiedCluster, examine};

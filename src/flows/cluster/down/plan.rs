@@ -1,0 +1,63 @@
+//! The plan of `down` for the cluster target. Pure.
+
+use envctl_model::plan::PlanError;
+use envctl_model::record::Record;
+use envctl_model::{Plan, Step, StepId};
+use serde::{Deserialize, Serialize};
+
+/// What a step of `down` does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "camelCase")]
+pub(crate) enum Action {
+    /// List all that is there, so that each thing can be looked up afterwards.
+    Inventory,
+    /// Remove Ingresses and load balancers while their controllers can still take part.
+    Front,
+    /// Have Helm uninstall the release, with its hooks.
+    Uninstall,
+    /// Remove the namespace.
+    Namespace,
+    /// Look up the volumes of its claims.
+    Volumes,
+    /// Destroy all that Terraform's state knows, and look each thing up.
+    DestroyTerraform,
+    /// Delete the workspace.
+    DeleteWorkspace,
+    /// Say which images stay in the registry.
+    Images,
+}
+
+/// The plan.
+pub(crate) fn plan(record: &Record) -> Result<Plan<Action>, PlanError> {
+    let step = |id: &str, topic: &str, subject: &str, after: &[&str], action| Step {
+        id: StepId::new(id),
+        topic: topic.to_owned(),
+        subject: subject.to_owned(),
+        after: after.iter().map(|a| StepId::new(*a)).collect(),
+        things: Vec::new(),
+        action,
+    };
+    let name = record.name.as_str();
+    let mut steps = vec![
+        step("inventory", "namespace", name, &[], Action::Inventory),
+        step("front", "ingress", "", &["inventory"], Action::Front),
+        step("helm/uninstall", "helm", "release", &["front"], Action::Uninstall),
+        step("namespace", "namespace", name, &["helm/uninstall"], Action::Namespace),
+        step("volumes", "volumes", "", &["namespace"], Action::Volumes),
+        step("images", "images", "", &[], Action::Images),
+    ];
+    if let Some(terraform) = &record.terraform {
+        let subject = format!("workspace {}", terraform.workspace);
+        // Applications first: they hold connections to what is about to go.
+        steps.push(step(
+            "terraform/destroy",
+            "terraform",
+            &subject,
+            &["namespace"],
+            Action::DestroyTerraform,
+        ));
+        let after = ["terraform/destroy"];
+        steps.push(step("terraform/workspace", "terraform", &subject, &after, Action::DeleteWorkspace));
+    }
+    Plan::new(steps)
+}

@@ -1,0 +1,163 @@
+//! The step that has Helm deliver the release, and waits until all of it is ready.
+
+use std::time::{Duration, Instant};
+
+use envctl_cluster::release::{self, Recovered};
+use envctl_cluster::wait::{self, Diagnosis, Failing, Outcome, Standing, State, Waiting, Wanted, diagnose};
+use envctl_programs::helm::{Delivery, HelmError};
+use envctl_programs::process::{ProgramError, Supervisor};
+use envctl_runner::{Context, Done, StepError};
+use jiff::Timestamp;
+
+use super::world::{Rendered, UpWorld};
+use crate::flows::chart::helm_failed;
+use crate::flows::cluster::target::cluster;
+use crate::flows::run::supervisor;
+use crate::flows::step_error::failure;
+
+/// How long the watcher may take to see the failure that helm has reported.
+const SEEN_WITHIN: Duration = Duration::from_secs(3);
+/// Helm waits longer than we do: who gives up first explains.
+const LONGER: Duration = Duration::from_secs(60);
+/// A cluster that grows adds a node within about a minute.
+const SCHEDULE_GRACE: Duration = Duration::from_secs(60);
+
+impl UpWorld<'_> {
+    pub(super) async fn deliver(&self, context: &Context) -> Result<Done, StepError> {
+        let rendered = self.rendered()?;
+        let (name, identity) = (self.name().to_owned(), self.identity());
+        let target = &self.checked.cluster;
+        match release::recover(target, &name, &name, &identity).await.map_err(cluster)? {
+            Recovered::Nothing => {}
+            Recovered::Forgotten(revision) => context.warn(format!(
+                "revision {} of the release was {}: the helm of an earlier run was killed; it is done again",
+                revision.number, revision.status
+            )),
+        }
+        context.failpoint("delivering")?;
+        let wanted = Wanted::of(&rendered.objects);
+        let outcome = self.helm_and_wait(context, &rendered, &wanted, &identity).await?;
+        match outcome {
+            Outcome::Ready => {}
+            Outcome::Failed(failed) => return Err(self.explain(&failed).await),
+            Outcome::Deadline(standings) => return Err(self.explain_deadline(&standings).await),
+        }
+        let names: Vec<_> = wanted.iter().map(|w| format!("{} ✔", w.name)).collect();
+        Ok(Done::shown(names.join("  ")))
+    }
+
+    async fn helm_and_wait(
+        &self,
+        context: &Context,
+        rendered: &Rendered,
+        wanted: &[Wanted],
+        identity: &str,
+    ) -> Result<Outcome, StepError> {
+        let (stop, signals) = self.interrupts.derived();
+        let by = Supervisor { signals, ..supervisor(self.interrupts, context) };
+        let how = Delivery {
+            labels: [(envctl_cluster::marks::IDENTITY.to_owned(), identity.to_owned())].into(),
+            timeout: self.options.timeout + LONGER,
+            force_conflicts: false,
+        };
+        let helm = rendered.template.deliver(&rendered.access, &how, &by, |_, _| {});
+        let waiting = Waiting {
+            namespace: self.name(),
+            wanted,
+            since: Timestamp::now(),
+            deadline: Instant::now() + self.options.timeout,
+            schedule_grace: SCHEDULE_GRACE,
+        };
+        let (delivered, is_delivered) = tokio::sync::watch::channel(false);
+        let watching = wait::wait(self.checked.cluster.reader(), &waiting, is_delivered, |standings| {
+            context.progress(progress(standings));
+        });
+        let (mut helm, mut watching) = (std::pin::pin!(helm), std::pin::pin!(watching));
+        tokio::select! {
+            outcome = &mut watching => {
+                let outcome = outcome.map_err(cluster)?;
+                if matches!(outcome, Outcome::Ready) {
+                    helm.await.map_err(|e| failure(helm_failed(e)))?;
+                    return Ok(outcome);
+                }
+                // Before helm is stopped, and takes away what explains it.
+                let explained = self.captured(&outcome).await;
+                stop.request();
+                let _ = helm.await;
+                Err(explained)
+            }
+            result = &mut helm => {
+                let Err(error) = result else {
+                    delivered.send_replace(true);
+                    return tokio::select! {
+                        outcome = &mut watching => outcome.map_err(cluster),
+                        () = self.interrupts.token.cancelled() => Err(StepError::Interrupted),
+                    };
+                };
+                if !matches!(error, HelmError::Program(ProgramError::Interrupted { .. }))
+                    && let Ok(outcome) = tokio::time::timeout(SEEN_WITHIN, &mut watching).await
+                    && let outcome @ Outcome::Failed(_) = outcome.map_err(cluster)?
+                {
+                    return Ok(outcome);
+                }
+                Err(failure(helm_failed(error)))
+            }
+        }
+    }
+
+    async fn captured(&self, outcome: &Outcome) -> StepError {
+        match outcome {
+            Outcome::Failed(failed) => self.explain(failed).await,
+            Outcome::Deadline(standings) => self.explain_deadline(standings).await,
+            Outcome::Ready => StepError::Failed(String::new()),
+        }
+    }
+
+    /// What failed: cause, event, last lines, what to do.
+    async fn explain(&self, failed: &[Failing]) -> StepError {
+        let diagnoses = diagnose(self.checked.cluster.reader(), self.name(), failed).await;
+        StepError::Failed(with_ending(&diagnoses, &[]))
+    }
+
+    /// What was not ready in time, and what is known of each.
+    async fn explain_deadline(&self, standings: &[Standing]) -> StepError {
+        let known: Vec<Failing> =
+            standings.iter().flat_map(|s| s.failing.iter().chain(&s.hints)).cloned().collect();
+        let diagnoses = diagnose(self.checked.cluster.reader(), self.name(), &known).await;
+        let seconds = self.options.timeout.as_secs();
+        let lines: Vec<_> = standings
+            .iter()
+            .map(|standing| {
+                let far = match &standing.state {
+                    State::Waiting(far) => far.as_str(),
+                    _ => "ready",
+                };
+                format!(
+                    "{}: not ready after {seconds} s (--wait-timeout); it may still become so ({far})",
+                    standing.workload.replacen('/', " ", 1)
+                )
+            })
+            .collect();
+        StepError::Failed(with_ending(&diagnoses, &lines))
+    }
+}
+
+fn with_ending(diagnoses: &[Diagnosis], lines: &[String]) -> String {
+    let mut text: Vec<String> = lines.to_vec();
+    text.extend(diagnoses.iter().map(wait::print));
+    text.push(
+        "what was made is left to look at; mend it and type `envctl up` again, or `envctl down`".to_owned(),
+    );
+    text.join("\n")
+}
+
+fn progress(standings: &[Standing]) -> String {
+    let settled = standings.iter().filter(|s| s.state.is_settled()).count();
+    let mut text = format!("{settled} of {} ready", standings.len());
+    let waiting = standings.iter().find_map(|standing| match &standing.state {
+        State::Waiting(far) => Some(format!(", {}: {far}", standing.workload)),
+        _ => None,
+    });
+    text.push_str(&waiting.unwrap_or_default());
+    text
+}

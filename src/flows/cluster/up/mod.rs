@@ -1,0 +1,109 @@
+//! `up` for the cluster target: check all that can be checked, then run the plan.
+
+mod deliver;
+mod plan;
+mod preflight;
+mod world;
+
+use std::sync::Mutex;
+use std::time::Instant;
+
+use envctl_cluster::records;
+use envctl_model::Event;
+use envctl_model::record::Place as Lives;
+use jiff::Timestamp;
+
+pub(crate) use preflight::{Checked, check};
+use world::UpWorld;
+
+use super::lock::Locked;
+use super::target::{explain, place};
+use crate::config::{Base, Project, Settings};
+use crate::flows::interrupts::Interrupts;
+use crate::flows::locate;
+use crate::flows::run::{Run, Screen, open_journal};
+use crate::flows::up::{Options, begin};
+use crate::ui::Failure;
+
+/// Brings the environment up.
+#[allow(clippy::too_many_arguments, reason = "all of them live for one call")]
+pub(crate) async fn up(
+    base: &Base,
+    project: &Project,
+    settings: &Settings,
+    options: &Options,
+    interrupts: &Interrupts,
+    screen: &Screen,
+    begun: Instant,
+) -> Result<(), Failure> {
+    let checked = check(base, project, settings, options).await?;
+    for warning in checked.cluster.warnings() {
+        screen.show(Event::Warning { message: warning.clone() });
+    }
+    let name = &settings.name.value;
+    let locked = Locked::acquire(base, &checked.cluster, name.as_str(), "up", screen).await?;
+    let result =
+        locked_up(base, project, settings, options, interrupts, screen, begun, &checked, &locked).await;
+    let released = locked.release().await;
+    result.and(released)
+}
+
+#[allow(clippy::too_many_arguments, reason = "all of them live for one call")]
+async fn locked_up(
+    base: &Base,
+    project: &Project,
+    settings: &Settings,
+    options: &Options,
+    interrupts: &Interrupts,
+    screen: &Screen,
+    begun: Instant,
+    checked: &Checked,
+    locked: &Locked,
+) -> Result<(), Failure> {
+    let name = &settings.name.value;
+    let home = &checked.home;
+    home.create()?;
+    // Read again under the lock: another `up` may have been first.
+    let former = records::read(checked.cluster.reader(), name.as_str()).await.map_err(|e| explain(&e))?;
+    let former = former.map(|stored| stored.record).transpose().map_err(Failure::failed)?;
+    let images = checked.images.iter().map(|(name, image)| (name.clone(), image.fact.reference()));
+    let lives = Lives::Eks(place(checked.cluster.facts(), &project.file.stack.protected));
+    let mut record = begin(base, project, settings, former, lives, images.collect())?;
+    record.owner.clone_from(&checked.cluster.facts().username);
+    let journal = open_journal(home, screen, interrupts).await?;
+    // First of all: from here on any machine can see what was begun, and remove it.
+    records::save(&checked.cluster, &record).await.map_err(|e| explain(&e))?;
+    home.save_record(&record)?;
+    locate::remember(home, &checked.by)?;
+    let plan = checked.plan(settings, project)?;
+    screen.show(Event::Planned {
+        verb: "up".to_owned(),
+        environment: name.to_string(),
+        target: format!("{} (eks {})", settings.target.value, checked.cluster.facts().cluster),
+        steps: plan.steps.len(),
+        expires: Some(record.expires.map_or_else(
+            || "never expires".to_owned(),
+            |at| format!("expires in {}", crate::ui::ago(Timestamp::now(), at)),
+        )),
+    });
+    let world = UpWorld {
+        base,
+        project,
+        settings,
+        options,
+        interrupts,
+        checked,
+        record: Mutex::new(record),
+        progress: Mutex::default(),
+    };
+    let failpoint = base.variables.failpoint.as_deref();
+    let run = Run { verb: "up", lock: locked, journal, screen, interrupts, failpoint };
+    run.execute(&world, &plan).await?;
+    let record = world.finish().await?;
+    screen.show(Event::Ready {
+        environment: name.to_string(),
+        urls: record.urls,
+        seconds: begun.elapsed().as_secs_f64(),
+    });
+    Ok(())
+}

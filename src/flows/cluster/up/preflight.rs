@@ -1,0 +1,173 @@
+//! Everything that can be checked before anything is written.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use envctl_cluster::aws::SignIn;
+use envctl_cluster::namespace::{self, Found};
+use envctl_cluster::{Intent, VerifiedCluster, records};
+use envctl_model::facts::Facts;
+use envctl_model::record::Record;
+use envctl_model::stack::Target;
+use envctl_programs::git::{WorkTree, work_tree};
+use envctl_programs::process::Supervisor;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+
+use crate::config::{Base, Project, Settings};
+use crate::flows::chart::{self, ChartInputs, Objects, Purpose};
+use crate::flows::check;
+use crate::flows::cluster::target::{Destination, explain};
+use crate::flows::images::{self, AddressedImage};
+use crate::flows::known::{self, Sources};
+use crate::flows::terraform::{Place, declared_outputs};
+use crate::flows::up::{Images, Options};
+use crate::flows::{Home, Store};
+use crate::ui::Failure;
+
+/// How long after the wait for readiness an `up` may still be at work.
+const AFTERWARDS: SignedDuration = SignedDuration::from_mins(5);
+
+/// What was checked, and what was learnt on the way.
+#[derive(Debug)]
+pub(crate) struct Checked {
+    /// The cluster.
+    pub(crate) cluster: VerifiedCluster,
+    /// As whom we are there.
+    pub(crate) by: SignIn,
+    /// The environment's directory on this machine.
+    pub(crate) home: Home,
+    /// The git working tree.
+    pub(crate) git: Option<WorkTree>,
+    /// Images to build, by name.
+    pub(crate) images: BTreeMap<String, AddressedImage>,
+    /// The record of an earlier `up`.
+    pub(crate) former: Option<Record>,
+    /// What was rendered, with placeholders for what is not known yet.
+    pub(crate) objects: Objects,
+    /// Sensitive outputs of the last `up`, not to be shown.
+    pub(crate) sensitive: Vec<Value>,
+}
+
+/// Checks.
+pub(crate) async fn check(
+    base: &Base,
+    project: &Project,
+    settings: &Settings,
+    options: &Options,
+) -> Result<Checked, Failure> {
+    let stack = &project.file.stack;
+    let target = &stack.targets[&settings.target.value];
+    let name = settings.name.value.as_str();
+    check::guard_names(&stack.protected, name)?;
+    check::check_files(project, target)?;
+    check::has_terraform(base, target)?;
+    let destination = Destination::of_target(base, &stack.protected, target)
+        .ok_or_else(|| Failure::Usage(format!("target `{}` is not of kind `eks`", settings.target.value)))?;
+    let store = Store::new(base.state_dir.value.clone());
+    let home = store.cluster_home(&destination.key(), &settings.name.value);
+    let supervisor = Supervisor::default();
+    let git_program = PathBuf::from("git");
+    let (examined, git, images) = tokio::join!(
+        destination.examine(),
+        work_tree(&git_program, &project.dir, &supervisor),
+        images::address(base, project, options, PLATFORM),
+    );
+    let until = SignedDuration::try_from(options.timeout).unwrap_or(SignedDuration::MAX);
+    let until = Timestamp::now().saturating_add(until.saturating_add(AFTERWARDS)).unwrap_or(Timestamp::MAX);
+    let intent = Intent { namespace: name, workspace: name, until };
+    let cluster = examined.verify(&stack.protected, intent).map_err(|e| explain(&e))?;
+    let former = former(&cluster, project, name).await?;
+    let mut checked = Checked {
+        cluster,
+        by: destination.by,
+        home,
+        git: git.ok().flatten(),
+        images: images?,
+        former,
+        objects: Objects::default(),
+        sensitive: Vec::new(),
+    };
+    checked.free_namespace(name).await?;
+    let declared = target
+        .terraform
+        .as_ref()
+        .map(|t| declared_outputs(&project.dir.join(&t.path.value)))
+        .unwrap_or_default();
+    // What is known of Terraform's outputs from the last `up`, and placeholders for the rest.
+    let outputs = Place::of(&checked.home).outputs(&checked.home)?;
+    let facts = known::with_placeholders(checked.facts(base, target, settings), &declared);
+    let facts = known::with_outputs(facts, &outputs);
+    checked.sensitive = outputs.into_iter().filter(|o| o.sensitive).map(|o| o.value).collect();
+    known::terraform_variables(project, target, &checked.facts(base, target, settings))?;
+    let inputs = checked.inputs(project, target, settings, options, &facts)?;
+    checked.objects =
+        chart::render(base, project, &checked.home, inputs, Purpose::Check, &supervisor).await?;
+    Ok(checked)
+}
+
+/// The platform that images are built for.
+const PLATFORM: &str = "linux/amd64";
+
+/// The record of an earlier `up` of this name, if it was ours.
+async fn former(cluster: &VerifiedCluster, project: &Project, name: &str) -> Result<Option<Record>, Failure> {
+    let Some(stored) = records::read(cluster.reader(), name).await.map_err(|e| explain(&e))? else {
+        return Ok(None);
+    };
+    let me = &cluster.facts().username;
+    if stored.owner != *me {
+        return Err(Failure::Refused(format!(
+            "environment `{name}` belongs to {}, and you are {me}\n  choose another name with --name",
+            stored.owner
+        )));
+    }
+    let record = stored.record.map_err(Failure::failed)?;
+    check::same_project(project, Some(&record))?;
+    Ok(Some(record))
+}
+
+impl Checked {
+    /// A namespace of our name that is not this environment's is neither adopted nor changed.
+    async fn free_namespace(&self, name: &str) -> Result<(), Failure> {
+        let identity = self.former.as_ref().map(|former| former.identity.as_str()).unwrap_or_default();
+        let found = namespace::find(self.cluster.reader(), name, identity).await.map_err(|e| explain(&e))?;
+        match found {
+            Found::NotOurs { whose } => Err(Failure::Refused(format!(
+                "namespace `{name}` exists already: {whose}\n  choose another name with --name"
+            ))),
+            Found::Ours { terminating: true, .. } => Err(Failure::Refused(format!(
+                "namespace `{name}` is still being removed\n  type `envctl down` to see what holds it, then `envctl up` again"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// The facts that are known without Terraform.
+    pub(crate) fn facts(&self, base: &Base, target: &Target, settings: &Settings) -> Facts {
+        let images = self.images.iter().map(|(name, image)| (name.clone(), image.fact.clone())).collect();
+        let expires = self.former.as_ref().and_then(|f| f.expires).map(|at: Timestamp| at.to_string());
+        known::facts(&Sources {
+            settings,
+            owner: &base.owner,
+            expires,
+            git: self.git.as_ref(),
+            images: &images,
+            domain: target.domain.as_deref(),
+            router_port: None,
+            backing: None,
+        })
+    }
+
+    /// What the chart is rendered from.
+    pub(crate) fn inputs<'a>(
+        &self,
+        project: &'a Project,
+        target: &'a Target,
+        settings: &'a Settings,
+        options: &'a Options,
+        facts: &Facts,
+    ) -> Result<ChartInputs<'a>, Failure> {
+        let values = known::chart_values(project, target, facts, options.images == Images::Pinned)?;
+        Ok(ChartInputs { target, name: settings.name.value.as_str(), values, set: &options.set })
+    }
+}

@@ -1,0 +1,243 @@
+//! What the steps of `up` do.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use envctl_cluster::guardrails::Guards;
+use envctl_cluster::objects::Kinds;
+use envctl_cluster::{namespace, records, release};
+use envctl_model::Plan;
+use envctl_model::facts::Facts;
+use envctl_model::record::{Phase, Record};
+use envctl_model::stack::Target;
+use envctl_model::{Step, Thing, ThingKind};
+use envctl_programs::helm::{Access, Template};
+use envctl_programs::terraform::Output;
+use envctl_runner::{Context, Done, StepError, World};
+use serde_json::Value;
+
+use super::Checked;
+use super::plan::{Action, Outline, plan};
+use crate::config::{Base, Project, Settings};
+use crate::flows::chart::{self, helm_failed};
+use crate::flows::cluster::target::{cluster, explain};
+use crate::flows::interrupts::Interrupts;
+use crate::flows::known;
+use crate::flows::run::supervisor;
+use crate::flows::step_error::{failed, failure, with_room_hint};
+use crate::flows::terraform::{Place, Steps};
+use crate::flows::up::Options;
+use crate::ui::Failure;
+
+/// The cluster target, as `up` acts on it.
+#[derive(Debug)]
+pub(super) struct UpWorld<'a> {
+    pub(super) base: &'a Base,
+    pub(super) project: &'a Project,
+    pub(super) settings: &'a Settings,
+    pub(super) options: &'a Options,
+    pub(super) interrupts: &'a Interrupts,
+    pub(super) checked: &'a Checked,
+    pub(super) record: Mutex<Record>,
+    pub(super) progress: Mutex<Progress>,
+}
+
+/// What steps have learnt for those after them.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    digests: HashMap<String, String>,
+    outputs: Vec<Output>,
+    rendered: Option<Rendered>,
+}
+
+/// A chart as this cluster gets it.
+#[derive(Debug, Clone)]
+pub(super) struct Rendered {
+    pub(super) template: Template,
+    pub(super) access: Access,
+    pub(super) objects: Vec<Value>,
+}
+
+impl World for UpWorld<'_> {
+    type Action = Action;
+
+    async fn perform(&self, step: &Step<Action>, context: &Context) -> Result<Done, StepError> {
+        let result = match &step.action {
+            Action::Namespace => self.namespace(context).await,
+            Action::PushImage { image } => self.push_image(image).await,
+            Action::Workspace => self.workspace(context).await,
+            Action::ApplyTerraform => self.apply_terraform(context).await,
+            Action::Render => self.render(context).await,
+            Action::TryOut => self.try_out().await,
+            Action::Deliver => self.deliver(context).await,
+        };
+        result.map_err(with_room_hint)
+    }
+}
+
+impl Checked {
+    /// The plan.
+    pub(crate) fn plan(&self, settings: &Settings, project: &Project) -> Result<Plan<Action>, Failure> {
+        let images = self.images.iter().filter(|(_, image)| image.spec.is_some());
+        let target = &project.file.stack.targets[&settings.target.value];
+        let outline = Outline {
+            name: settings.name.value.as_str(),
+            images: images.map(|(name, image)| (name.as_str(), image.fact.reference())).collect(),
+            terraform: target.terraform.is_some(),
+            source: self.objects.source.clone(),
+        };
+        plan(&outline).map_err(Failure::failed)
+    }
+}
+
+impl UpWorld<'_> {
+    fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn record(&self) -> MutexGuard<'_, Record> {
+        self.record.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn identity(&self) -> String {
+        self.record().identity.clone()
+    }
+
+    pub(super) fn name(&self) -> &str {
+        self.settings.name.value.as_str()
+    }
+
+    pub(super) fn target(&self) -> &Target {
+        &self.project.file.stack.targets[&self.settings.target.value]
+    }
+
+    fn facts(&self) -> Facts {
+        self.checked.facts(self.base, self.target(), self.settings)
+    }
+
+    async fn namespace(&self, context: &Context) -> Result<Done, StepError> {
+        let record = self.record().clone();
+        let guards = Guards::of(&record, self.target().guardrails.as_ref());
+        let ensured =
+            namespace::ensure(&self.checked.cluster, &guards, &record.identity).await.map_err(cluster)?;
+        for stale in &ensured.stale {
+            context.warn(format!(
+                "{stale} of the namespace stays as it was made; a new environment gets the new one"
+            ));
+        }
+        let done = if ensured.created { Done::shown("created, guarded") } else { Done::quiet("unchanged") };
+        Ok(done.with([Thing::new(ThingKind::Namespace, record.name.to_string())]))
+    }
+
+    async fn push_image(&self, name: &str) -> Result<Done, StepError> {
+        Err(failed(format!("image {name}: images cannot be pushed yet; use --images pinned or --image")))
+    }
+
+    fn terraform(&self) -> Result<Option<Steps<'_>>, StepError> {
+        let (Some(stack), Some(record)) = (&self.target().terraform, self.record().terraform.clone()) else {
+            return Ok(None);
+        };
+        let home = &self.checked.home;
+        let place = Place::of(home);
+        let copy = place.archive(self.project, stack).map_err(failure)?;
+        let vars = known::terraform_variables(self.project, self.target(), &self.facts()).map_err(failure)?;
+        let terraform = place.terraform(&record, &copy, vars);
+        Ok(Some(Steps { place, home, terraform, digest: copy.digest, interrupts: self.interrupts }))
+    }
+
+    async fn workspace(&self, context: &Context) -> Result<Done, StepError> {
+        match self.terraform()? {
+            Some(steps) => steps.workspace(context).await,
+            None => Ok(Done::quiet("none")),
+        }
+    }
+
+    async fn apply_terraform(&self, context: &Context) -> Result<Done, StepError> {
+        let Some(steps) = self.terraform()? else { return Ok(Done::quiet("none")) };
+        let (outputs, done) = steps.apply(context, self.options.yes).await?;
+        self.progress().outputs = outputs;
+        Ok(done)
+    }
+
+    async fn render(&self, context: &Context) -> Result<Done, StepError> {
+        let facts = {
+            let progress = self.progress();
+            known::with_outputs(self.facts(), &progress.outputs)
+        };
+        let inputs = self
+            .checked
+            .inputs(self.project, self.target(), self.settings, self.options, &facts)
+            .map_err(failure)?;
+        let home = &self.checked.home;
+        let (template, _) = chart::template(self.base, self.project, home, inputs).map_err(failure)?;
+        let plugin = std::env::current_exe().map_err(failed)?;
+        let scratch = home.file(chart::SCRATCH);
+        let access = release::access(&self.checked.cluster, &scratch, &plugin).map_err(failed)?;
+        let by = supervisor(self.interrupts, context);
+        let revision =
+            release::newest(self.checked.cluster.reader(), self.name(), self.name(), &self.identity())
+                .await
+                .map_err(cluster)?;
+        let rendered = template
+            .render_on(&access, revision.is_some(), &by)
+            .await
+            .map_err(|error| failure(helm_failed(error)))?;
+        let objects = chart::parse(&rendered.manifests, "helm template").map_err(failure)?;
+        let objects = objects.into_iter().map(|object| object.body).collect();
+        self.progress().rendered = Some(Rendered { template, access, objects });
+        Ok(Done::quiet("rendered"))
+    }
+
+    pub(super) fn rendered(&self) -> Result<Rendered, StepError> {
+        let rendered = self.progress().rendered.clone();
+        rendered.ok_or_else(|| failed("the plan did not render before it delivered"))
+    }
+
+    async fn try_out(&self) -> Result<Done, StepError> {
+        let objects = self.rendered()?.objects;
+        let kinds = Kinds::discover(self.checked.cluster.reader()).await.map_err(cluster)?;
+        let name = self.name();
+        let refusals = kinds.try_out(&self.checked.cluster, name, name, &objects).await.map_err(cluster)?;
+        if refusals.is_empty() {
+            return Ok(Done::shown(format!("{} objects, accepted by the API server", objects.len())));
+        }
+        let lines = refusals.iter().map(|r| format!("{}: {}\n  {}", r.object, r.message, r.advice));
+        Err(StepError::Failed(format!(
+            "the API server does not take what the chart renders; nothing was delivered\n{}",
+            lines.collect::<Vec<_>>().join("\n")
+        )))
+    }
+
+    /// The record of an environment that is ready, here and in the cluster.
+    pub(super) async fn finish(&self) -> Result<Record, Failure> {
+        let mut record = self.record().clone();
+        record.phase = Phase::Ready;
+        record.urls = self.progress().rendered.as_ref().map(|r| urls(&r.objects)).unwrap_or_default();
+        records::save(&self.checked.cluster, &record).await.map_err(|e| explain(&e))?;
+        self.checked.home.save_record(&record)?;
+        Ok(record)
+    }
+}
+
+/// Where an environment answers: the hosts of its Ingresses, by HTTPS where they have a certificate.
+fn urls(objects: &[Value]) -> Vec<String> {
+    let mut urls = Vec::new();
+    for ingress in objects.iter().filter(|o| o["kind"] == "Ingress") {
+        let spec = &ingress["spec"];
+        let encrypted: Vec<&str> = spec["tls"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .flat_map(|tls| tls["hosts"].as_array().into_iter().flatten())
+            .filter_map(Value::as_str)
+            .collect();
+        for host in spec["rules"].as_array().into_iter().flatten().filter_map(|rule| rule["host"].as_str()) {
+            let scheme = if encrypted.contains(&host) { "https" } else { "http" };
+            let url = format!("{scheme}://{host}");
+            if !urls.contains(&url) {
+                urls.push(url);
+            }
+        }
+    }
+    urls
+}
