@@ -75,16 +75,18 @@ print(p["aws_access_key_id"], p["aws_secret_access_key"], p.get("aws_session_tok
 }
 identity() { aws "$1" "$2" sts / -d 'Action=GetCallerIdentity&Version=2011-06-15'; }
 
-left() { # of what is on the machine because of clusters
-    ip -o link | grep -o 'envctl-[0-9a-f]*'
-    find /sys/fs/cgroup -maxdepth 2 -name 'envctl-test-*'
-    grep -o "$work/[^ ]*" /proc/self/mountinfo
-    for process in /proc/[0-9]*; do
-        tr '\0' ' ' <"$process/cmdline" 2>/dev/null | grep "^\(inside-2\|containerd-shim\).*\|$work" | grep -v "^tr \|selftest\|grep"
-    done
+# What is on the machine because of the two clusters. Every process of one is
+# in its cgroups, which could not be removed before.
+left() {
+    local one
+    for one in "${cgroups[@]}"; do find /sys/fs/cgroup -maxdepth 2 -name "$one"; done
+    for one in "${devices[@]}"; do ip -o link show "$one" 2>/dev/null; done
+    grep -o "$work/[ab]/[^ ]*" /proc/self/mountinfo
+    for one in /proc/[0-9]*; do
+        tr '\0' ' ' <"$one/cmdline" | grep "^[^ ]*\(containerd\|envctl-test\|/exe\|inside\).*$work/[ab]"
+    done 2>/dev/null # those that have just ended
 }
-left_before=$(left | sort)
-nothing_left() { local now; now=$(left | sort); [ "$now" = "$left_before" ] || { diff <(echo "$left_before") <(echo "$now"); return 1; }; }
+nothing_left() { [ -z "$(left | tee "$work/left")" ] || { cat "$work/left"; return 1; }; }
 
 # --- two clusters
 
@@ -93,7 +95,7 @@ prove "signatures that AWS documents" bash -c "cd tests/cluster && CGO_ENABLED=0
 mkdir "$work/image"
 (cd tests/cluster && CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w" -o "$work/image/selftest" ./selftest) || exit 1
 printf 'FROM scratch\nCOPY selftest /selftest\nENTRYPOINT ["/selftest"]\nCMD ["serve"]\n' >"$work/image/Dockerfile"
-DOCKER_BUILDKIT=0 docker build -q -t "$work_image" "$work/image" >/dev/null || exit 1
+DOCKER_BUILDKIT=0 docker build -q -t "$work_image" "$work/image" >/dev/null 2>"$work/build.log" || { cat "$work/build.log"; exit 1; }
 
 # The first goes when its standard input is closed, as a test starts it; the second stays until it is told.
 mkfifo "$work/stdin"
@@ -104,6 +106,9 @@ prove "a cluster starts in the background" "$program" up --dir "$work/b" --name 
 prove "another of the same name starts beside it" finally test -e "$work/a/ready"
 [ "$failed" = 0 ] || { cat "$work/a.out"; exit 1; }
 cat "$work/a.out"
+cgroups=("$(ready a cgroup)" "$(ready b cgroup)")
+devices=("$(python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["Device"])' "$work/a/state.json")" "$(python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["Device"])' "$work/b/state.json")")
+prove "what will be looked for at the end is there" refuses nothing_left
 prove "they are not the same" test "$(ready a kubeSystemUid)" != "$(ready b kubeSystemUid)"
 
 # --- pods
