@@ -4,6 +4,7 @@ mod completions;
 mod config;
 mod down;
 mod exec;
+mod init;
 mod list;
 mod logs;
 mod parity;
@@ -75,6 +76,8 @@ enum Verb {
     Up(up::Arguments),
     /// Remove the environment and prove that nothing is left
     Down(down::Arguments),
+    /// Write files: the platform's part of a shared cluster, a cluster's UID
+    Init(init::Arguments),
     /// Show what `up` would do
     Plan(plan::Arguments),
     /// List environments
@@ -151,6 +154,7 @@ fn run(global: &Global, verb: Verb) -> Result<(), Failure> {
     match verb {
         Verb::Up(arguments) => runtime()?.block_on(up::run(&base, arguments, format)),
         Verb::Down(arguments) => runtime()?.block_on(down::run(&base, arguments, format)),
+        Verb::Init(arguments) => runtime()?.block_on(init::run(&base, arguments)),
         Verb::Plan(arguments) => runtime()?.block_on(plan::run(&base, arguments, format)),
         Verb::List => runtime()?.block_on(list::run(&base, format)),
         Verb::Status => runtime()?.block_on(status::run(&base, format)),

@@ -5,6 +5,7 @@ mod check;
 pub(crate) mod cluster;
 pub(crate) mod down;
 mod images;
+pub(crate) mod init;
 mod interrupts;
 mod known;
 pub(crate) mod local;

@@ -27,6 +27,8 @@ pub const NAME: &str = "envctl";
 pub const POD_SECURITY: &str = "pod-security.kubernetes.io/enforce";
 /// The level where the stack file names none.
 pub const DEFAULT_LEVEL: &str = "baseline";
+/// How much an environment may use where the stack file says nothing.
+const DEFAULT_QUOTA: [(&str, &str); 3] = [("cpu", "8"), ("memory", "16Gi"), ("pods", "60")];
 /// What a container without requests is taken to need: under a quota, one without is refused.
 const DEFAULT_REQUESTS: [(&str, &str); 2] = [("cpu", "50m"), ("memory", "128Mi")];
 
@@ -83,7 +85,8 @@ impl Guards {
                 namespace: None,
             }]),
         };
-        let hard = quantities(guardrails.quota.iter().map(|(key, value)| (key.as_str(), text(value))));
+        let mut hard = quantities(DEFAULT_QUOTA.map(|(key, value)| (key, value.to_owned())));
+        hard.extend(quantities(guardrails.quota.iter().map(|(key, value)| (key.as_str(), text(value)))));
         let quota = ResourceQuota {
             metadata: meta(NAME),
             spec: Some(ResourceQuotaSpec { hard: Some(hard), ..ResourceQuotaSpec::default() }),

@@ -121,7 +121,7 @@ pub async fn acquire(
     loop {
         let Some(lease) = leases.get_opt(name).await.map_err(&failed)? else {
             let params = PostParams::default();
-            match leases.create(&params, &mine(name, holder, None)).await.map_err(&failed) {
+            match leases.create(&params, &mine(cluster, name, holder, None)).await.map_err(&failed) {
                 Err(error) if error.is_conflict() => continue,
                 Err(error) => return Err(crate::records::prepared(error)),
                 Ok(_) => return Ok(Acquired::Lock(Lock::keep(cluster, name, holder))),
@@ -145,7 +145,7 @@ pub async fn acquire(
             }
         }
         // The version we looked at: whoever was faster has changed it.
-        let next = mine(name, holder, lease.metadata.resource_version);
+        let next = mine(cluster, name, holder, lease.metadata.resource_version);
         match leases.replace(name, &PostParams::default(), &next).await.map_err(&failed) {
             Err(error) if error.is_conflict() || error.is_not_found() => {}
             Err(error) => return Err(error),
@@ -154,13 +154,14 @@ pub async fn acquire(
     }
 }
 
-fn mine(name: &str, holder: &Holder, version: Option<String>) -> Lease {
+fn mine(cluster: &VerifiedCluster, name: &str, holder: &Holder, version: Option<String>) -> Lease {
+    let owner = (marks::OWNER.to_owned(), cluster.facts().username.clone());
     let text = serde_json::json!(holder).to_string();
     Lease {
         metadata: ObjectMeta {
             name: Some(name.to_owned()),
             labels: Some([(marks::MANAGED_BY.to_owned(), marks::ENVCTL.to_owned())].into()),
-            annotations: Some([(HOLDER.to_owned(), text)].into()),
+            annotations: Some([owner, (HOLDER.to_owned(), text)].into()),
             resource_version: version,
             ..ObjectMeta::default()
         },

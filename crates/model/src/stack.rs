@@ -240,7 +240,9 @@ pub struct Target {
     /// eks: the region.
     pub region: Option<String>,
     /// eks: the cluster.
-    pub cluster: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    #[schemars(with = "Option<String>")]
+    pub cluster: Option<Spanned<String>>,
     /// eks: the UID of the namespace kube-system, written by `envctl init --pin`.
     pub cluster_uid: Option<String>,
     /// eks: how to sign in.
@@ -272,7 +274,7 @@ impl Target {
         Some(EksTarget {
             account: &self.account.as_ref()?.value,
             region: self.region.as_deref()?,
-            cluster: self.cluster.as_deref()?,
+            cluster: &self.cluster.as_ref()?.value,
         })
         .filter(|_| self.kind.value == TargetKind::Eks)
     }
@@ -453,6 +455,13 @@ impl StackFile {
             label: String::new(),
             help,
         })
+    }
+
+    /// Where the cluster's name of a target stands in the text.
+    #[must_use]
+    pub fn span_of_cluster(&self, target: &str) -> Option<std::ops::Range<usize>> {
+        let cluster = self.stack.targets.get(target)?.cluster.as_ref()?;
+        Some(span_of(&self.source, &cluster.referenced))
     }
 
     fn check(&self) -> Result<(), Box<Diagnostic>> {

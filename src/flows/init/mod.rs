@@ -1,0 +1,4 @@
+//! What `envctl init` writes.
+
+pub(crate) mod pin;
+pub(crate) mod platform;
