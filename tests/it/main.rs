@@ -8,6 +8,7 @@ mod support;
 
 mod album;
 mod bad_input;
+mod cluster;
 mod command_line;
 mod crashes;
 mod faults;

@@ -3,6 +3,8 @@
 // Each test binary uses its own part of this.
 #![allow(dead_code)]
 
+pub(crate) mod cluster;
+
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -23,6 +25,8 @@ pub(crate) struct House {
     pub(crate) project: String,
     /// The port of this test's router.
     pub(crate) port: u16,
+    /// Variables beside those of every house: they lead to the AWS of a test cluster.
+    environment: Vec<(String, String)>,
 }
 
 impl House {
@@ -34,7 +38,7 @@ impl House {
         for name in ["home", "state", "src"] {
             std::fs::create_dir(dir.path().join(name)).unwrap();
         }
-        Self { dir, project, port: free_port() }
+        Self { dir, project, port: free_port(), environment: Vec::new() }
     }
 
     /// A house with a copy of a fixture or an example in `src/`, renamed to this house's project.
@@ -102,7 +106,8 @@ impl House {
             .env("ENVCTL_ROUTER_PORT", self.port.to_string())
             .env("AWS_EC2_METADATA_DISABLED", "true")
             .env("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-            .env("NO_COLOR", "1");
+            .env("NO_COLOR", "1")
+            .envs(self.environment.iter().map(|(key, value)| (key, value)));
         command
     }
 
@@ -136,9 +141,14 @@ impl House {
 
 impl Drop for House {
     fn drop(&mut self) {
-        let environments = self.state().join("environments");
-        let Ok(entries) = std::fs::read_dir(environments) else { return };
-        for name in entries.filter_map(|e| e.ok()?.file_name().into_string().ok()) {
+        let state = self.state();
+        let clusters = std::fs::read_dir(state.join("clusters")).into_iter().flatten();
+        let clusters = clusters.filter_map(|e| Some(e.ok()?.path()));
+        let names = clusters.chain([state.join("environments")]).flat_map(|dir| {
+            let entries = std::fs::read_dir(dir).into_iter().flatten();
+            entries.filter_map(|e| e.ok()?.file_name().into_string().ok())
+        });
+        for name in names.collect::<Vec<_>>() {
             if std::thread::panicking() {
                 let status = self.envctl(&["status", "--name", &name]);
                 eprintln!("--- {name} when the test failed ---\n{}{}", status.stdout, status.stderr);

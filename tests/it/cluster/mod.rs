@@ -1,0 +1,4 @@
+//! The cluster target, on a real Kubernetes with real pods.
+
+mod lifecycle;
+mod platform;

@@ -1,0 +1,224 @@
+//! A real Kubernetes for tests, and the AWS that judges its users: `tests/cluster`.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+
+use serde_json::Value;
+
+use super::{House, Ran, root};
+
+/// A running cluster, prepared by what `envctl init --platform` writes.
+#[derive(Debug)]
+pub(crate) struct Cluster {
+    dir: PathBuf,
+    /// What it says about itself: `tests/cluster/cluster/ready.go`.
+    pub(crate) ready: Value,
+    // Its standard input is a pipe of ours: the cluster goes when this process does, however that ends.
+    _supervisor: Option<Child>,
+    _dir: Option<tempfile::TempDir>,
+}
+
+fn program() -> PathBuf {
+    root().join(".tools/bin/envctl-test-cluster")
+}
+
+/// The images that tests run, and the name under which the node knows them.
+pub(crate) const IMAGE: &str = "debian:bookworm-slim";
+
+impl Cluster {
+    /// The cluster that all tests of this process share; `None`, after saying so, where there is none.
+    /// `ENVCTL_TEST_CLUSTER` names the directory of one that runs already (`make cluster-up`).
+    pub(crate) fn shared(test: &str) -> Option<&'static Self> {
+        static SHARED: OnceLock<Option<Cluster>> = OnceLock::new();
+        let shared = SHARED.get_or_init(|| match std::env::var_os("ENVCTL_TEST_CLUSTER") {
+            Some(dir) => Some(Self::at(PathBuf::from(dir), None, None)),
+            None => Self::start("shared-dev", &[]),
+        });
+        if shared.is_none() {
+            eprintln!("SKIPPED {test}: there is no test cluster (scripts/cluster build)");
+        }
+        shared.as_ref()
+    }
+
+    /// A cluster of its own, for a test that breaks it.
+    pub(crate) fn own(name: &str, arguments: &[&str], test: &str) -> Option<Self> {
+        let own = Self::start(name, arguments);
+        if own.is_none() {
+            eprintln!("SKIPPED {test}: there is no test cluster (scripts/cluster build)");
+        }
+        own
+    }
+
+    fn start(name: &str, arguments: &[&str]) -> Option<Self> {
+        if !program().exists() {
+            return None;
+        }
+        let dir = tempfile::Builder::new().prefix("envctl-cluster-").tempdir().unwrap();
+        let mut command = Command::new(program());
+        command.args(["up", "--until-stdin-closes", "--name", name, "--dir"]).arg(dir.path().join("c"));
+        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut supervisor = command.spawn().unwrap();
+        // It prints one line when it is ready, and the end of the guilty log when it is not.
+        let mut first = String::new();
+        let out = supervisor.stdout.take().unwrap();
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(out), &mut first).unwrap();
+        if first.is_empty() {
+            let output = supervisor.wait_with_output().unwrap();
+            panic!("the test cluster did not start:\n{}", String::from_utf8_lossy(&output.stderr));
+        }
+        // Nobody reads what it says from now on, and it must not stand still for that.
+        let mut err = supervisor.stderr.take().unwrap();
+        std::thread::spawn(move || std::io::copy(&mut err, &mut std::io::sink()));
+        Some(Self::at(dir.path().join("c"), Some(supervisor), Some(dir)))
+    }
+
+    fn at(dir: PathBuf, supervisor: Option<Child>, temporary: Option<tempfile::TempDir>) -> Self {
+        let text = std::fs::read_to_string(dir.join("ready")).unwrap();
+        let ready = serde_json::from_str(&text).unwrap();
+        let cluster = Self { dir, ready, _supervisor: supervisor, _dir: temporary };
+        cluster.load(IMAGE);
+        cluster.prepare();
+        cluster
+    }
+
+    /// Has the platform engineer apply what `envctl init --platform` writes.
+    fn prepare(&self) {
+        let house = House::on_cluster(self, "platform");
+        let out = house.dir().join("platform");
+        let arguments = ["init", "--platform", "--max-ttl", "168h", "--out"];
+        let mut command = house.command(super::envctl());
+        Ran::of(command.args(arguments).arg(&out)).exits(0);
+        for file in ["00-namespace.yaml", "10-rbac.yaml", "20-policies.yaml", "30-gc.yaml"] {
+            self.kubectl(&[
+                "apply",
+                "--server-side",
+                "--force-conflicts",
+                "-f",
+                &out.join(file).display().to_string(),
+            ])
+            .exits(0);
+        }
+        // Policies are enforced a moment after they were made: when one refuses what it should.
+        let refused = |user: &str| {
+            let mut command = self.kubectl_as(user);
+            let ran = Ran::of(command.args(["create", "namespace", "not-marked", "--dry-run=server"]));
+            ran.stderr.contains("envctl-namespaces")
+        };
+        while !refused("aki") {
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+    }
+
+    /// A text of `ready`.
+    pub(crate) fn text(&self, key: &str) -> &str {
+        self.ready[key].as_str().unwrap_or_else(|| panic!("ready has no {key}"))
+    }
+
+    /// The ARN.
+    pub(crate) fn arn(&self) -> String {
+        let (region, account, name) = (self.text("region"), self.text("account"), self.text("name"));
+        format!("arn:aws:eks:{region}:{account}:cluster/{name}")
+    }
+
+    /// The administrator's kubectl.
+    pub(crate) fn kubectl(&self, arguments: &[&str]) -> Ran {
+        let mut command = Command::new(program());
+        Ran::of(command.args(["kubectl", "--kubeconfig", self.text("kubeconfig")]).args(arguments))
+    }
+
+    /// Raw kubectl with an AWS identity, by the real authenticator.
+    pub(crate) fn kubectl_as(&self, profile: &str) -> Command {
+        let kubeconfig = self.ready["profileKubeconfigs"][profile].as_str().unwrap();
+        let mut command = Command::new(program());
+        command.args(["kubectl", "--kubeconfig", kubeconfig]);
+        for (key, value) in self.environment() {
+            command.env(key, value);
+        }
+        command
+    }
+
+    /// An object as JSON; null where there is none.
+    pub(crate) fn object(&self, arguments: &[&str]) -> Value {
+        let ran = self.kubectl(&[&["get", "--ignore-not-found", "-o", "json"], arguments].concat()).exits(0);
+        if ran.stdout.trim().is_empty() { Value::Null } else { ran.json() }
+    }
+
+    /// A verb of the control socket.
+    pub(crate) fn ctl(&self, arguments: &[&str]) -> Value {
+        let mut command = Command::new(program());
+        command.args(["ctl", "--dir"]).arg(&self.dir).args(arguments);
+        let ran = Ran::of(&mut command).exits(0);
+        serde_json::from_str(&ran.stdout).unwrap_or(Value::Null)
+    }
+
+    /// Brings an image of Docker's onto the node.
+    pub(crate) fn load(&self, image: &str) {
+        let mut command = Command::new(program());
+        Ran::of(command.args(["load", "--dir"]).arg(&self.dir).arg(image)).exits(0);
+    }
+
+    /// The variables that lead AWS tools to the test's AWS.
+    pub(crate) fn environment(&self) -> Vec<(String, String)> {
+        let variables = self.ready["environment"].as_object().unwrap();
+        variables.iter().map(|(key, value)| (key.clone(), value.as_str().unwrap().to_owned())).collect()
+    }
+
+    /// The lines of a log of JSON lines from byte `from` on.
+    pub(crate) fn log(&self, key: &str, from: u64) -> Vec<Value> {
+        use std::io::{Read, Seek, SeekFrom};
+        let mut file = std::fs::File::open(self.text(key)).unwrap();
+        file.seek(SeekFrom::Start(from)).unwrap();
+        let mut text = String::new();
+        file.read_to_string(&mut text).unwrap();
+        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
+    /// How long a log is now.
+    pub(crate) fn log_length(&self, key: &str) -> u64 {
+        std::fs::metadata(self.text(key)).map_or(0, |meta| meta.len())
+    }
+
+    /// The cluster's directory.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The target of the stack file for this cluster, as YAML of one line, with `more` in it.
+    pub(crate) fn target(&self, profile: &str, more: &str) -> String {
+        format!(
+            "{{kind: eks, account: \"{}\", region: {}, cluster: {}, clusterUid: {}, aws: {{profile: {profile}}}, \
+             domain: dev.example.com{more}}}",
+            self.text("account"),
+            self.text("region"),
+            self.text("name"),
+            self.text("kubeSystemUid"),
+        )
+    }
+}
+
+impl House {
+    /// A house with the small stack, whose default target is a cluster, used by the developer aki.
+    pub(crate) fn on_cluster(cluster: &Cluster, what: &str) -> Self {
+        let mut house = Self::small(what);
+        house.environment = cluster.environment();
+        let target = cluster.target("aki", "");
+        house.edit("envctl.yaml", |text| {
+            text.replace("  local: {kind: compose}", &format!("  local: {{kind: compose}}\n  dev: {target}"))
+                .replace("target: local", "target: dev")
+        });
+        house
+    }
+
+    /// Everything in the cluster with this house's project in its name.
+    pub(crate) fn in_cluster(&self, cluster: &Cluster) -> Vec<String> {
+        let list = |arguments: &[&str]| {
+            let ran = cluster.kubectl(&[&["get", "-o", "name"], arguments].concat()).exits(0);
+            ran.stdout.lines().map(str::to_owned).collect::<Vec<_>>()
+        };
+        let mut all = list(&["namespaces"]);
+        all.extend(list(&["configmaps,secrets,leases", "-n", "envctl-system"]));
+        all.retain(|line| line.contains(&self.project));
+        all
+    }
+}
