@@ -32,9 +32,9 @@ pub(super) struct Chart {
     /// Set a chart value, as Helm's --set does
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// Where images come from
-    #[arg(long, value_enum, default_value_t = Images::Build)]
-    images: Images,
+    /// Where images come from [default: build; in a cluster ci, if the commit is pushed and clean]
+    #[arg(long, value_enum)]
+    images: Option<Images>,
     /// Take this image instead of building it
     #[arg(long, value_name = "NAME=REF", value_parser = name_and_reference)]
     image: Vec<(String, String)>,

@@ -43,13 +43,23 @@ impl ImageFact {
         }
     }
 
-    /// Splits a reference at its tag.
+    /// `repository:tag`, with the digest where one names the image.
+    fn pinned_reference(&self) -> String {
+        format!("{}:{}", self.repository, self.tag_and_digest())
+    }
+
+    /// Splits a reference at its tag and its digest.
     pub(crate) fn parse(reference: &str) -> Self {
-        let (repository, tag) = match reference.rsplit_once(':') {
-            Some((repository, tag)) if !tag.contains('/') => (repository, tag),
-            _ => (reference, "latest"),
+        let (name, digest) = match reference.split_once('@') {
+            Some((name, digest)) => (name, Some(digest.to_owned())),
+            None => (reference, None),
         };
-        Self { repository: repository.to_owned(), tag: tag.to_owned(), digest: None, pushed: false }
+        let (repository, tag) = match name.rsplit_once(':') {
+            Some((repository, tag)) if !tag.contains('/') => (repository, tag),
+            _ => (name, "latest"),
+        };
+        let pushed = digest.is_some();
+        Self { repository: repository.to_owned(), tag: tag.to_owned(), digest, pushed }
     }
 }
 
@@ -93,18 +103,33 @@ pub(crate) fn facts(sources: &Sources<'_>) -> Facts {
         facts.set("backing.project", project);
     }
     for (image, fact) in sources.images {
-        facts.set(format!("image.{image}.repository"), fact.repository.as_str());
-        facts.set(format!("image.{image}.tag"), fact.tag.as_str());
-        facts.set(format!("image.{image}.tagAndDigest"), fact.tag_and_digest());
-        facts.set(format!("image.{image}.reference"), fact.reference());
-        facts.set(format!("image.{image}.digest"), fact.digest.clone().unwrap_or_default());
+        set_image(&mut facts, image, fact);
     }
-    if let Some(tree) = sources.git {
-        if let Some(commit) = &tree.commit {
-            facts.set("git.sha", commit.sha.as_str());
-        }
-        facts.set("git.branch", tree.branch.clone().unwrap_or_default());
+    set_git(&mut facts, sources.git);
+    facts
+}
+
+/// Sets the facts of one image.
+pub(crate) fn set_image(facts: &mut Facts, image: &str, fact: &ImageFact) {
+    facts.set(format!("image.{image}.repository"), fact.repository.as_str());
+    facts.set(format!("image.{image}.tag"), fact.tag.as_str());
+    facts.set(format!("image.{image}.tagAndDigest"), fact.tag_and_digest());
+    facts.set(format!("image.{image}.reference"), fact.pinned_reference());
+    facts.set(format!("image.{image}.digest"), fact.digest.clone().unwrap_or_default());
+}
+
+fn set_git(facts: &mut Facts, git: Option<&WorkTree>) {
+    let Some(tree) = git else { return };
+    if let Some(commit) = &tree.commit {
+        facts.set("git.sha", commit.sha.as_str());
     }
+    facts.set("git.branch", tree.branch.clone().unwrap_or_default());
+}
+
+/// The facts about the git working tree alone.
+pub(crate) fn git_facts(git: Option<&WorkTree>) -> Facts {
+    let mut facts = Facts::new();
+    set_git(&mut facts, git);
     facts
 }
 

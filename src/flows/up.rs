@@ -19,8 +19,8 @@ use crate::ui::{Failure, Format};
 pub(crate) struct Options {
     /// `--set`, in order.
     pub(crate) set: Vec<String>,
-    /// Whether images are built or taken as the values say.
-    pub(crate) images: Images,
+    /// Where images come from; nothing: as the target has it.
+    pub(crate) images: Option<Images>,
     /// `--image NAME=REF`.
     pub(crate) image: BTreeMap<String, String>,
     /// Consent to what destroys something.
@@ -36,6 +36,8 @@ pub(crate) struct Options {
 pub(crate) enum Images {
     /// Build the working tree.
     Build,
+    /// Wait for those that CI pushes for the current commit.
+    Ci,
     /// Take what the values say.
     Pinned,
 }

@@ -68,6 +68,22 @@ pub async fn work_tree(
     Ok(Some(WorkTree { toplevel, commit, branch, dirty }))
 }
 
+/// Whether the commit of a working tree is on some branch of a remote, as far as the last fetch or push
+/// tells: then whoever builds from there has it.
+///
+/// # Errors
+/// When git is not installed, or fails.
+pub async fn is_pushed(program: &Path, directory: &Path, by: &Supervisor) -> Result<bool, ProgramError> {
+    let output = Command::new(program)
+        .args(["branch", "--remotes", "--contains", "HEAD"])
+        .current_dir(directory)
+        .how_to_get(Tool::Git.how_to_get())
+        .env("GIT_OPTIONAL_LOCKS", "0")
+        .run(by)
+        .await?;
+    Ok(!output.stdout_text().trim().is_empty())
+}
+
 fn no_work_tree(message: &str) -> bool {
     message.contains("not a git repository") || message.contains("must be run in a work tree")
 }

@@ -10,10 +10,12 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use bollard::query_parameters::RemoveImageOptionsBuilder;
+use bollard::auth::DockerCredentials;
+use bollard::query_parameters::{PushImageOptionsBuilder, RemoveImageOptionsBuilder};
 use envctl_model::labels;
 use envctl_model::receipt::{End, Item, ThingKind};
 use envctl_programs::process::{Input, ProgramError, Stream, Supervisor};
+use futures_util::StreamExt as _;
 use sha2::{Digest, Sha256};
 
 pub use context::{Context, ContextError};
@@ -180,6 +182,37 @@ pub async fn build(
         (Ok(_), Ok(())) => {}
     }
     inspect(engine.reader(), &reference).await?.ok_or(ImageError::Vanished { reference })
+}
+
+/// Pushes an image that was built here to the registry in its reference, and says by which digest the
+/// registry knows it.
+///
+/// # Errors
+/// When the registry or the Engine refuses.
+pub async fn push(
+    engine: &VerifiedEngine,
+    reference: &str,
+    login: Option<(String, String)>,
+    mut progress: impl FnMut(&str),
+) -> Result<String, ImageError> {
+    let (repository, tag) = reference.rsplit_once(':').unwrap_or((reference, "latest"));
+    let credentials = login.map(|(username, password)| DockerCredentials {
+        username: Some(username),
+        password: Some(password),
+        ..DockerCredentials::default()
+    });
+    let options = PushImageOptionsBuilder::default().tag(tag).build();
+    let mut pushing = std::pin::pin!(engine.docker().push_image(repository, Some(options), credentials));
+    while let Some(said) = pushing.next().await {
+        let said = said.map_err(engine.failed("pushing an image"))?;
+        if let Some(status) = said.status {
+            progress(&status);
+        }
+    }
+    let pushed = inspect(engine.reader(), reference).await?;
+    let digests = pushed.map(|facts| facts.digests).unwrap_or_default();
+    let digest = digests.iter().find_map(|digest| digest.strip_prefix(repository)?.strip_prefix('@'));
+    digest.map(str::to_owned).ok_or_else(|| ImageError::Vanished { reference: reference.to_owned() })
 }
 
 /// Removes an image by its reference, unless it is in `used` (the references that other

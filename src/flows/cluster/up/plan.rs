@@ -15,6 +15,11 @@ pub(crate) enum Action {
         /// Its name in the stack file.
         image: String,
     },
+    /// Wait until the registry has an image that CI pushes.
+    AwaitImage {
+        /// Its name in the stack file.
+        image: String,
+    },
     /// Initialise Terraform and create the workspace.
     Workspace,
     /// Plan, and apply exactly that plan.
@@ -32,8 +37,8 @@ pub(crate) enum Action {
 pub(crate) struct Outline<'a> {
     /// The environment.
     pub(crate) name: &'a str,
-    /// Images to build: name and reference.
-    pub(crate) images: Vec<(&'a str, String)>,
+    /// Images to build or to wait for: name, reference, and what is done.
+    pub(crate) images: Vec<(&'a str, String, Action)>,
     /// Whether there is a Terraform root.
     pub(crate) terraform: bool,
     /// What is rendered: `chart album`.
@@ -45,9 +50,9 @@ pub(crate) fn plan(outline: &Outline<'_>) -> Result<Plan<Action>, PlanError> {
     let mut steps = vec![step("namespace", ("namespace", outline.name), &[], Action::Namespace)];
     steps[0].things.push(Thing::new(ThingKind::Namespace, outline.name));
     let mut before_render = Vec::new();
-    for (image, reference) in &outline.images {
+    for (image, reference, action) in &outline.images {
         let id = format!("image/{image}");
-        let mut push = step(&id, ("image", image), &[], Action::PushImage { image: (*image).to_owned() });
+        let mut push = step(&id, ("image", image), &[], action.clone());
         push.things.push(Thing::new(ThingKind::Image, reference.clone()));
         before_render.push(id);
         steps.push(push);
@@ -90,7 +95,8 @@ mod tests {
 
     #[test]
     fn namespace_images_and_terraform_wait_for_nothing() {
-        let images = vec![("app", "r/app:envctl-1".to_owned())];
+        let push = Action::PushImage { image: "app".into() };
+        let images = vec![("app", "r/app:envctl-1".to_owned(), push)];
         let outline = Outline { name: "album-aki", images, terraform: true, source: "chart album".into() };
         let plan = plan(&outline).unwrap();
         let after = |id: &str| {

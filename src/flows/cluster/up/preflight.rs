@@ -1,15 +1,16 @@
 //! Everything that can be checked before anything is written.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use envctl_cluster::aws::SignIn;
 use envctl_cluster::namespace::{self, Found};
-use envctl_cluster::{Intent, VerifiedCluster, records};
+use envctl_cluster::registry::{Lookup, Registries};
+use envctl_cluster::{Intent, VerifiedCluster, nodes, records};
 use envctl_model::facts::Facts;
 use envctl_model::record::Record;
 use envctl_model::stack::Target;
-use envctl_programs::git::{WorkTree, work_tree};
+use envctl_programs::git::{WorkTree, is_pushed, work_tree};
 use envctl_programs::process::Supervisor;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
@@ -18,8 +19,9 @@ use crate::config::{Base, Project, Settings};
 use crate::flows::chart::{self, ChartInputs, Objects, Purpose};
 use crate::flows::check;
 use crate::flows::cluster::target::{Destination, explain};
-use crate::flows::images::{self, AddressedImage};
+use crate::flows::images::{self, StackImage};
 use crate::flows::known::{self, Sources};
+use crate::flows::local::machine::Machine;
 use crate::flows::terraform::{Place, declared_outputs};
 use crate::flows::up::{Images, Options};
 use crate::flows::{Home, Store};
@@ -37,10 +39,18 @@ pub(crate) struct Checked {
     pub(crate) by: SignIn,
     /// The environment's directory on this machine.
     pub(crate) home: Home,
+    /// Asks registries.
+    pub(crate) registries: Registries,
+    /// The Engine of this machine, if an image has to be built.
+    pub(crate) machine: Option<Machine>,
+    /// How many nodes there are, by platform.
+    pub(crate) platforms: BTreeMap<String, usize>,
+    /// Images are those that the values name.
+    pinned: bool,
     /// The git working tree.
     pub(crate) git: Option<WorkTree>,
     /// Images to build, by name.
-    pub(crate) images: BTreeMap<String, AddressedImage>,
+    pub(crate) images: BTreeMap<String, StackImage>,
     /// The record of an earlier `up`.
     pub(crate) former: Option<Record>,
     /// What was rendered, with placeholders for what is not known yet.
@@ -68,27 +78,41 @@ pub(crate) async fn check(
     let home = store.cluster_home(&destination.key(), &settings.name.value);
     let supervisor = Supervisor::default();
     let git_program = PathBuf::from("git");
-    let (examined, git, images) = tokio::join!(
-        destination.examine(),
-        work_tree(&git_program, &project.dir, &supervisor),
-        images::address(base, project, options, PLATFORM),
-    );
+    let (examined, git) =
+        tokio::join!(destination.examine(), work_tree(&git_program, &project.dir, &supervisor));
+    let git = git.ok().flatten();
     let until = SignedDuration::try_from(options.timeout).unwrap_or(SignedDuration::MAX);
     let until = Timestamp::now().saturating_add(until.saturating_add(AFTERWARDS)).unwrap_or(Timestamp::MAX);
     let intent = Intent { namespace: name, workspace: name, until };
     let cluster = examined.verify(&stack.protected, intent).map_err(|e| explain(&e))?;
-    let former = former(&cluster, project, name).await?;
+    let (former, platforms) =
+        tokio::join!(former(&cluster, project, name), nodes::platforms(cluster.reader()));
+    let (former, platforms) = (former?, platforms.map_err(|e| explain(&e))?);
+    let source = source(project, options, git.as_ref(), &supervisor).await;
+    let tags = known::git_facts(git.as_ref());
+    let platform = build_platform(&platforms);
+    let images = images::of_stack(base, project, options, source, &platform, &tags).await?;
+    let registries = Registries::new(cluster.session());
     let mut checked = Checked {
+        registries,
+        machine: None,
+        platforms,
+        pinned: source == Images::Pinned,
         cluster,
         by: destination.by,
         home,
-        git: git.ok().flatten(),
-        images: images?,
+        git,
+        images,
         former,
         objects: Objects::default(),
         sensitive: Vec::new(),
     };
     checked.free_namespace(name).await?;
+    checked.look_up_images().await;
+    if checked.images.values().any(|image| image.built().is_some() && image.fact.digest.is_none()) {
+        // Before anything is written: without an Engine nothing could be built.
+        checked.machine = Some(Machine::connect(base, None).await?);
+    }
     let declared = target
         .terraform
         .as_ref()
@@ -106,8 +130,29 @@ pub(crate) async fn check(
     Ok(checked)
 }
 
-/// The platform that images are built for.
-const PLATFORM: &str = "linux/amd64";
+/// Where images come from where nobody said: from CI, if it has what is checked out; else they are built.
+async fn source(
+    project: &Project,
+    options: &Options,
+    git: Option<&WorkTree>,
+    supervisor: &Supervisor,
+) -> Images {
+    if let Some(chosen) = options.images {
+        return chosen;
+    }
+    let by_ci = project.file.stack.images.values().all(|image| image.ci_tag.is_some());
+    let clean = git.is_some_and(|tree| !tree.dirty && tree.commit.is_some());
+    if by_ci && clean && is_pushed(Path::new("git"), &project.dir, supervisor).await.unwrap_or(false) {
+        return Images::Ci;
+    }
+    Images::Build
+}
+
+/// The platform that images are built for: that of most nodes.
+fn build_platform(platforms: &BTreeMap<String, usize>) -> String {
+    let most = platforms.iter().max_by_key(|(_, nodes)| **nodes);
+    most.map_or_else(|| "linux/amd64".to_owned(), |(platform, _)| platform.clone())
+}
 
 /// The record of an earlier `up` of this name, if it was ours.
 async fn former(cluster: &VerifiedCluster, project: &Project, name: &str) -> Result<Option<Record>, Failure> {
@@ -142,6 +187,18 @@ impl Checked {
         }
     }
 
+    /// Which images the registry has already, and by which digest.
+    async fn look_up_images(&mut self) {
+        let registries = &self.registries;
+        let lookups = self.images.values_mut().map(|image| async move {
+            if let Lookup::Found { digest, .. } = registries.look_up(&image.fact.reference()).await {
+                image.fact.digest = Some(digest);
+                image.fact.pushed = true;
+            }
+        });
+        futures_util::future::join_all(lookups).await;
+    }
+
     /// The facts that are known without Terraform.
     pub(crate) fn facts(&self, base: &Base, target: &Target, settings: &Settings) -> Facts {
         let images = self.images.iter().map(|(name, image)| (name.clone(), image.fact.clone())).collect();
@@ -167,7 +224,7 @@ impl Checked {
         options: &'a Options,
         facts: &Facts,
     ) -> Result<ChartInputs<'a>, Failure> {
-        let values = known::chart_values(project, target, facts, options.images == Images::Pinned)?;
+        let values = known::chart_values(project, target, facts, self.pinned)?;
         Ok(ChartInputs { target, name: settings.name.value.as_str(), values, set: &options.set })
     }
 }

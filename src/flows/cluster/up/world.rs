@@ -2,16 +2,20 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use envctl_cluster::guardrails::Guards;
 use envctl_cluster::objects::Kinds;
+use envctl_cluster::registry::Lookup;
 use envctl_cluster::{namespace, records, release};
+use envctl_local::images;
 use envctl_model::Plan;
 use envctl_model::facts::Facts;
 use envctl_model::record::{Phase, Record};
 use envctl_model::stack::Target;
 use envctl_model::{Step, Thing, ThingKind};
 use envctl_programs::helm::{Access, Template};
+use envctl_programs::process::ProgramError;
 use envctl_programs::terraform::Output;
 use envctl_runner::{Context, Done, StepError, World};
 use serde_json::Value;
@@ -21,8 +25,10 @@ use super::plan::{Action, Outline, plan};
 use crate::config::{Base, Project, Settings};
 use crate::flows::chart::{self, helm_failed};
 use crate::flows::cluster::target::{cluster, explain};
+use crate::flows::images::Source;
 use crate::flows::interrupts::Interrupts;
-use crate::flows::known;
+use crate::flows::known::{self, ImageFact};
+use crate::flows::local::machine::engine;
 use crate::flows::run::supervisor;
 use crate::flows::step_error::{failed, failure, with_room_hint};
 use crate::flows::terraform::{Place, Steps};
@@ -64,7 +70,8 @@ impl World for UpWorld<'_> {
     async fn perform(&self, step: &Step<Action>, context: &Context) -> Result<Done, StepError> {
         let result = match &step.action {
             Action::Namespace => self.namespace(context).await,
-            Action::PushImage { image } => self.push_image(image).await,
+            Action::PushImage { image } => self.push_image(image, context).await,
+            Action::AwaitImage { image } => self.await_image(image, context).await,
             Action::Workspace => self.workspace(context).await,
             Action::ApplyTerraform => self.apply_terraform(context).await,
             Action::Render => self.render(context).await,
@@ -78,11 +85,18 @@ impl World for UpWorld<'_> {
 impl Checked {
     /// The plan.
     pub(crate) fn plan(&self, settings: &Settings, project: &Project) -> Result<Plan<Action>, Failure> {
-        let images = self.images.iter().filter(|(_, image)| image.spec.is_some());
+        let images = self.images.iter().filter_map(|(name, image)| {
+            let action = match image.source {
+                Source::Build(_) => Action::PushImage { image: name.clone() },
+                Source::Ci => Action::AwaitImage { image: name.clone() },
+                Source::Given => return None,
+            };
+            Some((name.as_str(), image.fact.reference(), action))
+        });
         let target = &project.file.stack.targets[&settings.target.value];
         let outline = Outline {
             name: settings.name.value.as_str(),
-            images: images.map(|(name, image)| (name.as_str(), image.fact.reference())).collect(),
+            images: images.collect(),
             terraform: target.terraform.is_some(),
             source: self.objects.source.clone(),
         };
@@ -129,8 +143,70 @@ impl UpWorld<'_> {
         Ok(done.with([Thing::new(ThingKind::Namespace, record.name.to_string())]))
     }
 
-    async fn push_image(&self, name: &str) -> Result<Done, StepError> {
-        Err(failed(format!("image {name}: images cannot be pushed yet; use --images pinned or --image")))
+    /// Builds an image and pushes it, unless the registry has its content already.
+    async fn push_image(&self, name: &str, context: &Context) -> Result<Done, StepError> {
+        let image = &self.checked.images[name];
+        let reference = image.fact.reference();
+        let things = [Thing::new(ThingKind::Image, reference.clone())];
+        if image.fact.digest.is_some() {
+            return Ok(Done::shown("unchanged, in the registry").with(things));
+        }
+        let (Some(build), Some(machine)) = (image.built(), &self.checked.machine) else {
+            return Ok(Done::quiet("given"));
+        };
+        let by = supervisor(self.interrupts, context);
+        let there = images::inspect(&machine.reader, &reference).await.map_err(engine)?;
+        if there.is_none() {
+            let Some(addressed) = build.addressed.lock().await.take() else {
+                return Err(failed(format!("the image {reference} was removed while `up` ran")));
+            };
+            let line = |_, line: &str| context.progress(line);
+            let built = images::build(&machine.engine, &machine.cli, &by, &build.spec, addressed, line).await;
+            built.map_err(|e| image_failed(&e))?;
+        }
+        context.failpoint("built")?;
+        let login = self.checked.registries.login(&reference).await.map_err(cluster)?;
+        let login = login.map(|login| (login.user, login.password));
+        let pushed =
+            images::push(&machine.engine, &reference, login, |status| context.progress(status)).await;
+        let digest = pushed.map_err(|error| {
+            failed(format!(
+                "{error}\nmay your AWS identity push to this repository? `envctl whoami` shows who you are"
+            ))
+        })?;
+        let short = digest.get(..19).unwrap_or(&digest).to_owned();
+        self.progress().digests.insert(name.to_owned(), digest);
+        let done = if there.is_some() { "pushed" } else { "built, pushed" };
+        Ok(Done::shown(format!("{done} {short}")).with(things))
+    }
+
+    /// Waits until the registry has what CI builds for this commit. Registries tell nobody of a push.
+    async fn await_image(&self, name: &str, context: &Context) -> Result<Done, StepError> {
+        let reference = self.checked.images[name].fact.reference();
+        let until = Instant::now() + self.options.timeout;
+        loop {
+            let why = match self.checked.registries.look_up(&reference).await {
+                Lookup::Found { digest, .. } => {
+                    self.progress().digests.insert(name.to_owned(), digest);
+                    return Ok(Done::shown("from CI"));
+                }
+                Lookup::Invalid(why) => return Err(failed(format!("{reference}: {why}"))),
+                Lookup::Missing => "CI has not pushed it yet".to_owned(),
+                Lookup::Unknown(why) => why,
+            };
+            if Instant::now() >= until {
+                return Err(failed(format!(
+                    "{reference}: {why} after {} s (--wait-timeout)\n\
+                     see whether CI runs for this commit, or build it here: --images build",
+                    self.options.timeout.as_secs()
+                )));
+            }
+            context.progress(format!("{reference}: {why}"));
+            tokio::select! {
+                () = tokio::time::sleep(AGAIN) => {}
+                () = self.interrupts.token.cancelled() => return Err(StepError::Interrupted),
+            }
+        }
     }
 
     fn terraform(&self) -> Result<Option<Steps<'_>>, StepError> {
@@ -162,7 +238,13 @@ impl UpWorld<'_> {
     async fn render(&self, context: &Context) -> Result<Done, StepError> {
         let facts = {
             let progress = self.progress();
-            known::with_outputs(self.facts(), &progress.outputs)
+            let mut facts = known::with_outputs(self.facts(), &progress.outputs);
+            for (image, digest) in &progress.digests {
+                let former = &self.checked.images[image].fact;
+                let fact = ImageFact { digest: Some(digest.clone()), pushed: true, ..former.clone() };
+                known::set_image(&mut facts, image, &fact);
+            }
+            facts
         };
         let inputs = self
             .checked
@@ -216,6 +298,16 @@ impl UpWorld<'_> {
         records::save(&self.checked.cluster, &record).await.map_err(|e| explain(&e))?;
         self.checked.home.save_record(&record)?;
         Ok(record)
+    }
+}
+
+/// How often a registry is asked whether CI has pushed.
+const AGAIN: Duration = Duration::from_secs(5);
+
+fn image_failed(error: &images::ImageError) -> StepError {
+    match error {
+        images::ImageError::Program(ProgramError::Interrupted { .. }) => StepError::Interrupted,
+        other => failed(other),
     }
 }
 

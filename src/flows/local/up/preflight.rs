@@ -21,7 +21,7 @@ use serde_json::Value;
 use super::plan::{Action, Outline, plan};
 use crate::config::{Base, Project, Settings};
 use crate::flows::chart::{self, ChartInputs, Objects, Purpose};
-use crate::flows::images::{self, AddressedImage};
+use crate::flows::images::{self, StackImage};
 use crate::flows::known::{self, Sources};
 use crate::flows::local::agent;
 use crate::flows::local::compose::{self, Ownership, Translated};
@@ -41,7 +41,7 @@ pub(crate) struct Checked {
     /// The git working tree.
     pub(crate) git: Option<WorkTree>,
     /// Images to build, by name.
-    pub(crate) images: BTreeMap<String, AddressedImage>,
+    pub(crate) images: BTreeMap<String, StackImage>,
     /// The backing services.
     pub(crate) backing: Option<Backing>,
     /// What the stack file asks for and is not there yet.
@@ -81,15 +81,17 @@ pub(crate) async fn check(
     };
     let supervisor = Supervisor::default();
     let git_program = PathBuf::from("git");
-    let (compose_version, backing, git, images) = tokio::join!(
+    let (compose_version, backing, git) = tokio::join!(
         machine.compose_version(),
         read_backing(project, target, &machine, &supervisor),
         work_tree(&git_program, &project.dir, &supervisor),
-        images::address(base, project, options, &platform),
     );
-    let (compose_version, backing, images) = (compose_version?, backing?, images?);
+    let (compose_version, backing) = (compose_version?, backing?);
     // A stack need not lie in a git repository, nor git be installed, unless a template asks for it.
     let git = git.ok().flatten();
+    let source = options.images.unwrap_or(Images::Build);
+    let tags = known::git_facts(git.as_ref());
+    let images = images::of_stack(base, project, options, source, &platform, &tags).await?;
 
     let mut checked = Checked {
         machine,
@@ -162,7 +164,7 @@ impl Checked {
         let images = self
             .images
             .iter()
-            .filter(|(_, image)| image.spec.is_some())
+            .filter(|(_, image)| image.built().is_some())
             .map(|(name, image)| (name.as_str(), image.fact.reference()))
             .collect();
         let project = &self.environment;
@@ -209,7 +211,7 @@ impl Checked {
         supervisor: &Supervisor,
     ) -> Result<Objects, Failure> {
         let target = &project.file.stack.targets[&settings.target.value];
-        let values = known::chart_values(project, target, facts, options.images == Images::Pinned)?;
+        let values = known::chart_values(project, target, facts, options.images == Some(Images::Pinned))?;
         let inputs = ChartInputs { target, name: settings.name.value.as_str(), values, set: &options.set };
         chart::render(base, project, home, inputs, purpose, supervisor).await
     }

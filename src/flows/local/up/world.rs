@@ -120,11 +120,11 @@ impl UpWorld<'_> {
 
     async fn build_image(&self, name: &str, context: &Context) -> Result<Done, StepError> {
         let checked = &self.checked.images[name];
-        let Some(spec) = &checked.spec else { return Ok(Done::quiet("given")) };
+        let Some(build) = checked.built() else { return Ok(Done::quiet("given")) };
         let reference = checked.fact.reference();
         let machine = &self.checked.machine;
         let there = images::inspect(&machine.reader, &reference).await.map_err(engine)?;
-        let (facts, built) = match (there, checked.addressed.lock().await.take()) {
+        let (facts, built) = match (there, build.addressed.lock().await.take()) {
             (Some(facts), _) => (facts, false),
             (None, None) => {
                 return Err(StepError::Failed(format!("the image {reference} was removed while `up` ran")));
@@ -132,7 +132,8 @@ impl UpWorld<'_> {
             (None, Some(addressed)) => {
                 let by = supervisor(self.interrupts, context);
                 let line = |_, line: &str| context.progress(line);
-                let built = images::build(&machine.engine, &machine.cli, &by, spec, addressed, line).await;
+                let built =
+                    images::build(&machine.engine, &machine.cli, &by, &build.spec, addressed, line).await;
                 (built.map_err(|e| image_failed(&e))?, true)
             }
         };
