@@ -72,6 +72,11 @@ impl Place {
         closure.archive_to(&self.dir.join("root")).map_err(Failure::failed)
     }
 
+    /// The directory of all of them.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// The copy of an earlier `up`.
     pub(crate) fn archived(&self) -> Result<Option<Copy>, Failure> {
         Copy::left_at(&self.dir.join("root")).map_err(Failure::failed)
@@ -182,40 +187,64 @@ impl Steps<'_> {
     /// Initialises the root and makes the workspace. One that is there and that we did not make is
     /// refused.
     pub(crate) async fn workspace(&self, context: &Context) -> Result<Done, StepError> {
+        self.init(context).await?;
+        self.claim(context).await?;
+        self.make(context).await
+    }
+
+    /// Initialises the root.
+    pub(crate) async fn init(&self, context: &Context) -> Result<(), StepError> {
         let Self { place, home, terraform, .. } = self;
         place.save_variables(home, &terraform.vars).map_err(failure)?;
-        let by = self.supervisor(context);
         context.progress("init");
-        terraform.init(&self.digest, &by).await.map_err(terraform_failed)?;
+        terraform.init(&self.digest, &self.supervisor(context)).await.map_err(terraform_failed)?;
+        Ok(())
+    }
+
+    /// Makes the workspace's name ours, unless somebody else has it.
+    pub(crate) async fn claim(&self, context: &Context) -> Result<(), StepError> {
+        let Self { place, home, terraform, .. } = self;
+        let ours =
+            place.was_applied(home) || place.owns_workspace(home, &terraform.workspace).map_err(failure)?;
+        if ours {
+            return Ok(());
+        }
+        let by = self.supervisor(context);
+        if terraform.workspace(&by).await.map_err(terraform_failed)? == Workspace::Found {
+            return Err(StepError::Refused(format!(
+                "the Terraform workspace `{}` exists already, and envctl did not create it\n\
+                 choose another environment with --name, or delete that workspace if nobody needs it",
+                terraform.workspace
+            )));
+        }
+        place.claim_workspace(home, &terraform.workspace).map_err(failure)
+    }
+
+    /// Makes the workspace, once it is claimed.
+    pub(crate) async fn make(&self, context: &Context) -> Result<Done, StepError> {
+        let Self { place, home, terraform, .. } = self;
         let thing = Thing::new(ThingKind::Workspace, terraform.workspace.clone());
         if place.was_applied(home) {
             return Ok(Done::quiet("unchanged").with([thing]));
         }
-        if !place.owns_workspace(home, &terraform.workspace).map_err(failure)? {
-            if terraform.workspace(&by).await.map_err(terraform_failed)? == Workspace::Found {
-                return Err(StepError::Refused(format!(
-                    "the Terraform workspace `{}` exists already, and envctl did not create it\n\
-                     choose another environment with --name, or delete that workspace if nobody needs it",
-                    terraform.workspace
-                )));
-            }
-            place.claim_workspace(home, &terraform.workspace).map_err(failure)?;
-        }
-        let made = terraform.ensure_workspace(&by).await.map_err(terraform_failed)?;
+        let made = terraform.ensure_workspace(&self.supervisor(context)).await.map_err(terraform_failed)?;
         Ok(Done::quiet(if made == Workspace::Created { "created" } else { "unchanged" }).with([thing]))
     }
 
-    /// Plans, and applies exactly that plan. Without `consent` nothing that exists is destroyed.
+    /// Plans, and applies exactly that plan, if `guard` lets it. Without `consent` nothing that exists is
+    /// destroyed.
     pub(crate) async fn apply(
         &self,
         context: &Context,
         consent: bool,
+        guard: &impl PlanGuard,
     ) -> Result<(Vec<Output>, Done), StepError> {
         let Self { place, home, terraform, .. } = self;
         let by = self.supervisor(context);
         let report = |p: &Progress| context.progress(format!("{} {}", p.action, p.address));
         let file = place.plan_file();
         let plan = terraform.plan(&file, Purpose::Apply, &by, report).await.map_err(terraform_failed)?;
+        guard.check(&plan).await?;
         for warning in &plan.warnings {
             context.warn(format!("terraform: {}", warning.summary));
         }
@@ -248,12 +277,12 @@ impl Steps<'_> {
         Ok((outputs, Done::shown(summary).with(things)))
     }
 
-    /// Destroys all that the state knows, and looks each thing up with the root's own program.
+    /// Destroys all that the state knows, if `guard` lets it, and says what there was.
     pub(crate) async fn destroy(
         &self,
         context: &Context,
-        lookup: &[String],
-    ) -> Result<(Vec<(End, Item)>, Done), StepError> {
+        guard: &impl PlanGuard,
+    ) -> Result<(Vec<Known>, Done), StepError> {
         let Self { place, home, terraform, .. } = self;
         let by = self.supervisor(context);
         context.progress("init");
@@ -269,6 +298,7 @@ impl Steps<'_> {
                 let file = place.plan_file();
                 let plan =
                     terraform.plan(&file, Purpose::Destroy, &by, report).await.map_err(terraform_failed)?;
+                guard.check(&plan).await?;
                 if !plan.is_empty() {
                     terraform.apply(&file, &by, report).await.map_err(terraform_failed)?;
                 }
@@ -277,12 +307,23 @@ impl Steps<'_> {
             }
         }
         context.failpoint("destroyed")?;
+        Ok((known, Done::shown(summary)))
+    }
+
+    /// Looks up what was destroyed with the root's own program.
+    pub(crate) async fn look_up(
+        &self,
+        context: &Context,
+        known: &[Known],
+        lookup: &[String],
+    ) -> Result<Vec<(End, Item)>, StepError> {
+        let by = self.supervisor(context);
         let mut ends = Vec::new();
-        for resource in &known {
+        for resource in known {
             context.progress(format!("looking up {}", resource.address));
-            ends.push(look_up(resource, lookup, &terraform.root, &by).await?);
+            ends.push(look_up(resource, lookup, &self.terraform.root, &by).await?);
         }
-        Ok((ends, Done::shown(summary)))
+        Ok(ends)
     }
 
     /// Deletes the workspace, and looks it up.
@@ -308,6 +349,23 @@ impl Steps<'_> {
             }
             _ => (End::Gone, item("`terraform workspace list` does not name it", None)),
         })
+    }
+}
+
+/// Whether a plan may be applied, whatever the user consents to.
+pub(crate) trait PlanGuard: Sync {
+    /// # Errors
+    /// Why it may not.
+    fn check(&self, plan: &Plan) -> impl Future<Output = Result<(), StepError>> + Send;
+}
+
+/// For targets where Terraform can reach nothing that is not ours.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Unguarded;
+
+impl PlanGuard for Unguarded {
+    async fn check(&self, _: &Plan) -> Result<(), StepError> {
+        Ok(())
     }
 }
 

@@ -94,13 +94,21 @@ pub(crate) fn begin(
         stack_file: project.path.clone(),
         phase: Phase::begin(former.as_ref().map(|f| f.phase)),
         place,
-        terraform: terraform.map(|terraform| terraform_record(base, settings, terraform)),
+        terraform: terraform.map(|terraform| {
+            let former = former.as_ref().and_then(|former| former.terraform.as_ref());
+            terraform_record(base, settings, terraform, former)
+        }),
         images,
         urls: former.map(|f| f.urls).unwrap_or_default(),
     })
 }
 
-fn terraform_record(base: &Base, settings: &Settings, terraform: &Terraform) -> TerraformRecord {
+fn terraform_record(
+    base: &Base,
+    settings: &Settings,
+    terraform: &Terraform,
+    former: Option<&TerraformRecord>,
+) -> TerraformRecord {
     TerraformRecord {
         workspace: settings.name.value.to_string(),
         root: terraform.path.value.clone(),
@@ -108,5 +116,9 @@ fn terraform_record(base: &Base, settings: &Settings, terraform: &Terraform) -> 
         lookup: terraform.lookup.clone(),
         backend_config: terraform.backend_config.clone(),
         var_files: terraform.var_files.iter().map(|f| f.value.clone()).collect(),
+        claimed: former.is_some_and(|former| former.claimed),
+        archive: former.and_then(|former| former.archive.clone()),
+        accounts: terraform.accounts.clone(),
+        trust: terraform.trust.clone(),
     }
 }

@@ -164,6 +164,37 @@ pub struct TerraformRecord {
     pub backend_config: BTreeMap<String, String>,
     /// Variable files, relative to the root.
     pub var_files: Vec<PathBuf>,
+    /// Whether the workspace is this environment's, or is about to be.
+    #[serde(default)]
+    pub claimed: bool,
+    /// AWS accounts, beside the cluster's, in which Terraform may act.
+    #[serde(default)]
+    pub accounts: Vec<String>,
+    /// Kinds of backends that are trusted unchecked.
+    #[serde(default)]
+    pub trust: Vec<String>,
+    /// Where the root and its variables are kept for other machines.
+    #[serde(default)]
+    pub archive: Option<ArchivePlace>,
+}
+
+/// Where a Terraform root is kept, encrypted, for machines that have nothing else of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "in", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum ArchivePlace {
+    /// Beside the state.
+    S3 {
+        /// The bucket.
+        bucket: String,
+        /// The object's key.
+        key: String,
+        /// The bucket's region, where the backend names one.
+        region: Option<String>,
+        /// Requests name the bucket in the path.
+        path_style: bool,
+    },
+    /// In a Secret beside the record.
+    Secret,
 }
 
 /// Reading a record.

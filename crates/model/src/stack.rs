@@ -338,6 +338,12 @@ pub struct Terraform {
     /// Backend configuration.
     #[serde(default)]
     pub backend_config: BTreeMap<String, String>,
+    /// eks: AWS accounts beside the target's in which the backend and providers may act.
+    #[serde(default)]
+    pub accounts: Vec<String>,
+    /// eks: kinds of backends whose owner envctl cannot check, and that are used all the same.
+    #[serde(default)]
+    pub trust: Vec<String>,
     /// A program of the root, and its arguments, that says whether a resource still exists: it gets
     /// `{"address","type","name","values"}` as JSON on standard input; exit status 0 means that it
     /// exists, 3 that it is gone; what it prints is the evidence in the receipt.

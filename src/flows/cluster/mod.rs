@@ -3,4 +3,5 @@
 pub(crate) mod down;
 mod lock;
 pub(crate) mod target;
+mod terraform;
 pub(crate) mod up;

@@ -14,17 +14,18 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde::Deserialize;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 pub use closure::{Closure, ClosureError, Copy};
 pub use diagnostic::{Diagnostic, Known, Lock, Position, Range, Severity, Snippet, TerraformError};
-pub use plan::{Action, Change, OutputChange, Plan};
+pub use plan::{Action, Change, OutputChange, Plan, ProviderConfig, Setting};
 pub use state::{Mode, Output, Resource};
 pub use stream::{Applied, Phase, Progress};
 
 use crate::private;
-use crate::process::{Command, ProgramError, Supervisor, Tool};
+use crate::process::{Command, Input, ProgramError, Supervisor, Tool};
 use stream::Messages;
 
 /// One root in one workspace. All paths are absolute: Terraform runs in the root.
@@ -46,8 +47,21 @@ pub struct Terraform {
     pub backend: Map<String, Value>,
     /// Environment variables to set.
     pub env: BTreeMap<String, String>,
+    /// Environment variables not to inherit.
+    pub unset: Vec<String>,
     /// How long another run's lock is waited for: theirs may just be ending.
     pub lock_timeout: Duration,
+}
+
+/// Where a root keeps its state, as `init` has resolved it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Backend {
+    /// `s3`, `local`, ...
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Its settings.
+    #[serde(default)]
+    pub config: Map<String, Value>,
 }
 
 /// Whether something had to be done.
@@ -99,6 +113,7 @@ impl Terraform {
             var_files: Vec::new(),
             backend: Map::new(),
             env: BTreeMap::new(),
+            unset: Vec::new(),
             lock_timeout: LOCK_TIMEOUT,
         }
     }
@@ -122,6 +137,56 @@ impl Terraform {
         self.run_logged(command, "init", by, &mut |_| ()).await?;
         private::write(&stamp_file, stamp.as_bytes()).map_err(writing(&stamp_file))?;
         Ok(Init::Done)
+    }
+
+    /// The backend that `init` has settled on; `None` for a state in files beside the root.
+    ///
+    /// # Errors
+    /// When what `init` left cannot be read.
+    pub fn backend_in_use(&self) -> Result<Option<Backend>, TerraformError> {
+        #[derive(Deserialize)]
+        struct Left {
+            backend: Option<Backend>,
+        }
+        let file = self.data_dir.join("terraform.tfstate");
+        let text = match fs::read(&file) {
+            Ok(text) => text,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(writing(&file)(e)),
+        };
+        let left: Left = serde_json::from_slice(&text).map_err(|error| ProgramError::Unreadable {
+            program: "terraform".to_owned(),
+            arguments: "init".to_owned(),
+            reason: error.to_string(),
+        })?;
+        Ok(left.backend.filter(|backend| backend.kind != "local"))
+    }
+
+    /// The value of an expression of the root, such as `local.role`; `None` where Terraform cannot tell
+    /// it yet.
+    ///
+    /// # Errors
+    /// When Terraform cannot be run.
+    pub async fn evaluate(&self, expression: &str, by: &Supervisor) -> Result<Option<Value>, TerraformError> {
+        let mut command = self.in_workspace("console");
+        for var_file in &self.var_files {
+            command = command.arg(prefixed("-var-file=", var_file));
+        }
+        if !self.vars.is_empty() {
+            let vars = self.write_json("vars.tfvars.json", &self.vars)?;
+            command = command.arg(prefixed("-var-file=", &vars));
+        }
+        let input = Input::Bytes(format!("jsonencode({expression})\n").into());
+        match command.input(input).whole_stdout().run(by).await {
+            // A quoted string with JSON inside.
+            Ok(output) => {
+                let text = output.stdout_text();
+                let inner = serde_json::from_str::<String>(text.trim()).ok();
+                Ok(inner.and_then(|inner| serde_json::from_str(&inner).ok()))
+            }
+            Err(ProgramError::Failed(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn init_stamp(&self, digest: &str) -> String {
@@ -297,10 +362,10 @@ impl Terraform {
             .env("GIT_TERMINAL_PROMPT", "0")
             .env_remove("TF_WORKSPACE");
         // These would change the meaning of the calls below.
-        ["", "_plan", "_apply", "_show", "_output", "_workspace"]
+        let command = ["", "_plan", "_apply", "_show", "_output", "_workspace"]
             .iter()
-            .fold(command, |command, verb| command.env_remove(format!("TF_CLI_ARGS{verb}")))
-            .envs(&self.env)
+            .fold(command, |command, verb| command.env_remove(format!("TF_CLI_ARGS{verb}")));
+        self.unset.iter().fold(command, |command, name| command.env_remove(name)).envs(&self.env)
     }
 
     /// Only these verbs get the workspace by variable: `init` would make it in passing, and

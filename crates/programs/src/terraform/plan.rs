@@ -23,8 +23,30 @@ pub struct Plan {
     pub outputs: Vec<OutputChange>,
     /// The providers that the configuration uses, by their full names.
     pub providers: Vec<String>,
+    /// How each provider is configured, aliases and those of modules included.
+    pub provider_configs: Vec<ProviderConfig>,
     /// What Terraform warned of while planning.
     pub warnings: Vec<Diagnostic>,
+}
+
+/// How a provider is configured in one place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProviderConfig {
+    /// How the configuration calls it: `aws`, `aws.other`, `module.queue:aws`.
+    pub key: String,
+    /// Its full name: `registry.terraform.io/hashicorp/aws`.
+    pub source: String,
+    /// What is set, by dotted path: `assume_role.role_arn`.
+    pub settings: BTreeMap<String, Setting>,
+}
+
+/// The value of a provider's setting, as far as a plan tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Setting {
+    /// A constant, or a variable.
+    Known(serde_json::Value),
+    /// An expression that refers to these.
+    Refers(Vec<String>),
 }
 
 /// What happens to one resource.
@@ -132,16 +154,67 @@ impl Plan {
                 Some(OutputChange { name, action, sensitive })
             })
             .collect();
+        for (key, provider) in document.configuration.provider_config {
+            let mut settings = BTreeMap::new();
+            collect(&provider.expressions, "", &document.variables, &mut settings);
+            plan.provider_configs.push(ProviderConfig { key, source: provider.full_name, settings });
+        }
         let used = plan.changes.iter().map(|change| change.provider.clone());
-        let configured = document.configuration.provider_config.into_values();
-        let providers: BTreeSet<String> = configured.map(|provider| provider.full_name).chain(used).collect();
+        let configured = plan.provider_configs.iter().map(|provider| provider.source.clone());
+        let providers: BTreeSet<String> = configured.chain(used).collect();
         plan.providers = providers.into_iter().filter(|name| !name.is_empty()).collect();
         Ok(plan)
     }
 }
 
+/// Takes the settings of a provider's configuration, nested blocks included.
+/// <https://developer.hashicorp.com/terraform/internals/json-format#expression-representation>
+fn collect(
+    expressions: &serde_json::Value,
+    path: &str,
+    variables: &BTreeMap<String, Variable>,
+    into: &mut BTreeMap<String, Setting>,
+) {
+    match expressions {
+        serde_json::Value::Array(blocks) => {
+            blocks.iter().for_each(|block| collect(block, path, variables, into));
+        }
+        serde_json::Value::Object(map) => {
+            if let Some(constant) = map.get("constant_value") {
+                into.insert(path.to_owned(), Setting::Known(constant.clone()));
+            } else if let Some(references) = map.get("references").and_then(|r| r.as_array()) {
+                let references: Vec<String> =
+                    references.iter().filter_map(|r| r.as_str().map(str::to_owned)).collect();
+                let variable = match references.as_slice() {
+                    [one] => one.strip_prefix("var.").and_then(|name| variables.get(name)),
+                    _ => None,
+                };
+                let setting = match variable {
+                    Some(variable) => Setting::Known(variable.value.clone()),
+                    None => Setting::Refers(references),
+                };
+                into.insert(path.to_owned(), setting);
+            } else {
+                for (key, value) in map {
+                    let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                    collect(value, &path, variables, into);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct Variable {
+    #[serde(default)]
+    value: serde_json::Value,
+}
+
 #[derive(Debug, Deserialize)]
 struct Document {
+    #[serde(default)]
+    variables: BTreeMap<String, Variable>,
     #[serde(default)]
     resource_changes: Vec<ResourceChange>,
     #[serde(default)]
@@ -185,4 +258,34 @@ struct Configuration {
 struct Provider {
     #[serde(default)]
     full_name: String,
+    #[serde(default)]
+    expressions: serde_json::Value,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_of_providers_are_read_with_their_aliases() {
+        let json = br#"{
+            "variables": {"role": {"value": "arn:aws:iam::333333333333:role/ci"}},
+            "configuration": {"provider_config": {
+                "aws": {"full_name": "registry.terraform.io/hashicorp/aws", "expressions": {
+                    "region": {"constant_value": "ap-northeast-1"},
+                    "assume_role": [{"role_arn": {"references": ["var.role"]}}]
+                }},
+                "aws.other": {"full_name": "registry.terraform.io/hashicorp/aws", "expressions": {
+                    "assume_role": [{"role_arn": {"references": ["local.other", "var.role"]}}]
+                }}
+            }}
+        }"#;
+        let plan = Plan::read(json).unwrap();
+        let of = |key: &str| plan.provider_configs.iter().find(|p| p.key == key).unwrap().settings.clone();
+        let known = Setting::Known("arn:aws:iam::333333333333:role/ci".into());
+        assert_eq!(of("aws")["assume_role.role_arn"], known);
+        assert_eq!(of("aws")["region"], Setting::Known("ap-northeast-1".into()));
+        let refers = Setting::Refers(vec!["local.other".into(), "var.role".into()]);
+        assert_eq!(of("aws.other")["assume_role.role_arn"], refers);
+    }
 }

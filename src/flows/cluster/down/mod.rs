@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use envctl_cluster::namespace::{self, Found};
+use envctl_cluster::terraform::archive;
 use envctl_cluster::{ClusterReader, Intent, VerifiedCluster, records};
 use envctl_model::name::EnvironmentName;
 use envctl_model::record::{Phase, Place as Lives};
@@ -90,6 +91,8 @@ pub(crate) async fn remove(
         store.save_receipt(&receipt)?;
         // What was left is still to be found: the record says where.
         if receipt.left.is_empty() && !world.lost_sight(&receipt) {
+            let archive = record.terraform.as_ref().and_then(|terraform| terraform.archive.as_ref());
+            archive::remove(&cluster, &record, archive).await.map_err(|e| explain(&e))?;
             records::remove(&cluster, name.as_str(), &record.identity).await.map_err(|e| explain(&e))?;
             home.remove()?;
         }

@@ -9,6 +9,7 @@ use envctl_cluster::namespace::{self, Found};
 use envctl_cluster::objects::Kinds;
 use envctl_cluster::release;
 use envctl_cluster::remove::{self, Blocked, Removed, Volume};
+use envctl_cluster::terraform::guard::Allowed;
 use envctl_model::receipt::{End, Item};
 use envctl_model::record::Record;
 use envctl_model::{Receipt, Step, Thing, ThingKind};
@@ -22,6 +23,7 @@ use crate::config::Base;
 use crate::flows::Home;
 use crate::flows::chart::{SCRATCH, helm_failed};
 use crate::flows::cluster::target::cluster;
+use crate::flows::cluster::terraform;
 use crate::flows::interrupts::Interrupts;
 use crate::flows::run::supervisor;
 use crate::flows::step_error::{failed, failure};
@@ -259,38 +261,62 @@ impl DownWorld<'_> {
         Ok(Done::quiet("looked up"))
     }
 
-    fn terraform(&self) -> Result<Option<Steps<'_>>, StepError> {
-        let Some(record) = &self.record.terraform else { return Ok(None) };
-        let place = Place::of(self.home);
-        let made = self.things.contains(&Thing::new(ThingKind::Workspace, record.workspace.clone()));
-        if !made && !place.owns_workspace(self.home, &record.workspace).map_err(failure)? {
+    /// `None` where `up` died before the workspace was ours: then nothing was made by it either.
+    async fn terraform(&self) -> Result<Option<Steps<'_>>, StepError> {
+        let Some(record) = self.record.terraform.as_ref().filter(|record| record.claimed) else {
             return Ok(None);
-        }
-        let Some(copy) = place.archived().map_err(failure)? else { return Ok(None) };
+        };
+        let place = Place::of(self.home);
+        terraform::fetch(self.cluster, self.record, &place).await?;
+        let Some(copy) = place.archived().map_err(failure)? else {
+            return Err(StepError::Stuck(
+                "the Terraform root of this environment is neither on this machine nor kept in the cluster\n\
+                 type `envctl down` on the machine that brought it up"
+                    .to_owned(),
+            ));
+        };
         let vars = place.variables(self.home).map_err(failure)?;
-        let terraform = place.terraform(record, &copy, vars);
-        Ok(Some(Steps {
-            place,
-            home: self.home,
-            terraform,
-            digest: copy.digest,
-            interrupts: self.interrupts,
-        }))
+        let mut equipped = place.terraform(record, &copy, vars);
+        terraform::equip(&mut equipped, self.cluster, self.record);
+        let (home, interrupts) = (self.home, self.interrupts);
+        Ok(Some(Steps { place, home, terraform: equipped, digest: copy.digest, interrupts }))
     }
 
     async fn destroy(&self, context: &Context) -> Result<Done, StepError> {
-        let (Some(steps), Some(record)) = (self.terraform()?, &self.record.terraform) else {
+        let (Some(steps), Some(record)) = (self.terraform().await?, &self.record.terraform) else {
             return Ok(Done::quiet("nothing to destroy"));
         };
-        let (ends, done) = steps.destroy(context, &record.lookup).await?;
+        let allowed = self.allowed();
+        let by = supervisor(self.interrupts, context);
+        steps.init(context).await?;
+        terraform::state(self.cluster, &steps.terraform, &allowed).await?;
+        let guard = terraform::Guard { terraform: &steps.terraform, allowed: &allowed, by };
+        let (known, done) = steps.destroy(context, &guard).await?;
+        let ends = if record.lookup.is_empty() {
+            terraform::look_up(self.cluster, self.record, &known).await
+        } else {
+            let mut ends = steps.look_up(context, &known, &record.lookup).await?;
+            // What no state knows of, no program of the root is asked about.
+            ends.extend(terraform::look_up(self.cluster, self.record, &[]).await);
+            ends
+        };
         for (end, item) in ends {
             self.add(end, item);
         }
         Ok(done)
     }
 
+    fn allowed(&self) -> Allowed {
+        let mut allowed = terraform::allowed(self.cluster, None);
+        if let Some(record) = &self.record.terraform {
+            allowed.accounts.extend(record.accounts.iter().cloned());
+            allowed.trusted.clone_from(&record.trust);
+        }
+        allowed
+    }
+
     async fn delete_workspace(&self, context: &Context) -> Result<Done, StepError> {
-        let Some(steps) = self.terraform()? else { return Ok(Done::quiet("not ours")) };
+        let Some(steps) = self.terraform().await? else { return Ok(Done::quiet("not ours")) };
         let (end, item) = steps.delete_workspace(context).await?;
         self.add(end, item);
         Ok(Done::quiet("deleted"))

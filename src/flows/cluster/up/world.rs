@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use envctl_cluster::guardrails::Guards;
 use envctl_cluster::objects::Kinds;
 use envctl_cluster::registry::Lookup;
+use envctl_cluster::terraform::guard::State;
 use envctl_cluster::{namespace, records, release};
 use envctl_local::images;
 use envctl_model::Plan;
@@ -25,6 +26,7 @@ use super::plan::{Action, Outline, plan};
 use crate::config::{Base, Project, Settings};
 use crate::flows::chart::{self, helm_failed};
 use crate::flows::cluster::target::{cluster, explain};
+use crate::flows::cluster::terraform::{Guard, allowed, equip, keep, state};
 use crate::flows::images::Source;
 use crate::flows::interrupts::Interrupts;
 use crate::flows::known::{self, ImageFact};
@@ -217,20 +219,44 @@ impl UpWorld<'_> {
         let place = Place::of(home);
         let copy = place.archive(self.project, stack).map_err(failure)?;
         let vars = known::terraform_variables(self.project, self.target(), &self.facts()).map_err(failure)?;
-        let terraform = place.terraform(&record, &copy, vars);
+        let mut terraform = place.terraform(&record, &copy, vars);
+        equip(&mut terraform, &self.checked.cluster, &self.record());
         Ok(Some(Steps { place, home, terraform, digest: copy.digest, interrupts: self.interrupts }))
     }
 
     async fn workspace(&self, context: &Context) -> Result<Done, StepError> {
-        match self.terraform()? {
-            Some(steps) => steps.workspace(context).await,
-            None => Ok(Done::quiet("none")),
+        let Some(steps) = self.terraform()? else { return Ok(Done::quiet("none")) };
+        let target = &self.checked.cluster;
+        steps.init(context).await?;
+        let allowed = allowed(target, self.target().terraform.as_ref());
+        let state = state(target, &steps.terraform, &allowed).await?;
+        if state == State::Local {
+            context.warn(
+                "Terraform keeps its state on this machine: only from here can the environment be removed. \
+                 A backend in S3 mends that",
+            );
         }
+        steps.claim(context).await?;
+        let mut record = self.record().clone();
+        let archive = keep(target, &record, &state, &steps.place).await?;
+        if let Some(terraform) = &mut record.terraform {
+            terraform.claimed = true;
+            terraform.archive = Some(archive);
+        }
+        // Before the workspace is made: whoever finds it finds the root, too.
+        records::save(target, &record).await.map_err(cluster)?;
+        self.checked.home.save_record(&record).map_err(failure)?;
+        *self.record() = record;
+        context.failpoint("claimed")?;
+        steps.make(context).await
     }
 
     async fn apply_terraform(&self, context: &Context) -> Result<Done, StepError> {
         let Some(steps) = self.terraform()? else { return Ok(Done::quiet("none")) };
-        let (outputs, done) = steps.apply(context, self.options.yes).await?;
+        let allowed = allowed(&self.checked.cluster, self.target().terraform.as_ref());
+        let by = supervisor(self.interrupts, context);
+        let guard = Guard { terraform: &steps.terraform, allowed: &allowed, by };
+        let (outputs, done) = steps.apply(context, self.options.yes, &guard).await?;
         self.progress().outputs = outputs;
         Ok(done)
     }

@@ -16,7 +16,7 @@ use crate::flows::interrupts::Interrupts;
 use crate::flows::local::machine::{Machine, engine};
 use crate::flows::run::supervisor;
 use crate::flows::step_error::{failed, failure, program};
-use crate::flows::terraform::{Place, Steps};
+use crate::flows::terraform::{Place, Steps, Unguarded};
 use crate::flows::{Home, Store};
 
 /// The local target, as `down` acts on it.
@@ -111,8 +111,8 @@ impl DownWorld<'_> {
         let (Some(steps), Some(record)) = (self.terraform()?, &self.record.terraform) else {
             return Ok(Done::quiet("nothing to destroy"));
         };
-        let (ends, done) = steps.destroy(context, &record.lookup).await?;
-        self.add(ends);
+        let (known, done) = steps.destroy(context, &Unguarded).await?;
+        self.add(steps.look_up(context, &known, &record.lookup).await?);
         Ok(done)
     }
 

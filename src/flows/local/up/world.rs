@@ -24,7 +24,7 @@ use crate::flows::local::compose::{self, Ownership};
 use crate::flows::local::machine::engine;
 use crate::flows::run::supervisor;
 use crate::flows::step_error::{failed, failure, program, with_room_hint};
-use crate::flows::terraform::{Place, Steps};
+use crate::flows::terraform::{Place, Steps, Unguarded};
 use crate::flows::up::Options;
 use crate::flows::{Home, Store};
 use crate::ui::Failure;
@@ -218,7 +218,7 @@ impl UpWorld<'_> {
 
     async fn apply_terraform(&self, context: &Context) -> Result<Done, StepError> {
         let Some(steps) = self.terraform()? else { return Ok(Done::quiet("none")) };
-        let (outputs, done) = steps.apply(context, self.options.yes).await?;
+        let (outputs, done) = steps.apply(context, self.options.yes, &Unguarded).await?;
         self.progress().outputs = outputs;
         Ok(done)
     }

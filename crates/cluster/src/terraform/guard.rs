@@ -1,0 +1,340 @@
+//! Terraform is guarded too: its backend and every provider of AWS lead to an allowed account, or
+//! nothing is planned or applied. Pure, but for the bucket's owner.
+
+use envctl_programs::terraform::{Backend, ProviderConfig, Setting};
+
+use crate::aws::Session;
+use crate::error::ClusterError;
+
+/// Which accounts Terraform may act in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Allowed {
+    /// The target's account, and those that the stack file adds.
+    pub accounts: Vec<String>,
+    /// Backends that cannot be checked, and that the stack file trusts: `http`.
+    pub trusted: Vec<String>,
+}
+
+impl Allowed {
+    fn list(&self) -> String {
+        self.accounts.join(", ")
+    }
+
+    fn role(&self, what: &str, arn: &str) -> Result<(), ClusterError> {
+        match account_of_arn(arn) {
+            Some(account) if self.accounts.iter().any(|allowed| allowed == account) => Ok(()),
+            Some(account) => Err(refused(
+                format!("{what} assumes {arn}, a role of account {account}; allowed: {}", self.list()),
+                "take the role out, or allow its account with `terraform: {accounts: [..]}` of the target",
+            )),
+            None => Err(refused(
+                format!("{what} assumes `{arn}`, which names no account"),
+                "write the role's whole ARN",
+            )),
+        }
+    }
+}
+
+fn refused(message: String, hint: &str) -> ClusterError {
+    ClusterError::Refused { message, hint: format!("{hint}; nothing was changed") }
+}
+
+/// The account in an ARN: `arn:aws:iam::333333333333:role/x`.
+fn account_of_arn(arn: &str) -> Option<&str> {
+    let mut parts = arn.split(':');
+    if parts.next() != Some("arn") {
+        return None;
+    }
+    parts.nth(3).filter(|account| account.len() == 12 && account.bytes().all(|b| b.is_ascii_digit()))
+}
+
+/// Settings by which a provider or backend would use other credentials than those that were checked.
+const OTHER_CREDENTIALS: [&str; 7] = [
+    "profile",
+    "access_key",
+    "secret_key",
+    "token",
+    "shared_credentials_file",
+    "shared_credentials_files",
+    "shared_config_files",
+];
+const ROLES: [&str; 3] = ["assume_role.role_arn", "role_arn", "assume_role_with_web_identity.role_arn"];
+
+/// A setting whose value only an evaluation of the root can tell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Open {
+    /// The provider: `aws.other`.
+    pub provider: String,
+    /// The setting: `assume_role.role_arn`.
+    pub setting: String,
+    /// The expression: `local.role`.
+    pub expression: String,
+}
+
+/// Checks the providers of a plan. What is returned has to be evaluated, and checked with [`check_role`].
+///
+/// # Errors
+/// [`ClusterError::Refused`] for a provider that would act as somebody else.
+pub fn check_providers(providers: &[ProviderConfig], allowed: &Allowed) -> Result<Vec<Open>, ClusterError> {
+    let mut open = Vec::new();
+    for provider in providers.iter().filter(|p| p.source.ends_with("/hashicorp/aws")) {
+        let what = format!("Terraform's provider `{}`", provider.key);
+        for (name, setting) in &provider.settings {
+            if OTHER_CREDENTIALS.contains(&name.as_str())
+                && *setting != Setting::Known(serde_json::Value::Null)
+            {
+                return Err(refused(
+                    format!("{what} sets `{name}`: it would not use the credentials that were checked"),
+                    "take it out: envctl hands Terraform the credentials of the target",
+                ));
+            }
+            if !ROLES.contains(&name.as_str()) {
+                continue;
+            }
+            match setting {
+                Setting::Known(serde_json::Value::Null) => {}
+                Setting::Known(value) => allowed.role(&what, value.as_str().unwrap_or_default())?,
+                Setting::Refers(references) => match references.as_slice() {
+                    [one] if one.starts_with("local.") => open.push(Open {
+                        provider: provider.key.clone(),
+                        setting: name.clone(),
+                        expression: one.clone(),
+                    }),
+                    _ => {
+                        return Err(refused(
+                            format!(
+                                "{what} assumes a role that is only known while it runs (it refers to {})",
+                                references.join(", ")
+                            ),
+                            "make it a constant, a variable or a local value",
+                        ));
+                    }
+                },
+            }
+        }
+    }
+    Ok(open)
+}
+
+/// Checks a role that was evaluated; `None` is no role at all.
+///
+/// # Errors
+/// [`ClusterError::Refused`] for a role of another account, or one that cannot be told.
+pub fn check_role(
+    open: &Open,
+    value: Option<&serde_json::Value>,
+    allowed: &Allowed,
+) -> Result<(), ClusterError> {
+    let what = format!("Terraform's provider `{}`", open.provider);
+    match value {
+        Some(serde_json::Value::Null) => Ok(()),
+        Some(serde_json::Value::String(arn)) => allowed.role(&what, arn),
+        _ => Err(refused(
+            format!(
+                "{what} assumes the role `{}`, whose value Terraform cannot tell beforehand",
+                open.expression
+            ),
+            "make it a constant, a variable or a local value that depends on nothing else",
+        )),
+    }
+}
+
+/// What is known of a backend after it was checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    /// In a bucket of an allowed account.
+    S3(Bucket),
+    /// In files on this machine: no other one can remove what Terraform makes.
+    Local,
+    /// Somewhere that the stack file trusts.
+    Trusted,
+}
+
+/// The bucket of a state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bucket {
+    /// Its name.
+    pub bucket: String,
+    /// The state's key, without the workspace's prefix.
+    pub key: String,
+    /// The prefix of workspaces.
+    pub prefix: String,
+    /// Its region, where the backend names one.
+    pub region: Option<String>,
+    /// Requests name it in the path.
+    pub path_style: bool,
+}
+
+/// Checks the backend that `terraform init` has settled on.
+///
+/// # Errors
+/// [`ClusterError::Refused`] for one that leads elsewhere; when S3 does not answer.
+pub async fn check_backend(
+    session: &Session,
+    backend: Option<&Backend>,
+    allowed: &Allowed,
+) -> Result<State, ClusterError> {
+    let Some(backend) = backend else { return Ok(State::Local) };
+    if backend.kind != "s3" {
+        if allowed.trusted.contains(&backend.kind) {
+            return Ok(State::Trusted);
+        }
+        return Err(refused(
+            format!("Terraform's backend is `{}`: envctl cannot check whose it is", backend.kind),
+            "keep the state in S3, or trust this one with `terraform: {trust: [..]}` of the target",
+        ));
+    }
+    let bucket = read_s3(backend, allowed)?;
+    check_owner(session, &bucket, allowed).await?;
+    Ok(State::S3(bucket))
+}
+
+fn read_s3(backend: &Backend, allowed: &Allowed) -> Result<Bucket, ClusterError> {
+    let config = &backend.config;
+    let text = |key: &str| config.get(key).and_then(|v| v.as_str()).filter(|text| !text.is_empty());
+    let what = "Terraform's backend";
+    if let Some(name) = OTHER_CREDENTIALS.iter().find(|name| {
+        config.get(**name).is_some_and(|v| {
+            v.as_str() != Some("") && !v.is_null() && v.as_array().is_none_or(|a| !a.is_empty())
+        })
+    }) {
+        return Err(refused(
+            format!("{what} sets `{name}`: it would not use the credentials that were checked"),
+            "take it out: envctl hands Terraform the credentials of the target",
+        ));
+    }
+    let nested = config.get("assume_role");
+    let nested = nested.and_then(|role| role.get(0).unwrap_or(role).get("role_arn")).and_then(|v| v.as_str());
+    if let Some(arn) = nested.or_else(|| text("role_arn")) {
+        allowed.role(what, arn)?;
+    }
+    let truth = |key: &str| config.get(key).and_then(serde_json::Value::as_bool) == Some(true);
+    let (Some(bucket), Some(key)) = (text("bucket"), text("key")) else {
+        return Err(refused(format!("{what} names no bucket or no key"), "complete it with `backendConfig`"));
+    };
+    Ok(Bucket {
+        bucket: bucket.to_owned(),
+        key: key.to_owned(),
+        prefix: text("workspace_key_prefix").unwrap_or("env:").to_owned(),
+        region: text("region").map(str::to_owned),
+        path_style: truth("use_path_style") || truth("force_path_style"),
+    })
+}
+
+/// A bucket of this name belongs to one of the allowed accounts.
+async fn check_owner(session: &Session, bucket: &Bucket, allowed: &Allowed) -> Result<(), ClusterError> {
+    let client = client(session, bucket);
+    for account in &allowed.accounts {
+        let asked = client.head_bucket().bucket(&bucket.bucket).expected_bucket_owner(account).send().await;
+        let error = match asked {
+            Ok(_) => return Ok(()),
+            Err(error) => error,
+        };
+        let status = error.raw_response().map(|response| response.status().as_u16());
+        if status == Some(404) {
+            return Err(refused(
+                format!("the bucket `{}` of Terraform's state does not exist", bucket.bucket),
+                "correct `bucket` of the backend, or have it made",
+            ));
+        }
+        if status != Some(403) {
+            return Err(ClusterError::from_aws("to say whose the bucket of Terraform's state is")(error));
+        }
+    }
+    Err(refused(
+        format!(
+            "the bucket `{}` of Terraform's state belongs to none of the allowed accounts ({}), or you may not see it",
+            bucket.bucket,
+            allowed.list()
+        ),
+        "correct `bucket` of the backend, or allow its account with `terraform: {accounts: [..]}` of the target",
+    ))
+}
+
+/// A client for the bucket's region.
+pub(crate) fn client(session: &Session, bucket: &Bucket) -> aws_sdk_s3::Client {
+    let mut config = aws_sdk_s3::config::Builder::from(session.config()).force_path_style(bucket.path_style);
+    if let Some(region) = &bucket.region {
+        config = config.region(aws_config::Region::new(region.clone()));
+    }
+    aws_sdk_s3::Client::from_conf(config.build())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use serde_json::json;
+
+    fn allowed() -> Allowed {
+        Allowed { accounts: vec!["333333333333".into()], trusted: vec!["http".into()] }
+    }
+
+    fn provider(key: &str, settings: &[(&str, Setting)]) -> ProviderConfig {
+        let settings: BTreeMap<_, _> = settings.iter().map(|(k, v)| ((*k).to_owned(), v.clone())).collect();
+        ProviderConfig { key: key.into(), source: "registry.terraform.io/hashicorp/aws".into(), settings }
+    }
+
+    fn known(text: &str) -> Setting {
+        Setting::Known(text.into())
+    }
+
+    #[test]
+    fn a_provider_acts_as_who_was_checked_or_as_a_role_of_an_allowed_account() {
+        let ours = provider("aws", &[("assume_role.role_arn", known("arn:aws:iam::333333333333:role/ci"))]);
+        assert_eq!(check_providers(&[ours], &allowed()).unwrap(), []);
+        for (setting, value, expected) in [
+            (
+                "assume_role.role_arn",
+                known("arn:aws:iam::111111111111:role/admin"),
+                "a role of account 111111111111",
+            ),
+            ("assume_role.role_arn", known("admin"), "names no account"),
+            ("profile", known("production"), "sets `profile`"),
+            ("access_key", Setting::Refers(vec!["var.key".into()]), "sets `access_key`"),
+            (
+                "assume_role.role_arn",
+                Setting::Refers(vec!["data.aws_iam_role.x".into()]),
+                "only known while it runs (it refers to data.aws_iam_role.x)",
+            ),
+        ] {
+            let other = provider("aws.other", &[(setting, value)]);
+            let error = check_providers(&[other], &allowed()).unwrap_err().to_string();
+            assert!(error.contains(expected) && error.contains("`aws.other`"), "{error}");
+        }
+        let by_local =
+            provider("aws", &[("assume_role.role_arn", Setting::Refers(vec!["local.role".into()]))]);
+        let open = check_providers(&[by_local], &allowed()).unwrap();
+        assert!(check_role(&open[0], Some(&json!("arn:aws:iam::333333333333:role/x")), &allowed()).is_ok());
+        assert!(check_role(&open[0], Some(&json!("arn:aws:iam::444444444444:role/x")), &allowed()).is_err());
+        assert!(check_role(&open[0], None, &allowed()).is_err());
+    }
+
+    #[test]
+    fn a_backend_is_read_with_the_role_it_assumes() {
+        let backend = |config: serde_json::Value| Backend {
+            kind: "s3".into(),
+            config: config.as_object().unwrap().clone(),
+        };
+        let plain =
+            json!({"bucket": "b", "key": "k", "profile": "", "assume_role": null, "use_path_style": true});
+        let read = read_s3(&backend(plain), &allowed()).unwrap();
+        assert_eq!((read.bucket.as_str(), read.prefix.as_str(), read.path_style), ("b", "env:", true));
+        for (config, expected) in [
+            (json!({"bucket": "b", "key": "k", "profile": "prod"}), "sets `profile`"),
+            (
+                json!({"bucket": "b", "key": "k", "assume_role": [{"role_arn": "arn:aws:iam::111111111111:role/x"}]}),
+                "account 111111111111",
+            ),
+            (
+                json!({"bucket": "b", "key": "k", "role_arn": "arn:aws:iam::111111111111:role/x"}),
+                "account 111111111111",
+            ),
+            (json!({"bucket": "b"}), "no key"),
+        ] {
+            let error = read_s3(&backend(config), &allowed()).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+}

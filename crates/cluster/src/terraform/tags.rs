@@ -1,0 +1,39 @@
+//! What AWS says exists because of an environment: everything that carries its tag. Terraform forgets what
+//! it made when it is killed between a creation and the write of its state; the tag remembers.
+
+use aws_sdk_resourcegroupstagging::types::TagFilter;
+
+use crate::aws::Session;
+use crate::error::ClusterError;
+
+/// The tag of an environment's identity.
+pub const IDENTITY: &str = "envctl:identity";
+/// The tag of its name, for people.
+pub const ENVIRONMENT: &str = "envctl:environment";
+
+/// The variables by which Terraform's AWS provider tags all that it makes, without the root's help.
+/// <https://registry.terraform.io/providers/hashicorp/aws/latest/docs#default_tags-configuration-block>
+#[must_use]
+pub fn variables(name: &str, identity: &str) -> [(String, String); 2] {
+    let variable = |tag: &str| format!("TF_AWS_DEFAULT_TAGS_{tag}");
+    [(variable(ENVIRONMENT), name.to_owned()), (variable(IDENTITY), identity.to_owned())]
+}
+
+/// The ARNs of everything that carries an environment's identity, sorted.
+///
+/// # Errors
+/// When AWS refuses or does not answer.
+pub async fn existing(session: &Session, identity: &str) -> Result<Vec<String>, ClusterError> {
+    let client = aws_sdk_resourcegroupstagging::Client::new(session.config());
+    let filter = TagFilter::builder().key(IDENTITY).values(identity).build();
+    let mut pages = client.get_resources().tag_filters(filter).into_paginator().send();
+    let mut arns = Vec::new();
+    while let Some(page) = pages.next().await {
+        let page = page.map_err(ClusterError::from_aws("to list what carries the environment's tag"))?;
+        arns.extend(
+            page.resource_tag_mapping_list.unwrap_or_default().into_iter().filter_map(|r| r.resource_arn),
+        );
+    }
+    arns.sort();
+    Ok(arns)
+}

@@ -1,0 +1,180 @@
+//! Terraform as the cluster target runs it: with the credentials that were checked, tagged, guarded, and
+//! kept where any machine finds it.
+
+use envctl_cluster::VerifiedCluster;
+use envctl_cluster::terraform::archive;
+use envctl_cluster::terraform::guard::{self, Allowed, State};
+use envctl_cluster::terraform::tags;
+use envctl_model::receipt::{End, Item};
+use envctl_model::record::{ArchivePlace, Record};
+use envctl_model::{ThingKind, stack};
+use envctl_programs::process::Supervisor;
+use envctl_programs::terraform::{Plan, Terraform};
+use envctl_runner::StepError;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+
+use super::target::cluster as cluster_failed;
+use crate::flows::step_error::{failed, terraform_failed};
+use crate::flows::terraform::{Known, Place, PlanGuard};
+
+/// What of a Terraform directory another machine needs.
+const KEPT: [&str; 4] = ["root", "vars.json", "workspace.json", "resources.json"];
+
+/// Has Terraform use exactly the credentials that were checked, and tag all that it makes.
+pub(crate) fn equip(terraform: &mut Terraform, cluster: &VerifiedCluster, record: &Record) {
+    for (name, value) in cluster.session().frozen.variables() {
+        match value {
+            Some(value) => {
+                terraform.env.insert(name.to_owned(), value);
+            }
+            None => terraform.unset.push(name.to_owned()),
+        }
+    }
+    terraform.env.extend(tags::variables(record.name.as_str(), &record.identity));
+}
+
+/// The accounts that Terraform may act in, and the backends that are trusted.
+pub(crate) fn allowed(cluster: &VerifiedCluster, terraform: Option<&stack::Terraform>) -> Allowed {
+    let mut accounts = vec![cluster.facts().account.clone()];
+    accounts.extend(terraform.iter().flat_map(|t| t.accounts.iter().cloned()));
+    let trusted = terraform.map(|t| t.trust.clone()).unwrap_or_default();
+    Allowed { accounts, trusted }
+}
+
+/// Where the state is kept, if that is allowed.
+pub(crate) async fn state(
+    cluster: &VerifiedCluster,
+    terraform: &Terraform,
+    allowed: &Allowed,
+) -> Result<State, StepError> {
+    let backend = terraform.backend_in_use().map_err(terraform_failed)?;
+    guard::check_backend(cluster.session(), backend.as_ref(), allowed).await.map_err(cluster_failed)
+}
+
+/// Every provider of a plan acts in an allowed account.
+#[derive(Debug)]
+pub(crate) struct Guard<'a> {
+    /// The root that the plan is of.
+    pub(crate) terraform: &'a Terraform,
+    /// What is allowed.
+    pub(crate) allowed: &'a Allowed,
+    /// Who watches over the programs.
+    pub(crate) by: Supervisor,
+}
+
+impl PlanGuard for Guard<'_> {
+    async fn check(&self, plan: &Plan) -> Result<(), StepError> {
+        for open in guard::check_providers(&plan.provider_configs, self.allowed).map_err(cluster_failed)? {
+            let value = self.terraform.evaluate(&open.expression, &self.by).await;
+            let value = value.map_err(terraform_failed)?;
+            guard::check_role(&open, value.as_ref(), self.allowed).map_err(cluster_failed)?;
+        }
+        Ok(())
+    }
+}
+
+/// Keeps the root and its variables where any machine finds them.
+pub(crate) async fn keep(
+    cluster: &VerifiedCluster,
+    record: &Record,
+    state: &State,
+    place: &Place,
+) -> Result<ArchivePlace, StepError> {
+    let packed = archive::pack(place.dir(), &KEPT).map_err(failed)?;
+    archive::keep(cluster, record, state, &packed).await.map_err(cluster_failed)
+}
+
+/// Brings the root here, if this machine does not have it.
+pub(crate) async fn fetch(
+    cluster: &VerifiedCluster,
+    record: &Record,
+    place: &Place,
+) -> Result<(), StepError> {
+    let archive = record.terraform.as_ref().and_then(|terraform| terraform.archive.as_ref());
+    let Some(archive) = archive.filter(|_| !place.dir().join("root").exists()) else { return Ok(()) };
+    let packed = archive::fetch(cluster, record, archive).await.map_err(cluster_failed)?;
+    archive::unpack(&packed, place.dir()).map_err(failed)
+}
+
+/// What became of what Terraform made, by what AWS still lists under the environment's tag.
+pub(crate) async fn look_up(cluster: &VerifiedCluster, record: &Record, known: &[Known]) -> Vec<(End, Item)> {
+    let item = |kind, id: &str, evidence: String, remove| Item {
+        kind,
+        id: id.to_owned(),
+        evidence,
+        used_by: vec![],
+        remove,
+    };
+    let listed = match tags::existing(cluster.session(), &record.identity).await {
+        Ok(listed) => listed,
+        Err(error) => {
+            let evidence = format!("the Terraform state no longer has it; AWS could not be asked: {error}");
+            let unverified =
+                |k: &Known| (End::Unverified, item(ThingKind::Resource, &k.address, evidence.clone(), None));
+            return known.iter().map(unverified).collect();
+        }
+    };
+    let tag = format!("{}={}", tags::IDENTITY, record.identity);
+    let mut ends = Vec::new();
+    for resource in known {
+        let arn = resource.values["arn"].as_str();
+        let tagged = resource.values["tags_all"][tags::IDENTITY].as_str() == Some(&record.identity);
+        ends.push(match (arn, window(&resource.values)) {
+            (Some(arn), Some(days)) if tagged => {
+                let until = Timestamp::now().saturating_add(SignedDuration::from_hours(24 * days));
+                let until = until.unwrap_or(Timestamp::MAX);
+                let evidence = format!("AWS keeps {arn} until {until}: its recovery window is {days} days");
+                (End::Retained, item(ThingKind::Resource, &resource.address, evidence, None))
+            }
+            (Some(arn), None) if tagged && listed.iter().any(|l| l == arn) => {
+                let evidence = format!("AWS still lists {arn} under the tag {tag}");
+                (End::Left, item(ThingKind::Resource, &resource.address, evidence, Some(remove_command(arn))))
+            }
+            (Some(_), None) if tagged => {
+                let evidence = format!("AWS lists nothing of this ARN under the tag {tag}");
+                (End::Gone, item(ThingKind::Resource, &resource.address, evidence, None))
+            }
+            _ => {
+                let evidence = "the Terraform state no longer has it; it carries no tag by which AWS would list it, \
+                                and `lookup` of the target names no program that could look";
+                (End::Unverified, item(ThingKind::Resource, &resource.address, evidence.to_owned(), None))
+            }
+        });
+    }
+    let known_arns: Vec<_> = known.iter().filter_map(|k| k.values["arn"].as_str()).collect();
+    for orphan in listed.iter().filter(|arn| !known_arns.contains(&arn.as_str())) {
+        let evidence = format!(
+            "AWS lists it under the tag {tag}, and no Terraform state knows of it: Terraform was killed after it had made it"
+        );
+        ends.push((End::Left, item(ThingKind::Resource, orphan, evidence, Some(remove_command(orphan)))));
+    }
+    ends
+}
+
+/// For how many days AWS keeps what was destroyed.
+fn window(values: &Value) -> Option<i64> {
+    let days = ["recovery_window_in_days", "deletion_window_in_days"];
+    days.iter().find_map(|key| values[*key].as_i64()).filter(|days| *days > 0)
+}
+
+/// The command that removes a thing of AWS, for the services that environments use most.
+fn remove_command(arn: &str) -> String {
+    let mut parts = arn.splitn(6, ':').skip(2);
+    let service = parts.next().unwrap_or_default();
+    let (region, account) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let rest = parts.next().unwrap_or_default();
+    match service {
+        "sqs" => format!(
+            "aws sqs delete-queue --region {region} --queue-url https://sqs.{region}.amazonaws.com/{account}/{rest}"
+        ),
+        "s3" => format!("aws s3 rb --force s3://{rest}"),
+        "iam" => format!("aws iam delete-role --role-name {}", rest.rsplit('/').next().unwrap_or(rest)),
+        "secretsmanager" => {
+            format!(
+                "aws secretsmanager delete-secret --region {region} --secret-id {arn} --force-delete-without-recovery"
+            )
+        }
+        _ => format!("look for {arn} in the console of `{service}`, and delete it there"),
+    }
+}
