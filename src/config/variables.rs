@@ -103,6 +103,12 @@ impl Variables {
         }
     }
 
+    /// A variable that the stack file takes a secret from.
+    #[allow(clippy::unused_self, reason = "the environment is read in this module alone")]
+    pub(crate) fn secret(&self, name: &str) -> Option<String> {
+        std::env::var(name).ok()
+    }
+
     /// [`ROUTER_PORT`] as a port.
     pub(crate) fn router_port(&self) -> Result<Option<u16>, Failure> {
         self.router_port

@@ -11,6 +11,7 @@ mod known;
 pub(crate) mod local;
 pub(crate) mod locate;
 mod run;
+mod secrets;
 mod step_error;
 mod store;
 mod terraform;

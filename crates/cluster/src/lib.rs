@@ -20,6 +20,7 @@ pub mod records;
 pub mod registry;
 pub mod release;
 pub mod remove;
+pub mod secrets;
 pub mod terraform;
 pub mod wait;
 mod words;

@@ -608,9 +608,6 @@ impl StackFile {
     pub fn not_yet(&self, target: &Target) -> Vec<NotYet> {
         let not_yet = |key: &str, message: &str| NotYet { key: key.to_owned(), message: message.to_owned() };
         let mut list = Vec::new();
-        if !self.stack.secrets.is_empty() {
-            list.push(not_yet("secrets", "no Secrets are made from it yet; give them by the chart's values"));
-        }
         if target.dev.is_some() {
             list.push(not_yet(
                 "dev",

@@ -37,7 +37,7 @@ pub(crate) async fn up(
     begun: Instant,
 ) -> Result<(), Failure> {
     let checked = check(base, project, settings, options).await?;
-    for warning in checked.cluster.warnings() {
+    for warning in checked.cluster.warnings().iter().chain(&checked.warnings) {
         screen.show(Event::Warning { message: warning.clone() });
     }
     let name = &settings.name.value;
@@ -74,6 +74,7 @@ async fn locked_up(
     // First of all: from here on any machine can see what was begun, and remove it.
     records::save(&checked.cluster, &record).await.map_err(|e| explain(&e))?;
     home.save_record(&record)?;
+    checked.secrets.keep(home)?;
     locate::remember(home, &checked.by)?;
     let plan = checked.plan(settings, project)?;
     screen.show(Event::Planned {

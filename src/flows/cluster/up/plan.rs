@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 pub(crate) enum Action {
     /// Make the namespace with its guardrails.
     Namespace,
+    /// Keep the Secrets of the stack file in the namespace.
+    Secrets,
     /// Build an image, unless its content is in the registry already, and push it.
     PushImage {
         /// Its name in the stack file.
@@ -39,6 +41,8 @@ pub(crate) struct Outline<'a> {
     pub(crate) name: &'a str,
     /// Images to build or to wait for: name, reference, and what is done.
     pub(crate) images: Vec<(&'a str, String, Action)>,
+    /// How many Secrets the stack file has.
+    pub(crate) secrets: usize,
     /// Whether there is a Terraform root.
     pub(crate) terraform: bool,
     /// What is rendered: `chart album`.
@@ -72,6 +76,11 @@ pub(crate) fn plan(outline: &Outline<'_>) -> Result<Plan<Action>, PlanError> {
     let mut before_render: Vec<_> = before_render.iter().map(String::as_str).collect();
     // The chart may look up what is in its namespace.
     before_render.push("namespace");
+    if outline.secrets > 0 {
+        let subject = format!("{} of the stack file", outline.secrets);
+        steps.push(step("secrets", ("secrets", &subject), &["namespace"], Action::Secrets));
+        before_render.push("secrets");
+    }
     steps.push(step("helm/render", ("helm", "render"), &before_render, Action::Render));
     steps.push(step("helm/try-out", ("helm", &outline.source), &["helm/render"], Action::TryOut));
     steps.push(step("helm/deliver", ("helm", "release"), &["helm/try-out"], Action::Deliver));
@@ -97,7 +106,8 @@ mod tests {
     fn namespace_images_and_terraform_wait_for_nothing() {
         let push = Action::PushImage { image: "app".into() };
         let images = vec![("app", "r/app:envctl-1".to_owned(), push)];
-        let outline = Outline { name: "album-aki", images, terraform: true, source: "chart album".into() };
+        let outline =
+            Outline { name: "album-aki", images, secrets: 0, terraform: true, source: "chart album".into() };
         let plan = plan(&outline).unwrap();
         let after = |id: &str| {
             let step = plan.steps.iter().find(|s| s.id.0 == id).unwrap();

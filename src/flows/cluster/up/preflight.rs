@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use envctl_cluster::aws::SignIn;
 use envctl_cluster::namespace::{self, Found};
 use envctl_cluster::registry::{Lookup, Registries};
-use envctl_cluster::{Intent, VerifiedCluster, nodes, records};
+use envctl_cluster::{Intent, VerifiedCluster, nodes, records, secrets};
 use envctl_model::facts::Facts;
 use envctl_model::record::Record;
 use envctl_model::stack::Target;
@@ -22,6 +22,7 @@ use crate::flows::cluster::target::{Destination, explain};
 use crate::flows::images::{self, StackImage};
 use crate::flows::known::{self, Sources};
 use crate::flows::local::machine::Machine;
+use crate::flows::secrets::Secrets;
 use crate::flows::terraform::{Place, declared_outputs};
 use crate::flows::up::{Images, Options};
 use crate::flows::{Home, Store};
@@ -55,6 +56,10 @@ pub(crate) struct Checked {
     pub(crate) former: Option<Record>,
     /// What was rendered, with placeholders for what is not known yet.
     pub(crate) objects: Objects,
+    /// Secrets of the stack file.
+    pub(crate) secrets: Secrets,
+    /// What is worth saying before anything is done.
+    pub(crate) warnings: Vec<String>,
     /// Sensitive outputs of the last `up`, not to be shown.
     pub(crate) sensitive: Vec<Value>,
 }
@@ -85,9 +90,16 @@ pub(crate) async fn check(
     let until = Timestamp::now().saturating_add(until.saturating_add(AFTERWARDS)).unwrap_or(Timestamp::MAX);
     let intent = Intent { namespace: name, workspace: name, until };
     let cluster = examined.verify(&stack.protected, intent).map_err(|e| explain(&e))?;
-    let (former, platforms) =
-        tokio::join!(former(&cluster, project, name), nodes::platforms(cluster.reader()));
+    let (former, platforms, there) = tokio::join!(
+        former(&cluster, project, name),
+        nodes::platforms(cluster.reader()),
+        secrets::read(cluster.reader(), name)
+    );
     let (former, platforms) = (former?, platforms.map_err(|e| explain(&e))?);
+    let there = Secrets::of_cluster(there.map_err(|e| explain(&e))?);
+    // A run that was killed before the namespace was there has kept them on this machine alone.
+    let there = if there.is_empty() { Secrets::kept(&home)? } else { there };
+    let (secrets, warnings) = Secrets::resolve(base, project, &there, &supervisor).await?;
     let source = source(project, options, git.as_ref(), &supervisor).await;
     let tags = known::git_facts(git.as_ref());
     let platform = build_platform(&platforms);
@@ -105,6 +117,8 @@ pub(crate) async fn check(
         images,
         former,
         objects: Objects::default(),
+        secrets,
+        warnings,
         sensitive: Vec::new(),
     };
     checked.free_namespace(name).await?;
@@ -122,11 +136,14 @@ pub(crate) async fn check(
     let outputs = Place::of(&checked.home).outputs(&checked.home)?;
     let facts = known::with_placeholders(checked.facts(base, target, settings), &declared);
     let facts = known::with_outputs(facts, &outputs);
-    checked.sensitive = outputs.into_iter().filter(|o| o.sensitive).map(|o| o.value).collect();
+    let outputs = outputs.into_iter().filter(|o| o.sensitive).map(|o| o.value);
+    checked.sensitive = outputs.chain(checked.secrets.values()).collect();
     known::terraform_variables(project, target, &checked.facts(base, target, settings))?;
     let inputs = checked.inputs(project, target, settings, options, &facts)?;
     checked.objects =
         chart::render(base, project, &checked.home, inputs, Purpose::Check, &supervisor).await?;
+    let bodies: Vec<_> = checked.objects.list.iter().map(|object| &object.body).collect();
+    checked.secrets.refuse_twice(project, &bodies)?;
     Ok(checked)
 }
 
@@ -203,7 +220,7 @@ impl Checked {
     pub(crate) fn facts(&self, base: &Base, target: &Target, settings: &Settings) -> Facts {
         let images = self.images.iter().map(|(name, image)| (name.clone(), image.fact.clone())).collect();
         let expires = self.former.as_ref().and_then(|f| f.expires).map(|at: Timestamp| at.to_string());
-        known::facts(&Sources {
+        let mut facts = known::facts(&Sources {
             settings,
             owner: &base.owner,
             expires,
@@ -212,7 +229,9 @@ impl Checked {
             domain: target.domain.as_deref(),
             router_port: None,
             backing: None,
-        })
+        });
+        self.secrets.set_facts(&mut facts);
+        facts
     }
 
     /// What the chart is rendered from.

@@ -8,7 +8,7 @@ use envctl_cluster::guardrails::Guards;
 use envctl_cluster::objects::Kinds;
 use envctl_cluster::registry::Lookup;
 use envctl_cluster::terraform::guard::State;
-use envctl_cluster::{namespace, records, release};
+use envctl_cluster::{namespace, records, release, secrets};
 use envctl_local::images;
 use envctl_model::Plan;
 use envctl_model::facts::Facts;
@@ -72,6 +72,7 @@ impl World for UpWorld<'_> {
     async fn perform(&self, step: &Step<Action>, context: &Context) -> Result<Done, StepError> {
         let result = match &step.action {
             Action::Namespace => self.namespace(context).await,
+            Action::Secrets => self.secrets().await,
             Action::PushImage { image } => self.push_image(image, context).await,
             Action::AwaitImage { image } => self.await_image(image, context).await,
             Action::Workspace => self.workspace(context).await,
@@ -99,6 +100,7 @@ impl Checked {
         let outline = Outline {
             name: settings.name.value.as_str(),
             images: images.collect(),
+            secrets: self.secrets.names().count(),
             terraform: target.terraform.is_some(),
             source: self.objects.source.clone(),
         };
@@ -143,6 +145,14 @@ impl UpWorld<'_> {
         }
         let done = if ensured.created { Done::shown("created, guarded") } else { Done::quiet("unchanged") };
         Ok(done.with([Thing::new(ThingKind::Namespace, record.name.to_string())]))
+    }
+
+    async fn secrets(&self) -> Result<Done, StepError> {
+        let record = self.record().clone();
+        secrets::write(&self.checked.cluster, &record, self.checked.secrets.objects())
+            .await
+            .map_err(cluster)?;
+        Ok(Done::quiet("kept"))
     }
 
     /// Builds an image and pushes it, unless the registry has its content already.

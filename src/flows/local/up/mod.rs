@@ -67,6 +67,9 @@ async fn run(
     checked: Checked,
     begun: Instant,
 ) -> Result<(), Failure> {
+    for warning in &checked.warnings {
+        screen.show(Event::Warning { message: warning.clone() });
+    }
     for not_yet in &checked.not_yet {
         screen.show(Event::Warning { message: format!("`{}`: {}", not_yet.key, not_yet.message) });
     }
@@ -92,6 +95,7 @@ async fn run(
         let record = begin(base, project, settings, former, place, images.collect())?;
         let journal = open_journal(&home, screen, interrupts).await?;
         home.save_record(&record)?;
+        checked.secrets.keep(&home)?;
         let plan = checked.plan()?;
         screen.show(Event::Planned {
             verb: "up".to_owned(),

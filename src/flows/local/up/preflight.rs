@@ -26,6 +26,7 @@ use crate::flows::known::{self, Sources};
 use crate::flows::local::agent;
 use crate::flows::local::compose::{self, Ownership, Translated};
 use crate::flows::local::machine::{Machine, explain};
+use crate::flows::secrets::Secrets;
 use crate::flows::terraform::{Place, declared_outputs};
 use crate::flows::up::{Images, Options};
 use crate::flows::{Home, Store, check};
@@ -44,6 +45,10 @@ pub(crate) struct Checked {
     pub(crate) images: BTreeMap<String, StackImage>,
     /// The backing services.
     pub(crate) backing: Option<Backing>,
+    /// Secrets of the stack file.
+    pub(crate) secrets: Secrets,
+    /// What is worth saying before anything is done.
+    pub(crate) warnings: Vec<String>,
     /// What the stack file asks for and is not there yet.
     pub(crate) not_yet: Vec<NotYet>,
     /// The record of an earlier `up`.
@@ -93,7 +98,11 @@ pub(crate) async fn check(
     let tags = known::git_facts(git.as_ref());
     let images = images::of_stack(base, project, options, source, &platform, &tags).await?;
 
+    let kept = Secrets::kept(&home)?;
+    let (secrets, warnings) = Secrets::resolve(base, project, &kept, &supervisor).await?;
     let mut checked = Checked {
+        secrets,
+        warnings,
         machine,
         compose_version,
         git,
@@ -116,7 +125,8 @@ pub(crate) async fn check(
     let outputs = Place::of(&home).outputs(&home)?;
     let facts = known::with_placeholders(checked.facts(base, settings), &declared);
     let facts = known::with_outputs(facts, &outputs);
-    checked.sensitive = outputs.into_iter().filter(|o| o.sensitive).map(|o| o.value).collect();
+    let outputs = outputs.into_iter().filter(|o| o.sensitive).map(|o| o.value);
+    checked.sensitive = outputs.chain(checked.secrets.values()).collect();
     known::terraform_variables(project, target, &checked.facts(base, settings))?;
     checked.objects =
         checked.render(base, project, settings, options, &home, &facts, Purpose::Check, &supervisor).await?;
@@ -185,7 +195,7 @@ impl Checked {
     pub(crate) fn facts(&self, base: &Base, settings: &Settings) -> Facts {
         let images = self.images.iter().map(|(name, image)| (name.clone(), image.fact.clone())).collect();
         let expires = self.former.as_ref().and_then(|f| f.expires).map(|at: Timestamp| at.to_string());
-        known::facts(&Sources {
+        let mut facts = known::facts(&Sources {
             settings,
             owner: &base.owner,
             expires,
@@ -194,7 +204,9 @@ impl Checked {
             domain: Some(known::LOCAL_DOMAIN),
             router_port: Some(settings.router_port.value),
             backing: self.backing.as_ref().map(|b| b.project.as_str()),
-        })
+        });
+        self.secrets.set_facts(&mut facts);
+        facts
     }
 
     /// Renders the chart, or takes the manifests.
@@ -213,7 +225,13 @@ impl Checked {
         let target = &project.file.stack.targets[&settings.target.value];
         let values = known::chart_values(project, target, facts, options.images == Some(Images::Pinned))?;
         let inputs = ChartInputs { target, name: settings.name.value.as_str(), values, set: &options.set };
-        chart::render(base, project, home, inputs, purpose, supervisor).await
+        let mut objects = chart::render(base, project, home, inputs, purpose, supervisor).await?;
+        let bodies: Vec<_> = objects.list.iter().map(|object| &object.body).collect();
+        self.secrets.refuse_twice(project, &bodies)?;
+        for secret in self.secrets.objects() {
+            objects.list.extend(chart::parse(&secret.to_string(), "secrets")?);
+        }
+        Ok(objects)
     }
 
     /// Translates objects for a subnet.
