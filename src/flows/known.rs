@@ -44,7 +44,7 @@ impl ImageFact {
     }
 
     /// `repository:tag`, with the digest where one names the image.
-    fn pinned_reference(&self) -> String {
+    pub(crate) fn pinned_reference(&self) -> String {
         format!("{}:{}", self.repository, self.tag_and_digest())
     }
 

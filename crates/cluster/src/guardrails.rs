@@ -32,6 +32,12 @@ const DEFAULT_QUOTA: [(&str, &str); 3] = [("cpu", "8"), ("memory", "16Gi"), ("po
 /// What a container without requests is taken to need: under a quota, one without is refused.
 const DEFAULT_REQUESTS: [(&str, &str); 2] = [("cpu", "50m"), ("memory", "128Mi")];
 
+/// What a container without requests is taken to ask for: CPU and memory.
+#[must_use]
+pub fn default_requests() -> [&'static str; 2] {
+    DEFAULT_REQUESTS.map(|(_, quantity)| quantity)
+}
+
 /// All guardrails of one environment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Guards {

@@ -16,6 +16,7 @@ pub mod marks;
 pub mod namespace;
 pub mod nodes;
 pub mod objects;
+pub mod preflight;
 pub mod records;
 pub mod registry;
 pub mod release;

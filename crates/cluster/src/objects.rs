@@ -248,11 +248,18 @@ impl Kinds {
         Ok(all)
     }
 
-    /// Whether an object is still there.
+    /// Whether an object that a release made is still there. One of the same name that another release
+    /// made, or nobody's, is not meant.
     ///
     /// # Errors
     /// When the cluster does not answer.
-    pub async fn exists(&self, reader: &ClusterReader, object: &ObjectRef) -> Result<bool, ClusterError> {
+    pub async fn exists(
+        &self,
+        reader: &ClusterReader,
+        object: &ObjectRef,
+        release: &str,
+        namespace: &str,
+    ) -> Result<bool, ClusterError> {
         let value = serde_json::json!({"apiVersion": object.api_version, "kind": object.kind});
         let Some((resource, _)) = self.resolve(&value) else { return Ok(false) };
         let api: Api<DynamicObject> = match &object.namespace {
@@ -260,7 +267,11 @@ impl Kinds {
             None => Api::all_with(reader.client(), &resource),
         };
         let found = api.get_metadata_opt(&object.name).await;
-        Ok(found.map_err(reader.failed(&format!("to look {object} up")))?.is_some())
+        let found = found.map_err(reader.failed(&format!("to look {object} up")))?;
+        let annotations = found.and_then(|found| found.metadata.annotations);
+        let annotation = |key: &str| annotations.as_ref().and_then(|a| a.get(key)).map(String::as_str);
+        Ok(annotation("meta.helm.sh/release-name") == Some(release)
+            && annotation("meta.helm.sh/release-namespace") == Some(namespace))
     }
 }
 

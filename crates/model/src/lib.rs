@@ -10,6 +10,7 @@ pub mod finding;
 pub mod labels;
 pub mod name;
 pub mod plan;
+pub mod quantity;
 pub mod receipt;
 pub mod record;
 mod spelling;

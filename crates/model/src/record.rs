@@ -95,9 +95,24 @@ pub struct EksPlace {
     pub cluster: String,
     /// The UID of its namespace `kube-system`: tells two clusters of one name apart.
     pub cluster_uid: String,
+    /// What belongs to it and not to its namespace.
+    #[serde(default)]
+    pub cluster_wide: Vec<ClusterObject>,
     /// What the stack file protects: it is so for those, too, who do not have the file.
     #[serde(default)]
     pub protected: Protected,
+}
+
+/// An object that belongs to a whole cluster.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClusterObject {
+    /// Its group and version: `rbac.authorization.k8s.io/v1`.
+    pub api_version: String,
+    /// Its kind.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
 }
 
 /// Where an environment stands.

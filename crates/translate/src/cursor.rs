@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use crate::error::{Problem, TranslateError};
 use crate::objects::Object;
-use crate::quantity::Quantity;
+use envctl_model::quantity::Quantity;
 
 /// What a translation learnt beside its result.
 #[derive(Debug, Default)]

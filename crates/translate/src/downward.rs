@@ -7,8 +7,8 @@ use envctl_model::finding::Severity;
 use crate::cursor::{Cursor, Remark};
 use crate::input::EngineFacts;
 use crate::names::hex_digest;
-use crate::quantity::Quantity;
 use crate::workload::PodPlan;
+use envctl_model::quantity::Quantity;
 
 /// What fields of a pod resolve to.
 #[derive(Debug, Clone, Copy)]

@@ -31,7 +31,6 @@ mod order;
 mod output;
 mod pod;
 mod probe;
-mod quantity;
 mod resources;
 mod sandbox;
 mod security;

@@ -192,7 +192,7 @@ fn volume<'a>(
 fn empty_dir(at: &Cursor<'_>) -> Kind {
     let memory = at.get("medium").string() == Some("Memory");
     let limit = at.get("sizeLimit");
-    let bytes = limit.quantity().map(crate::quantity::Quantity::ceil_units).filter(|bytes| *bytes > 0);
+    let bytes = limit.quantity().map(envctl_model::quantity::Quantity::ceil_units).filter(|bytes| *bytes > 0);
     let mut driver_opts = BTreeMap::new();
     if memory {
         let size = bytes.map(|bytes| format!(",size={bytes}")).unwrap_or_default();

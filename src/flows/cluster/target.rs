@@ -2,7 +2,7 @@
 
 use envctl_cluster::aws::SignIn;
 use envctl_cluster::{ClusterError, ClusterReader, Examined, Expected, Facts, examine};
-use envctl_model::record::EksPlace;
+use envctl_model::record::{ClusterObject, EksPlace};
 use envctl_model::stack::{Protected, Target};
 use envctl_runner::StepError;
 
@@ -62,8 +62,9 @@ impl Destination {
 }
 
 /// A cluster as a record names it.
-pub(crate) fn place(facts: &Facts, protected: &Protected) -> EksPlace {
+pub(crate) fn place(facts: &Facts, protected: &Protected, cluster_wide: Vec<ClusterObject>) -> EksPlace {
     EksPlace {
+        cluster_wide,
         protected: protected.clone(),
         account: facts.account.clone(),
         region: facts.region.clone(),

@@ -6,12 +6,12 @@ use std::time::Instant;
 
 use envctl_cluster::VerifiedCluster;
 use envctl_cluster::namespace::{self, Found};
-use envctl_cluster::objects::Kinds;
+use envctl_cluster::objects::{Kinds, ObjectRef};
 use envctl_cluster::release;
 use envctl_cluster::remove::{self, Blocked, Removed, Volume};
 use envctl_cluster::terraform::guard::Allowed;
 use envctl_model::receipt::{End, Item};
-use envctl_model::record::Record;
+use envctl_model::record::{Place as Lives, Record};
 use envctl_model::{Receipt, Step, Thing, ThingKind};
 use envctl_programs::helm::Template;
 use envctl_runner::{Context, Done, StepError, World};
@@ -225,7 +225,40 @@ impl DownWorld<'_> {
         for object in inventory.objects {
             self.add(End::Gone, item(ThingKind::Object, object, evidence.clone()));
         }
+        self.look_up_cluster_wide().await?;
         Ok(if uid.is_some() { Done::shown("removed") } else { Done::quiet("there was none") })
+    }
+
+    /// What belongs to the whole cluster goes with the release, not with the namespace.
+    async fn look_up_cluster_wide(&self) -> Result<(), StepError> {
+        let Lives::Eks(place) = &self.record.place else { return Ok(()) };
+        if place.cluster_wide.is_empty() {
+            return Ok(());
+        }
+        let reader = self.cluster.reader();
+        let kinds = Kinds::discover(reader).await.map_err(cluster)?;
+        for object in &place.cluster_wide {
+            let reference = ObjectRef {
+                api_version: object.api_version.clone(),
+                kind: object.kind.clone(),
+                namespace: None,
+                name: object.name.clone(),
+            };
+            let item = |evidence: &str, remove| Item {
+                kind: ThingKind::Object,
+                id: reference.to_string(),
+                evidence: evidence.to_owned(),
+                used_by: vec![],
+                remove,
+            };
+            if kinds.exists(reader, &reference, self.name(), self.name()).await.map_err(cluster)? {
+                let remove = format!("kubectl delete {} {}", object.kind.to_lowercase(), object.name);
+                self.add(End::Left, item("still in the cluster", Some(remove)));
+            } else {
+                self.add(End::Gone, item("the API server has no such object", None));
+            }
+        }
+        Ok(())
     }
 
     async fn volumes(&self) -> Result<Done, StepError> {

@@ -1,6 +1,7 @@
 //! `up` for the cluster target: check all that can be checked, then run the plan.
 
 mod deliver;
+mod fits;
 mod plan;
 mod preflight;
 mod world;
@@ -67,7 +68,14 @@ async fn locked_up(
     let former = records::read(checked.cluster.reader(), name.as_str()).await.map_err(|e| explain(&e))?;
     let former = former.map(|stored| stored.record).transpose().map_err(Failure::failed)?;
     let images = checked.images.iter().map(|(name, image)| (name.clone(), image.fact.reference()));
-    let lives = Lives::Eks(place(checked.cluster.facts(), &project.file.stack.protected));
+    // What an earlier chart made is still to be looked up when all goes.
+    let mut cluster_wide = checked.cluster_wide.clone();
+    if let Some(Lives::Eks(before)) = former.as_ref().map(|former| &former.place) {
+        cluster_wide.extend(before.cluster_wide.iter().cloned());
+        cluster_wide.sort();
+        cluster_wide.dedup();
+    }
+    let lives = Lives::Eks(place(checked.cluster.facts(), &project.file.stack.protected, cluster_wide));
     let mut record = begin(base, project, settings, former, lives, images.collect())?;
     record.owner.clone_from(&checked.cluster.facts().username);
     let journal = open_journal(home, screen, interrupts).await?;

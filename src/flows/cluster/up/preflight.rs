@@ -4,27 +4,30 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use envctl_cluster::aws::SignIn;
+use envctl_cluster::guardrails::Guards;
 use envctl_cluster::namespace::{self, Found};
+use envctl_cluster::objects::Kinds;
 use envctl_cluster::registry::{Lookup, Registries};
 use envctl_cluster::{Intent, VerifiedCluster, nodes, records, secrets};
 use envctl_model::facts::Facts;
-use envctl_model::record::Record;
+use envctl_model::record::{ClusterObject, Place as Lives, Record};
 use envctl_model::stack::Target;
 use envctl_programs::git::{WorkTree, is_pushed, work_tree};
 use envctl_programs::process::Supervisor;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
+use super::fits::{self, Wanted};
 use crate::config::{Base, Project, Settings};
 use crate::flows::chart::{self, ChartInputs, Objects, Purpose};
 use crate::flows::check;
-use crate::flows::cluster::target::{Destination, explain};
+use crate::flows::cluster::target::{Destination, explain, place};
 use crate::flows::images::{self, StackImage};
 use crate::flows::known::{self, Sources};
 use crate::flows::local::machine::Machine;
 use crate::flows::secrets::Secrets;
 use crate::flows::terraform::{Place, declared_outputs};
-use crate::flows::up::{Images, Options};
+use crate::flows::up::{Images, Options, begin};
 use crate::flows::{Home, Store};
 use crate::ui::Failure;
 
@@ -56,6 +59,8 @@ pub(crate) struct Checked {
     pub(crate) former: Option<Record>,
     /// What was rendered, with placeholders for what is not known yet.
     pub(crate) objects: Objects,
+    /// Objects that belong to the whole cluster.
+    pub(crate) cluster_wide: Vec<ClusterObject>,
     /// Secrets of the stack file.
     pub(crate) secrets: Secrets,
     /// What is worth saying before anything is done.
@@ -117,11 +122,12 @@ pub(crate) async fn check(
         images,
         former,
         objects: Objects::default(),
+        cluster_wide: Vec::new(),
         secrets,
         warnings,
         sensitive: Vec::new(),
     };
-    checked.free_namespace(name).await?;
+    let namespace_is_there = checked.free_namespace(name).await?;
     checked.look_up_images().await;
     if checked.images.values().any(|image| image.built().is_some() && image.fact.digest.is_none()) {
         // Before anything is written: without an Engine nothing could be built.
@@ -140,10 +146,28 @@ pub(crate) async fn check(
     checked.sensitive = outputs.chain(checked.secrets.values()).collect();
     known::terraform_variables(project, target, &checked.facts(base, target, settings))?;
     let inputs = checked.inputs(project, target, settings, options, &facts)?;
-    checked.objects =
-        chart::render(base, project, &checked.home, inputs, Purpose::Check, &supervisor).await?;
+    let (objects, kinds) = tokio::join!(
+        chart::render(base, project, &checked.home, inputs, Purpose::Check, &supervisor),
+        Kinds::discover(checked.cluster.reader())
+    );
+    checked.objects = objects?;
     let bodies: Vec<_> = checked.objects.list.iter().map(|object| &object.body).collect();
     checked.secrets.refuse_twice(project, &bodies)?;
+    let objects: Vec<Value> = bodies.into_iter().cloned().collect();
+    let kinds = kinds.map_err(|e| explain(&e))?;
+    let guards = checked.guards(base, project, settings, target)?;
+    let to_come: Vec<_> = checked.images.values().map(|image| image.fact.pinned_reference()).collect();
+    let wanted = Wanted {
+        namespace: name,
+        namespace_is_there,
+        objects: &objects,
+        guards: &guards,
+        platforms: &checked.platforms,
+        to_come: &to_come,
+    };
+    let fit = fits::compare(checked.cluster.reader(), &kinds, &checked.registries, &wanted).await?;
+    checked.warnings.extend(fit.warnings);
+    checked.cluster_wide = fit.cluster_wide;
     Ok(checked)
 }
 
@@ -189,8 +213,22 @@ async fn former(cluster: &VerifiedCluster, project: &Project, name: &str) -> Res
 }
 
 impl Checked {
-    /// A namespace of our name that is not this environment's is neither adopted nor changed.
-    async fn free_namespace(&self, name: &str) -> Result<(), Failure> {
+    /// The guardrails that the environment would get.
+    fn guards(
+        &self,
+        base: &Base,
+        project: &Project,
+        settings: &Settings,
+        target: &Target,
+    ) -> Result<Guards, Failure> {
+        let lives = Lives::Eks(place(self.cluster.facts(), &project.file.stack.protected, Vec::new()));
+        let record = begin(base, project, settings, self.former.clone(), lives, BTreeMap::new())?;
+        Ok(Guards::of(&record, target.guardrails.as_ref()))
+    }
+
+    /// A namespace of our name that is not this environment's is neither adopted nor changed. Whether
+    /// ours is there.
+    async fn free_namespace(&self, name: &str) -> Result<bool, Failure> {
         let identity = self.former.as_ref().map(|former| former.identity.as_str()).unwrap_or_default();
         let found = namespace::find(self.cluster.reader(), name, identity).await.map_err(|e| explain(&e))?;
         match found {
@@ -200,7 +238,8 @@ impl Checked {
             Found::Ours { terminating: true, .. } => Err(Failure::Refused(format!(
                 "namespace `{name}` is still being removed\n  type `envctl down` to see what holds it, then `envctl up` again"
             ))),
-            _ => Ok(()),
+            Found::Ours { .. } => Ok(true),
+            Found::Missing => Ok(false),
         }
     }
 

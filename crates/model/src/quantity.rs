@@ -2,19 +2,23 @@
 
 /// An exact amount, in billionths of a unit (the API's own resolution).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub(crate) struct Quantity {
+pub struct Quantity {
     nanos: i128,
 }
 
 const NANO: i128 = 1_000_000_000;
 
 impl Quantity {
-    pub(crate) fn units(units: i128) -> Self {
+    /// Whole units.
+    #[must_use]
+    pub fn units(units: i128) -> Self {
         Self { nanos: units.saturating_mul(NANO) }
     }
 
-    /// Amounts below a billionth are rounded up, as the API server does.
-    pub(crate) fn parse(text: &str) -> Option<Self> {
+    /// Reads one; `None` for what is none. Amounts below a billionth are rounded up, as the API server
+    /// does.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
         let (negative, rest) = match text.as_bytes().first()? {
             b'-' => (true, &text[1..]),
             b'+' => (false, &text[1..]),
@@ -35,22 +39,62 @@ impl Quantity {
     }
 
     /// Whole units, rounded up: bytes of a memory limit.
-    pub(crate) fn ceil_units(self) -> i128 {
+    #[must_use]
+    pub fn ceil_units(self) -> i128 {
         ceil(self.nanos, NANO)
     }
 
     /// Thousandths, rounded up: a CPU limit is enforced in these.
-    pub(crate) fn ceil_millis(self) -> i128 {
+    #[must_use]
+    pub fn ceil_millis(self) -> i128 {
         ceil(self.nanos, NANO / 1000)
     }
 
     /// In multiples of `divisor`, rounded up: what `resourceFieldRef` shows.
-    pub(crate) fn ceil_div(self, divisor: Self) -> Option<i128> {
+    #[must_use]
+    pub fn ceil_div(self, divisor: Self) -> Option<i128> {
         (divisor.nanos > 0).then(|| ceil(self.nanos, divisor.nanos))
     }
 
-    pub(crate) fn is_zero(self) -> bool {
+    /// So many of it.
+    #[must_use]
+    pub fn times(self, count: i128) -> Self {
+        Self { nanos: self.nanos.saturating_mul(count) }
+    }
+
+    /// What is left of it; nothing where `other` is more.
+    #[must_use]
+    pub fn less(self, other: Self) -> Self {
+        Self { nanos: self.nanos.saturating_sub(other.nanos).max(0) }
+    }
+
+    /// As a person writes it: `2.5`, `250m`; bytes as `512Mi`.
+    #[must_use]
+    pub fn show(self, bytes: bool) -> String {
+        if bytes {
+            let mib = ceil(self.nanos, NANO << 20);
+            return if mib >= 1024 && mib % 1024 == 0 {
+                format!("{}Gi", mib >> 10)
+            } else {
+                format!("{mib}Mi")
+            };
+        }
+        match self.ceil_millis() {
+            millis if millis % 1000 == 0 => (millis / 1000).to_string(),
+            millis => format!("{millis}m"),
+        }
+    }
+
+    /// Whether it is nothing.
+    #[must_use]
+    pub fn is_zero(self) -> bool {
         self.nanos == 0
+    }
+}
+
+impl std::iter::Sum for Quantity {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        Self { nanos: all.fold(0, |sum, one| sum.saturating_add(one.nanos)) }
     }
 }
 
@@ -90,6 +134,15 @@ fn factor(suffix: &str) -> Option<(i128, i128)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sums_are_shown_as_people_write_them() {
+        let sum = |texts: &[&str]| texts.iter().filter_map(|t| Quantity::parse(t)).sum::<Quantity>();
+        assert_eq!(sum(&["500m", "1.5"]).show(false), "2");
+        assert_eq!(sum(&["250m", "1"]).show(false), "1250m");
+        assert_eq!(sum(&["512Mi", "512Mi"]).show(true), "1Gi");
+        assert_eq!(sum(&["100Mi"]).times(3).less(sum(&["50Mi"])).show(true), "250Mi");
+    }
 
     fn units(text: &str) -> Option<i128> {
         Quantity::parse(text).map(Quantity::ceil_units)
