@@ -24,6 +24,10 @@ pub(super) struct Arguments {
     /// How long to wait until all pods are ready, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     wait_timeout: u64,
+    /// In a cluster: how long a pod may find no node before that is a failure, in seconds; a cluster that
+    /// grows takes a while
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    schedule_grace: u64,
 }
 
 /// Flags that decide what is rendered.
@@ -59,6 +63,7 @@ impl Chart {
             yes: false,
             rollback: false,
             timeout: Duration::ZERO,
+            schedule_grace: Duration::ZERO,
         }
     }
 }
@@ -68,6 +73,7 @@ pub(super) async fn run(base: &Base, arguments: Arguments, format: Format) -> Re
         yes: arguments.yes,
         rollback: arguments.rollback,
         timeout: Duration::from_secs(arguments.wait_timeout),
+        schedule_grace: Duration::from_secs(arguments.schedule_grace),
         ..arguments.chart.options()
     };
     up::up(base, &options, format).await

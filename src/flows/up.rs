@@ -29,6 +29,8 @@ pub(crate) struct Options {
     pub(crate) rollback: bool,
     /// How long to wait until all pods are ready.
     pub(crate) timeout: Duration,
+    /// In a cluster: how long a pod may find no node.
+    pub(crate) schedule_grace: Duration,
 }
 
 /// Where images come from.

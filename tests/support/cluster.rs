@@ -210,6 +210,26 @@ impl House {
         house
     }
 
+    /// A house with a chart that renders whatever objects it is given, on a cluster.
+    pub(crate) fn raw(cluster: &Cluster, what: &str) -> Self {
+        let mut house = Self::with_sources(what, &root().join("tests/fixtures/raw"), "raw");
+        house.environment = cluster.environment();
+        // More than the node has: so that it is the scheduler who refuses.
+        let target = cluster.target("aki", ", guardrails: {quota: {cpu: \"16\", memory: 32Gi}}");
+        house.edit("envctl.yaml", |text| {
+            text.replace("  local: {kind: compose}", &format!("  dev: {target}"))
+                .replace("target: local", "target: dev")
+        });
+        house.objects(&[]);
+        house
+    }
+
+    /// Sets the objects that the raw chart renders.
+    pub(crate) fn objects(&self, objects: &[Value]) {
+        let values = serde_json::json!({"objects": objects});
+        std::fs::write(self.src().join("values.json"), values.to_string()).unwrap();
+    }
+
     /// Everything in the cluster with this house's project in its name.
     pub(crate) fn in_cluster(&self, cluster: &Cluster) -> Vec<String> {
         let list = |arguments: &[&str]| {

@@ -223,6 +223,12 @@ impl Cause {
         }
     }
 
+    /// Whether it was counted: then a moment of readiness in between says nothing.
+    #[must_use]
+    pub fn is_repeated(&self) -> bool {
+        matches!(self, Self::CrashLoop { .. } | Self::OutOfMemory { .. } | Self::ProbeKills { .. })
+    }
+
     /// How long it may last before it is a failure: some things heal by themselves.
     #[must_use]
     pub fn grace(&self, schedule: Duration) -> Duration {
@@ -358,7 +364,7 @@ impl Cause {
             }
             Self::VolumeFailed { .. } => "correct the volume, or wait and try again if its driver was not ready".to_owned(),
             Self::CrashLoop { .. } | Self::JobFailed { .. } => {
-                "read its last lines below; what it needs may be missing or not ready yet".to_owned()
+                "read its last lines above; what it needs may be missing or not ready yet".to_owned()
             }
             Self::OutOfMemory { .. } => "raise resources.limits.memory, or find what takes it".to_owned(),
             Self::ProbeKills { probe, .. } => {

@@ -8,11 +8,10 @@ use kube::Api;
 use kube::api::{ListParams, LogParams};
 
 use super::causes::Cause;
+use super::logs::{LINES, Logs};
 use super::workloads::{Failing, when};
 use crate::client::ClusterReader;
 
-/// How many lines of a log are shown.
-const LINES: i64 = 20;
 /// A node that does not answer must not keep the message back.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -31,7 +30,12 @@ pub struct Diagnosis {
 
 /// Fetches what explains failures. Those that are alike are told once. What cannot be fetched is left
 /// out: the failure itself is known.
-pub async fn diagnose(reader: &ClusterReader, namespace: &str, failed: &[Failing]) -> Vec<Diagnosis> {
+pub async fn diagnose(
+    reader: &ClusterReader,
+    namespace: &str,
+    failed: &[Failing],
+    logs: &Logs,
+) -> Vec<Diagnosis> {
     let mut alike: BTreeMap<(String, Option<String>, &'static str), (Failing, usize)> = BTreeMap::new();
     for failing in failed {
         let key = (failing.workload.clone(), failing.container.clone(), failing.cause.code());
@@ -44,12 +48,15 @@ pub async fn diagnose(reader: &ClusterReader, namespace: &str, failed: &[Failing
                 event(reader, namespace, &failing),
                 log(reader, namespace, &failing, pod.as_ref())
             );
-            (event, log)
+            (event, log, pod)
         };
-        let (event, log) = tokio::time::timeout(PATIENCE, fetching).await.unwrap_or_default();
+        let (event, mut log, pod) = tokio::time::timeout(PATIENCE, fetching).await.unwrap_or_default();
+        if log.is_empty() {
+            log = captured(logs, &failing);
+        }
         let mut failing = failing;
         // The kernel's words stand in the log, and nowhere else.
-        let image = pod_image(&failing);
+        let image = pod.as_ref().and_then(|pod| image_of(pod, failing.container.as_deref()));
         if log.last().is_some_and(|line| line.contains("exec format error"))
             && matches!(failing.cause, Cause::CrashLoop { .. } | Cause::JobFailed { .. })
         {
@@ -60,8 +67,37 @@ pub async fn diagnose(reader: &ClusterReader, namespace: &str, failed: &[Failing
     futures_util::future::join_all(alike.into_values().map(one)).await
 }
 
-fn pod_image(failing: &Failing) -> Option<String> {
-    failing.container.clone().map(|container| format!("of container {container}"))
+/// What was fetched when it happened. The pods of a Job carry its name before their own part.
+fn captured(logs: &Logs, failing: &Failing) -> Vec<String> {
+    if !explains(&failing.cause) {
+        return Vec::new();
+    }
+    let of_it = logs.iter().filter(|((pod, container), _)| {
+        let right_pod = match failing.object.split_once('/') {
+            Some(("Pod", name)) => pod == name,
+            Some(("Job", name)) => pod.strip_prefix(name).is_some_and(|rest| rest.starts_with('-')),
+            _ => false,
+        };
+        right_pod && failing.container.as_ref().is_none_or(|wanted| wanted == container)
+    });
+    of_it.last().map(|(_, lines)| lines.clone()).unwrap_or_default()
+}
+
+fn explains(cause: &Cause) -> bool {
+    matches!(
+        cause,
+        Cause::CrashLoop { .. }
+            | Cause::OutOfMemory { .. }
+            | Cause::ProbeKills { .. }
+            | Cause::JobFailed { .. }
+            | Cause::JobDeadline { .. }
+            | Cause::NotReady { .. }
+    )
+}
+
+fn image_of(pod: &Pod, container: Option<&str>) -> Option<String> {
+    let mut containers = pod.spec.as_ref()?.containers.iter();
+    containers.find(|c| container.is_none_or(|name| c.name == name))?.image.clone()
 }
 
 /// The pod whose log explains a failure: the failing one, or the newest of a Job.
@@ -84,22 +120,20 @@ async fn event(reader: &ClusterReader, namespace: &str, failing: &Failing) -> Op
     let api: Api<Event> = Api::namespaced(reader.client(), namespace);
     let about = format!("involvedObject.kind={kind},involvedObject.name={name},type=Warning");
     let events = api.list(&ListParams::default().fields(&about)).await.ok()?.items;
-    let newest = events.into_iter().max_by_key(when)?;
+    // These repeat what the state says, and come after those that say why.
+    let repeats = |event: &Event| {
+        let message = event.message.as_deref().unwrap_or_default();
+        message.starts_with("Back-off ")
+            || message == "Error: ImagePullBackOff"
+            || message == "Error: ErrImagePull"
+    };
+    let newest = events.into_iter().filter(|event| !repeats(event)).max_by_key(when)?;
     Some(format!("{}: {}", newest.reason?, newest.message?))
 }
 
 async fn log(reader: &ClusterReader, namespace: &str, failing: &Failing, pod: Option<&Pod>) -> Vec<String> {
     let Some(pod) = pod else { return Vec::new() };
-    let explains = matches!(
-        failing.cause,
-        Cause::CrashLoop { .. }
-            | Cause::OutOfMemory { .. }
-            | Cause::ProbeKills { .. }
-            | Cause::JobFailed { .. }
-            | Cause::JobDeadline { .. }
-            | Cause::NotReady { .. }
-    );
-    if !explains {
+    if !explains(&failing.cause) {
         return Vec::new();
     }
     let statuses = pod.status.iter().flat_map(|status| {
@@ -143,11 +177,14 @@ pub fn print(diagnosis: &Diagnosis) -> String {
     if let Some(detail) = cause.detail() {
         lines.push(format!("  {}", one_line(detail)));
     }
+    // Who refuses pods says so in the event that is the cause.
     if let Some(event) = event
+        && !matches!(cause, Cause::PodsRefused { .. })
         && cause.detail().is_none_or(|detail| !event.contains(detail))
     {
         lines.push(format!("  event: {}", one_line(event)));
     }
+    lines.extend(failing.note.iter().map(|note| format!("  {note}")));
     if !log.is_empty() {
         lines.push("  its last lines:".to_owned());
         lines.extend(log.iter().map(|line| format!("    {line}")));

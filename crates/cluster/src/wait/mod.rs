@@ -3,6 +3,8 @@
 //! ```text
 //! snapshot   what the API server shows of a namespace, kept up to date by watches
 //! causes     what can be wrong, in plain words, with what to do and how long it may heal by itself
+//! settling   how long something has to stay ready before that is believed: pure
+//! logs       the last lines of what ended badly, fetched at once
 //! pods       what is wrong with a pod: pure
 //! workloads  where workloads stand: pure
 //! diagnosis  event, last lines of the log: fetched when something failed
@@ -10,7 +12,9 @@
 
 mod causes;
 mod diagnosis;
+mod logs;
 mod pods;
+mod settling;
 mod snapshot;
 mod workloads;
 
@@ -22,11 +26,14 @@ use tokio::sync::watch;
 
 pub use causes::{Cause, Refuser, Shortage};
 pub use diagnosis::{Diagnosis, diagnose, print};
+pub use logs::Logs;
 pub use snapshot::Snapshot;
 pub use workloads::{Failing, Standing, State, Wanted};
 
 use crate::client::ClusterReader;
 use crate::error::ClusterError;
+use logs::Captures;
+use settling::Settling;
 use snapshot::Watches;
 
 /// How waiting ended.
@@ -34,10 +41,10 @@ use snapshot::Watches;
 pub enum Outcome {
     /// All workloads are ready, and the delivery has ended.
     Ready,
-    /// These failed, and waiting does not mend it.
-    Failed(Vec<Failing>),
+    /// These failed, and waiting does not mend it; with the logs that were fetched when it happened.
+    Failed(Vec<Failing>, Logs),
     /// The deadline passed. These may still become ready; what is known of each so far.
-    Deadline(Vec<Standing>),
+    Deadline(Vec<Standing>, Logs),
 }
 
 /// What is waited for.
@@ -70,11 +77,14 @@ pub async fn wait(
     let mut snapshot = Snapshot::default();
     let mut seen: BTreeMap<(String, &'static str), Instant> = BTreeMap::new();
     let mut told: Vec<Standing> = Vec::new();
+    let mut captures = Captures::new(reader, waiting.namespace);
+    let mut settling = Settling::default();
     loop {
         let now = Instant::now();
         let is_delivered = *delivered.borrow_and_update();
         let mut wake = waiting.deadline;
         if snapshot.is_complete() {
+            captures.look(&snapshot);
             let standings = workloads::judge(&snapshot, waiting, is_delivered);
             if standings != told {
                 report(&standings);
@@ -96,19 +106,24 @@ pub async fn wait(
             }
             seen = current;
             if !failed.is_empty() {
-                return Ok(Outcome::Failed(failed));
+                return Ok(Outcome::Failed(failed, captures.finish().await));
             }
-            if is_delivered && standings.iter().all(|standing| standing.state.is_settled()) {
-                return Ok(Outcome::Ready);
+            let settled = standings.iter().all(|standing| standing.state.is_settled());
+            match settling.until(&snapshot, settled, now) {
+                Some(until) if is_delivered && until <= now => return Ok(Outcome::Ready),
+                Some(until) if is_delivered => wake = wake.min(until),
+                // Until Helm has ended, a change wakes us.
+                _ => {}
             }
         }
         if now >= waiting.deadline {
             told.retain(|standing| !standing.state.is_settled());
-            return Ok(Outcome::Deadline(told));
+            return Ok(Outcome::Deadline(told, captures.finish().await));
         }
         tokio::select! {
             changed = watches.next() => snapshot.take(changed?),
             Ok(()) = delivered.changed() => {}
+            () = captures.next() => {}
             () = tokio::time::sleep_until(wake.into()) => {}
         }
         // All that has arrived by now is one picture.

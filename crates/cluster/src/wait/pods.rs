@@ -1,5 +1,6 @@
 //! What is wrong with a pod. Pure.
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStatus, Event, Pod};
 
 use super::causes::{Cause, Shortage};
@@ -19,8 +20,9 @@ pub(super) struct Trouble {
     pub(super) cause: Cause,
 }
 
-/// What is wrong with a pod; `events` are its own, oldest first.
-pub(super) fn troubles(pod: &Pod, events: &[&Event]) -> Vec<Trouble> {
+/// What is wrong with a pod; `events` are its own, oldest first. What ended before `since` and has run well
+/// from then on is past.
+pub(super) fn troubles(pod: &Pod, events: &[&Event], since: Timestamp) -> Vec<Trouble> {
     let Some(status) = &pod.status else { return Vec::new() };
     let mut found = Vec::new();
     if status.phase.as_deref() == Some("Failed")
@@ -45,7 +47,7 @@ pub(super) fn troubles(pod: &Pod, events: &[&Event]) -> Vec<Trouble> {
         let waiting = container.state.as_ref().and_then(|s| s.waiting.as_ref());
         waits_for_creation |= waiting
             .is_some_and(|w| matches!(w.reason.as_deref(), Some("ContainerCreating" | "PodInitializing")));
-        if let Some(cause) = of_container(pod, container, is_init, events) {
+        if let Some(cause) = of_container(pod, container, is_init, events, since) {
             found.push(Trouble { container: Some(container.name.clone()), cause });
         }
     }
@@ -72,7 +74,13 @@ pub(super) fn not_ready(pod: &Pod, events: &[&Event]) -> Vec<Trouble> {
         .collect()
 }
 
-fn of_container(pod: &Pod, status: &ContainerStatus, is_init: bool, events: &[&Event]) -> Option<Cause> {
+fn of_container(
+    pod: &Pod,
+    status: &ContainerStatus,
+    is_init: bool,
+    events: &[&Event],
+    since: Timestamp,
+) -> Option<Cause> {
     let state = status.state.as_ref();
     let waiting = state.and_then(|s| s.waiting.as_ref());
     let reason = waiting.and_then(|w| w.reason.as_deref()).unwrap_or_default();
@@ -100,6 +108,11 @@ fn of_container(pod: &Pod, status: &ContainerStatus, is_init: bool, events: &[&E
     let last = status.last_state.as_ref().and_then(|s| s.terminated.as_ref());
     let ended = state.and_then(|s| s.terminated.as_ref()).or(last)?;
     let times = status.restart_count + i32::from(state.is_some_and(|s| s.terminated.is_some()));
+    // The kubelet rounds down to seconds.
+    let recent = ended.finished_at.as_ref().is_none_or(|at| at.0.as_second() >= since.as_second());
+    if !recent && reason != "CrashLoopBackOff" {
+        return None;
+    }
     let is_down = reason == "CrashLoopBackOff" || state.is_some_and(|s| s.terminated.is_some());
     if ended.reason.as_deref() == Some("StartError") || ended.reason.as_deref() == Some("ContainerCannotRun")
     {
@@ -285,7 +298,7 @@ fn shortage(message: &str) -> Shortage {
     let text = message.to_lowercase();
     let has = |needle: &str| text.contains(needle);
     // What no growing cluster would mend comes first.
-    if has("persistentvolumeclaim") {
+    if has("persistentvolumeclaim") || has("persistent volume") {
         Shortage::Claim
     } else if has("insufficient cpu") {
         Shortage::Cpu
@@ -334,7 +347,7 @@ mod tests {
     }
 
     fn cause(pod: &Pod, events: &[&Event]) -> Option<Cause> {
-        troubles(pod, events).into_iter().next().map(|trouble| trouble.cause)
+        troubles(pod, events, Timestamp::UNIX_EPOCH).into_iter().next().map(|trouble| trouble.cause)
     }
 
     #[test]
@@ -414,6 +427,20 @@ mod tests {
             Cause::ProbeKills { probe: "liveness", message: "HTTP probe failed with statuscode: 500".into() };
         assert_eq!(cause(&killed, &[&unhealthy, &killing]), Some(expected));
         assert_eq!(cause(&killed, &[]), None, "it runs");
+    }
+
+    #[test]
+    fn what_crashed_long_ago_and_runs_is_past() {
+        let status = |reason: &str| {
+            json!({"containerStatuses": [{
+                "name": "api", "image": "", "imageID": "", "ready": true, "restartCount": 7,
+                "state": {reason: {"reason": "CrashLoopBackOff"}},
+                "lastState": {"terminated": {"exitCode": 1, "reason": "OOMKilled", "finishedAt": "2026-01-01T00:00:00Z"}}
+            }]})
+        };
+        let since: Timestamp = "2026-06-01T00:00:00Z".parse().unwrap();
+        assert_eq!(troubles(&pod(status("running")), &[], since), []);
+        assert_eq!(troubles(&pod(status("waiting")), &[], since).len(), 1);
     }
 
     #[test]

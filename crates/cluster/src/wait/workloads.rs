@@ -100,6 +100,8 @@ pub struct Failing {
     pub container: Option<String>,
     /// What.
     pub cause: Cause,
+    /// What follows from it for others.
+    pub note: Option<String>,
     /// The pod was there before this delivery began, and may be about to be replaced.
     pub from_before: bool,
 }
@@ -199,6 +201,7 @@ impl<'a> Judge<'a> {
                 workload: wanted.to_string(),
                 container: None,
                 cause: Cause::NoProgress { message },
+                note: None,
                 from_before: !self.delivered,
             }));
         }
@@ -235,6 +238,12 @@ impl<'a> Judge<'a> {
         };
         self.refusals(&mut standing, "StatefulSet", &live.metadata);
         self.pods(&mut standing, |pod| owned_by(pod, &live.metadata));
+        let made = status.replicas;
+        if spec.pod_management_policy.as_deref() != Some("Parallel") && made < replicas {
+            for failing in &mut standing.failing {
+                failing.note = Some(format!("its other {} pods wait for this one", replicas - made));
+            }
+        }
         settle(standing)
     }
 
@@ -298,6 +307,7 @@ impl<'a> Judge<'a> {
                     workload: wanted.to_string(),
                     container: None,
                     cause,
+                    note: None,
                     from_before: old && !self.delivered,
                 });
                 return standing;
@@ -361,9 +371,10 @@ impl<'a> Judge<'a> {
                 workload: standing.workload.clone(),
                 container,
                 cause: self.look_closer(pod, cause),
+                note: None,
                 from_before,
             };
-            let found: Vec<_> = pods::troubles(pod, events).into_iter().map(failing).collect();
+            let found: Vec<_> = pods::troubles(pod, events, self.since).into_iter().map(failing).collect();
             let hints: Vec<_> = pods::not_ready(pod, events).into_iter().map(failing).collect();
             standing.failing.extend(found);
             standing.hints.extend(hints);
@@ -409,6 +420,7 @@ impl<'a> Judge<'a> {
             workload: standing.workload.clone(),
             container: None,
             cause: Cause::PodsRefused { refuser: refuser(&message), message },
+            note: None,
             from_before: !self.delivered && is_older(meta, self.since),
         });
     }
@@ -458,6 +470,7 @@ impl<'a> Judge<'a> {
                 workload,
                 container: None,
                 cause,
+                note: None,
                 from_before: false,
             }],
             hints: Vec::new(),
@@ -478,11 +491,11 @@ fn state(ready: bool, otherwise: String) -> State {
     if ready { State::Ready } else { State::Waiting(otherwise) }
 }
 
-/// A workload that is ready has healed from whatever its events tell; one that is not says each cause
-/// once per container.
+/// A workload that is ready has healed from whatever its events tell, unless it is killed over and over
+/// and ready in between.
 fn settle(mut standing: Standing) -> Standing {
     if standing.state.is_settled() {
-        standing.failing.clear();
+        standing.failing.retain(|failing| failing.cause.is_repeated());
         standing.hints.clear();
     }
     standing

@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use envctl_cluster::release::{self, Recovered};
-use envctl_cluster::wait::{self, Diagnosis, Failing, Outcome, Standing, State, Waiting, Wanted, diagnose};
+use envctl_cluster::wait::{
+    self, Diagnosis, Failing, Logs, Outcome, Standing, State, Waiting, Wanted, diagnose,
+};
 use envctl_programs::helm::{Delivery, HelmError};
 use envctl_programs::process::{ProgramError, Supervisor};
 use envctl_runner::{Context, Done, StepError};
@@ -19,8 +21,6 @@ use crate::flows::step_error::failure;
 const SEEN_WITHIN: Duration = Duration::from_secs(3);
 /// Helm waits longer than we do: who gives up first explains.
 const LONGER: Duration = Duration::from_secs(60);
-/// A cluster that grows adds a node within about a minute.
-const SCHEDULE_GRACE: Duration = Duration::from_secs(60);
 
 impl UpWorld<'_> {
     pub(super) async fn deliver(&self, context: &Context) -> Result<Done, StepError> {
@@ -39,8 +39,8 @@ impl UpWorld<'_> {
         let outcome = self.helm_and_wait(context, &rendered, &wanted, &identity).await?;
         match outcome {
             Outcome::Ready => {}
-            Outcome::Failed(failed) => return Err(self.explain(&failed).await),
-            Outcome::Deadline(standings) => return Err(self.explain_deadline(&standings).await),
+            Outcome::Failed(failed, logs) => return Err(self.explain(&failed, &logs).await),
+            Outcome::Deadline(standings, logs) => return Err(self.explain_deadline(&standings, &logs).await),
         }
         let names: Vec<_> = wanted.iter().map(|w| format!("{} ✔", w.name)).collect();
         Ok(Done::shown(names.join("  ")))
@@ -66,7 +66,7 @@ impl UpWorld<'_> {
             wanted,
             since: Timestamp::now(),
             deadline: Instant::now() + self.options.timeout,
-            schedule_grace: SCHEDULE_GRACE,
+            schedule_grace: self.options.schedule_grace,
         };
         let (delivered, is_delivered) = tokio::sync::watch::channel(false);
         let watching = wait::wait(self.checked.cluster.reader(), &waiting, is_delivered, |standings| {
@@ -96,7 +96,7 @@ impl UpWorld<'_> {
                 };
                 if !matches!(error, HelmError::Program(ProgramError::Interrupted { .. }))
                     && let Ok(outcome) = tokio::time::timeout(SEEN_WITHIN, &mut watching).await
-                    && let outcome @ Outcome::Failed(_) = outcome.map_err(cluster)?
+                    && let outcome @ Outcome::Failed(..) = outcome.map_err(cluster)?
                 {
                     return Ok(outcome);
                 }
@@ -107,23 +107,23 @@ impl UpWorld<'_> {
 
     async fn captured(&self, outcome: &Outcome) -> StepError {
         match outcome {
-            Outcome::Failed(failed) => self.explain(failed).await,
-            Outcome::Deadline(standings) => self.explain_deadline(standings).await,
+            Outcome::Failed(failed, logs) => self.explain(failed, logs).await,
+            Outcome::Deadline(standings, logs) => self.explain_deadline(standings, logs).await,
             Outcome::Ready => StepError::Failed(String::new()),
         }
     }
 
     /// What failed: cause, event, last lines, what to do.
-    async fn explain(&self, failed: &[Failing]) -> StepError {
-        let diagnoses = diagnose(self.checked.cluster.reader(), self.name(), failed).await;
+    async fn explain(&self, failed: &[Failing], logs: &Logs) -> StepError {
+        let diagnoses = diagnose(self.checked.cluster.reader(), self.name(), failed, logs).await;
         StepError::Failed(with_ending(&diagnoses, &[]))
     }
 
     /// What was not ready in time, and what is known of each.
-    async fn explain_deadline(&self, standings: &[Standing]) -> StepError {
+    async fn explain_deadline(&self, standings: &[Standing], logs: &Logs) -> StepError {
         let known: Vec<Failing> =
             standings.iter().flat_map(|s| s.failing.iter().chain(&s.hints)).cloned().collect();
-        let diagnoses = diagnose(self.checked.cluster.reader(), self.name(), &known).await;
+        let diagnoses = diagnose(self.checked.cluster.reader(), self.name(), &known, logs).await;
         let seconds = self.options.timeout.as_secs();
         let lines: Vec<_> = standings
             .iter()

@@ -317,7 +317,9 @@ impl UpWorld<'_> {
         let name = self.name();
         let refusals = kinds.try_out(&self.checked.cluster, name, name, &objects).await.map_err(cluster)?;
         if refusals.is_empty() {
-            return Ok(Done::shown(format!("{} objects, accepted by the API server", objects.len())));
+            let count =
+                if objects.len() == 1 { "1 object".to_owned() } else { format!("{} objects", objects.len()) };
+            return Ok(Done::shown(format!("{count}, accepted")));
         }
         let lines = refusals.iter().map(|r| format!("{}: {}\n  {}", r.object, r.message, r.advice));
         Err(StepError::Failed(format!(
