@@ -123,7 +123,7 @@ func rootOf(t *testing.T, name string, variables ...string) *root {
 	for _, one := range variables {
 		r.variables = append(r.variables, "TF_VAR_"+one)
 	}
-	r.env = append(r.env, "PATH="+os.Getenv("PATH"), "HOME="+r.directory, "AWS_PROFILE=platform", "CHECKPOINT_DISABLE=1", "TF_IN_AUTOMATION=1", "TF_INPUT=0",
+	r.env = append(r.env, "PATH="+os.Getenv("PATH"), "HOME="+r.directory, "TMPDIR="+r.directory, "AWS_PROFILE=platform", "CHECKPOINT_DISABLE=1", "TF_IN_AUTOMATION=1", "TF_INPUT=0",
 		"TF_CLI_CONFIG_FILE="+filepath.Join(tools, "providers", "terraform.rc"))
 	for name, value := range cluster.Environment {
 		r.env = append(r.env, name+"="+value)
