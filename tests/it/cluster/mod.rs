@@ -1,5 +1,6 @@
 //! The cluster target, on a real Kubernetes with real pods.
 
+mod guard;
 mod lifecycle;
 mod platform;
 mod waiting;
