@@ -19,7 +19,7 @@ use envctl_model::record::TerraformRecord;
 use envctl_model::{Thing, ThingKind, stack};
 use envctl_programs::process::{Command, Input, ProgramError, Supervisor};
 use envctl_programs::terraform::{
-    Closure, Copy, Mode, Output, Plan, Progress, Purpose, Resource, Terraform, Workspace,
+    Answer, Closure, Copy, Mode, Output, Plan, Progress, Purpose, Resource, Sought, Terraform, Workspace,
 };
 use envctl_runner::{Context, Done, StepError};
 use serde::{Deserialize, Serialize};
@@ -44,6 +44,12 @@ pub(crate) struct Known {
     pub(crate) name: String,
     /// Its attributes, secrets among them.
     pub(crate) values: Value,
+    /// How the root configures its provider, as far as a plan has said.
+    #[serde(default)]
+    pub(crate) provider: Option<String>,
+    /// Whether its provider found it before it was destroyed, so that a later "no" counts.
+    #[serde(default)]
+    pub(crate) found: bool,
 }
 
 /// The files of Terraform in an environment's home.
@@ -149,10 +155,16 @@ impl Place {
                 kind: r.kind.clone(),
                 name: r.name.clone(),
                 values: r.values.clone(),
+                provider: None,
+                found: false,
             })
             .collect();
-        home.write_json("terraform/resources.json", &known)?;
+        self.save_known(home, &known)?;
         Ok(known)
+    }
+
+    fn save_known(&self, home: &Home, known: &[Known]) -> Result<(), Failure> {
+        home.write_json("terraform/resources.json", &known)
     }
 
     /// What the state knew last.
@@ -277,53 +289,138 @@ impl Steps<'_> {
         Ok((outputs, Done::shown(summary).with(things)))
     }
 
-    /// Destroys all that the state knows, if `guard` lets it, and says what there was.
-    pub(crate) async fn destroy(
+    /// Plans to destroy all that the state knows, if `guard` lets it, and has the providers find each
+    /// thing while it is there: only then does it mean something when they find it no more.
+    pub(crate) async fn plan_destroy(
         &self,
         context: &Context,
         guard: &impl PlanGuard,
-    ) -> Result<(Vec<Known>, Done), StepError> {
+    ) -> Result<Done, StepError> {
         let Self { place, home, terraform, .. } = self;
         let by = self.supervisor(context);
+        let file = place.plan_file();
+        // A plan that an earlier run left is of an earlier state.
+        let _ = std::fs::remove_file(&file);
         context.progress("init");
         terraform.init(&self.digest, &by).await.map_err(terraform_failed)?;
-        let mut known = place.resources(home).map_err(failure)?;
-        let mut summary = "nothing to destroy".to_owned();
-        if terraform.workspace(&by).await.map_err(terraform_failed)? == Workspace::Found {
-            // A state that an `up` wrote and died before it could tell us.
-            let resources = terraform.resources(&by).await.map_err(terraform_failed)?;
-            if !resources.is_empty() {
-                known = place.save_resources(home, &resources).map_err(failure)?;
-                let report = |p: &Progress| context.progress(format!("{} {}", p.action, p.address));
-                let file = place.plan_file();
-                let plan =
-                    terraform.plan(&file, Purpose::Destroy, &by, report).await.map_err(terraform_failed)?;
-                guard.check(&plan).await?;
-                if !plan.is_empty() {
-                    terraform.apply(&file, &by, report).await.map_err(terraform_failed)?;
-                }
-                let _ = std::fs::remove_file(&file);
-                summary = format!("{} destroyed", plan.destroy);
-            }
+        let nothing = Done::quiet("nothing to destroy");
+        if terraform.workspace(&by).await.map_err(terraform_failed)? != Workspace::Found {
+            return Ok(nothing);
         }
-        context.failpoint("destroyed")?;
-        Ok((known, Done::shown(summary)))
+        // A state that an `up` wrote and died before it could tell us.
+        let resources = terraform.resources(&by).await.map_err(terraform_failed)?;
+        if resources.is_empty() {
+            return Ok(nothing);
+        }
+        // What a `down` that was killed had destroyed by then is still to be looked up.
+        let mut destroyed = place.resources(home).map_err(failure)?;
+        destroyed.retain(|former| former.found && !resources.iter().any(|r| r.address == former.address));
+        let mut known = place.save_resources(home, &resources).map_err(failure)?;
+        let report = |p: &Progress| context.progress(format!("{} {}", p.action, p.address));
+        let plan = terraform.plan(&file, Purpose::Destroy, &by, report).await.map_err(terraform_failed)?;
+        guard.check(&plan).await?;
+        if plan.is_empty() {
+            let _ = std::fs::remove_file(&file);
+            return Ok(nothing);
+        }
+        for resource in &mut known {
+            resource.provider = plan.provider_of(&resource.address).map(str::to_owned);
+        }
+        for (n, answer) in self.ask(context, &known).await? {
+            known[n].found = answer == Answer::Exists;
+        }
+        known.append(&mut destroyed);
+        place.save_known(home, &known).map_err(failure)?;
+        Ok(Done::shown(format!("{} to destroy", plan.destroy)))
     }
 
-    /// Looks up what was destroyed with the root's own program.
+    /// Destroys what was planned, and says what there was.
+    pub(crate) async fn destroy(&self, context: &Context) -> Result<(Vec<Known>, Done), StepError> {
+        let Self { place, home, terraform, .. } = self;
+        let file = place.plan_file();
+        let mut done = Done::quiet("nothing to destroy");
+        if file.exists() {
+            let by = self.supervisor(context);
+            let report = |p: &Progress| context.progress(format!("{} {}", p.action, p.address));
+            let applied = terraform.apply(&file, &by, report).await.map_err(terraform_failed)?;
+            let _ = std::fs::remove_file(&file);
+            done = Done::shown(format!("{} destroyed", applied.destroyed));
+        }
+        context.failpoint("destroyed")?;
+        Ok((place.resources(home).map_err(failure)?, done))
+    }
+
+    /// Looks up what was destroyed: with the root's own program, else by its provider.
     pub(crate) async fn look_up(
         &self,
         context: &Context,
         known: &[Known],
         lookup: &[String],
     ) -> Result<Vec<(End, Item)>, StepError> {
-        let by = self.supervisor(context);
-        let mut ends = Vec::new();
-        for resource in known {
-            context.progress(format!("looking up {}", resource.address));
-            ends.push(look_up(resource, lookup, &self.terraform.root, &by).await?);
+        if let Some((program, arguments)) = lookup.split_first() {
+            let by = self.supervisor(context);
+            let mut ends = Vec::new();
+            for resource in known {
+                context.progress(format!("looking up {}", resource.address));
+                let command = Command::new(program).args(arguments.iter().cloned());
+                ends.push(look_up(resource, command, &self.terraform.root, &by).await?);
+            }
+            return Ok(ends);
+        }
+        let unasked = "the Terraform state no longer has it; no plan told which provider it is of";
+        let mut ends: Vec<_> =
+            known.iter().map(|resource| (End::Unverified, item(resource, unasked.to_owned()))).collect();
+        context.progress("looking up what was destroyed");
+        for (n, answer) in self.ask(context, known).await? {
+            let resource = &known[n];
+            ends[n] = match answer {
+                Answer::Gone if resource.found => (
+                    End::Gone,
+                    item(resource, "its provider, which had found it before, finds it no more".to_owned()),
+                ),
+                Answer::OnlyInState => (
+                    End::Gone,
+                    item(
+                        resource,
+                        "it lived in the Terraform state alone, which no longer has it".to_owned(),
+                    ),
+                ),
+                Answer::Exists => {
+                    let remove = format!("look at {}: Terraform no longer knows of it", resource.address);
+                    let found = item(resource, "its provider still finds it".to_owned());
+                    (End::Left, Item { remove: Some(remove), ..found })
+                }
+                Answer::Gone => {
+                    let why = "the Terraform state no longer has it; its provider finds nothing, and found nothing before it was destroyed either";
+                    (End::Unverified, item(resource, why.to_owned()))
+                }
+                Answer::Unknown(why) => {
+                    (End::Unverified, item(resource, format!("the Terraform state no longer has it; {why}")))
+                }
+            };
         }
         Ok(ends)
+    }
+
+    /// What the providers say of those that can be asked for, by their place in the list.
+    async fn ask(&self, context: &Context, known: &[Known]) -> Result<Vec<(usize, Answer)>, StepError> {
+        let (mut places, mut sought) = (Vec::new(), Vec::new());
+        for (n, resource) in known.iter().enumerate() {
+            let id = resource.values["id"].as_str();
+            // A provider that a module configures for itself is out of reach from the root.
+            let provider = resource.provider.as_ref().filter(|key| !key.contains(':'));
+            if let (Some(id), Some(provider)) = (id, provider) {
+                places.push(n);
+                sought.push(Sought {
+                    kind: resource.kind.clone(),
+                    id: id.to_owned(),
+                    provider: Some(provider.clone()),
+                });
+            }
+        }
+        let scratch = self.place.dir().join("lookup");
+        let answers = self.terraform.look_up(&sought, &scratch, &self.supervisor(context)).await;
+        Ok(places.into_iter().zip(answers.map_err(terraform_failed)?).collect())
     }
 
     /// Deletes the workspace, and looks it up.
@@ -380,34 +477,22 @@ fn summary(plan: &Plan) -> String {
     if parts.is_empty() { "outputs changed".to_owned() } else { parts.join(", ") }
 }
 
-/// Looks a destroyed resource up where it really was. Without a program that knows how, only the
-/// state says that it is gone.
+/// A line of the receipt about a resource.
+fn item(resource: &Known, evidence: String) -> Item {
+    Item { kind: ThingKind::Resource, id: resource.address.clone(), evidence, used_by: vec![], remove: None }
+}
+
+/// Has the root's own program look a destroyed resource up where it really was.
 async fn look_up(
     resource: &Known,
-    lookup: &[String],
+    program: Command,
     root: &Path,
     by: &Supervisor,
 ) -> Result<(End, Item), StepError> {
-    let item = |evidence: String| Item {
-        kind: ThingKind::Resource,
-        id: resource.address.clone(),
-        evidence,
-        used_by: vec![],
-        remove: None,
-    };
-    let Some((program, arguments)) = lookup.split_first() else {
-        let evidence =
-            "the Terraform state no longer has it; `lookup` of the target names no program that could look";
-        return Ok((End::Unverified, item(evidence.to_owned())));
-    };
+    let item = |evidence| item(resource, evidence);
     let question = serde_json::to_vec(resource).map_err(failed)?;
-    let asked = Command::new(program)
-        .args(arguments.iter().cloned())
-        .current_dir(root)
-        .input(Input::Bytes(question.into()))
-        .accept([0, LOOKUP_GONE])
-        .run(by)
-        .await;
+    let asked =
+        program.current_dir(root).input(Input::Bytes(question.into())).accept([0, LOOKUP_GONE]).run(by).await;
     Ok(match asked {
         Ok(output) => {
             let said = output.stdout_text().trim().to_owned();

@@ -164,6 +164,21 @@ impl Cluster {
         variables.iter().map(|(key, value)| (key.clone(), value.as_str().unwrap().to_owned())).collect()
     }
 
+    /// One call of an AWS API: service and method by boto3's names.
+    pub(crate) fn aws(&self, profile: &str, service: &str, method: &str, parameters: &Value) -> Value {
+        const CALL: &str = "import boto3, json, sys\n\
+            call = getattr(boto3.client(sys.argv[1]), sys.argv[2])\n\
+            print(json.dumps(call(**json.loads(sys.argv[3])), default=str))";
+        let mut command = Command::new(root().join(".tools/venv/bin/python3"));
+        command.args(["-c", CALL, service, method, &parameters.to_string()]);
+        for (key, value) in self.environment() {
+            command.env(key, value);
+        }
+        command.env("AWS_PROFILE", profile).env("AWS_REGION", self.text("region"));
+        command.env("AWS_DEFAULT_REGION", self.text("region"));
+        Ran::of(&mut command).exits(0).json()
+    }
+
     /// The lines of a log of JSON lines from byte `from` on.
     pub(crate) fn log(&self, key: &str, from: u64) -> Vec<Value> {
         use std::io::{Read, Seek, SeekFrom};

@@ -26,7 +26,7 @@ pub(crate) struct House {
     /// The port of this test's router.
     pub(crate) port: u16,
     /// Variables beside those of every house: they lead to the AWS of a test cluster.
-    environment: Vec<(String, String)>,
+    pub(crate) environment: Vec<(String, String)>,
 }
 
 impl House {

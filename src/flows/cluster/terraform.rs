@@ -97,59 +97,62 @@ pub(crate) async fn fetch(
     archive::unpack(&packed, place.dir()).map_err(failed)
 }
 
-/// What became of what Terraform made, by what AWS still lists under the environment's tag.
-pub(crate) async fn look_up(cluster: &VerifiedCluster, record: &Record, known: &[Known]) -> Vec<(End, Item)> {
-    let item = |kind, id: &str, evidence: String, remove| Item {
-        kind,
-        id: id.to_owned(),
+/// What became of what Terraform made, where its provider could not tell: by what AWS still lists under the
+/// environment's tag. Also what carries the tag and no state knows of.
+pub(crate) async fn look_up_by_tag(
+    cluster: &VerifiedCluster,
+    record: &Record,
+    known: &[Known],
+    ends: Vec<(End, Item)>,
+) -> Vec<(End, Item)> {
+    let listed = tags::existing(cluster.session(), &record.identity).await;
+    let tag = format!("{}={}", tags::IDENTITY, record.identity);
+    let mut seen = Vec::new();
+    for (resource, (end, item)) in known.iter().zip(ends) {
+        let arn = resource.values["arn"].as_str();
+        seen.push(match (end, arn, window(&resource.values)) {
+            (_, Some(arn), Some(days)) => {
+                let until = Timestamp::now().saturating_add(SignedDuration::from_hours(24 * days));
+                let until = until.unwrap_or(Timestamp::MAX);
+                let evidence = format!("AWS keeps {arn} until {until}: its recovery window is {days} days");
+                (End::Retained, Item { evidence, remove: None, ..item })
+            }
+            (End::Left, Some(arn), None) => (end, Item { remove: Some(remove_command(arn)), ..item }),
+            (End::Unverified, Some(arn), None)
+                if listed.as_ref().is_ok_and(|listed| listed.iter().any(|l| l == arn)) =>
+            {
+                let evidence = format!("AWS still lists {arn} under the tag {tag}");
+                (End::Left, Item { evidence, remove: Some(remove_command(arn)), ..item })
+            }
+            _ => (end, item),
+        });
+    }
+    let known: Vec<_> = known.iter().filter_map(|k| k.values["arn"].as_str()).collect();
+    let orphan = |id: String, evidence: String, remove| Item {
+        kind: ThingKind::Resource,
+        id,
         evidence,
         used_by: vec![],
         remove,
     };
-    let listed = match tags::existing(cluster.session(), &record.identity).await {
-        Ok(listed) => listed,
-        Err(error) => {
-            let evidence = format!("the Terraform state no longer has it; AWS could not be asked: {error}");
-            let unverified =
-                |k: &Known| (End::Unverified, item(ThingKind::Resource, &k.address, evidence.clone(), None));
-            return known.iter().map(unverified).collect();
+    match listed {
+        Ok(listed) => {
+            for arn in listed.into_iter().filter(|arn| !known.contains(&arn.as_str())) {
+                let evidence = format!(
+                    "AWS lists it under the tag {tag}, and no Terraform state knows of it: Terraform was killed after it had made it"
+                );
+                let remove = Some(remove_command(&arn));
+                seen.push((End::Left, orphan(arn, evidence, remove)));
+            }
         }
-    };
-    let tag = format!("{}={}", tags::IDENTITY, record.identity);
-    let mut ends = Vec::new();
-    for resource in known {
-        let arn = resource.values["arn"].as_str();
-        let tagged = resource.values["tags_all"][tags::IDENTITY].as_str() == Some(&record.identity);
-        ends.push(match (arn, window(&resource.values)) {
-            (Some(arn), Some(days)) if tagged => {
-                let until = Timestamp::now().saturating_add(SignedDuration::from_hours(24 * days));
-                let until = until.unwrap_or(Timestamp::MAX);
-                let evidence = format!("AWS keeps {arn} until {until}: its recovery window is {days} days");
-                (End::Retained, item(ThingKind::Resource, &resource.address, evidence, None))
-            }
-            (Some(arn), None) if tagged && listed.iter().any(|l| l == arn) => {
-                let evidence = format!("AWS still lists {arn} under the tag {tag}");
-                (End::Left, item(ThingKind::Resource, &resource.address, evidence, Some(remove_command(arn))))
-            }
-            (Some(_), None) if tagged => {
-                let evidence = format!("AWS lists nothing of this ARN under the tag {tag}");
-                (End::Gone, item(ThingKind::Resource, &resource.address, evidence, None))
-            }
-            _ => {
-                let evidence = "the Terraform state no longer has it; it carries no tag by which AWS would list it, \
-                                and `lookup` of the target names no program that could look";
-                (End::Unverified, item(ThingKind::Resource, &resource.address, evidence.to_owned(), None))
-            }
-        });
+        Err(error) => {
+            let evidence = format!(
+                "whether something carries it that no Terraform state knows of: AWS could not be asked: {error}"
+            );
+            seen.push((End::Unverified, orphan(tag, evidence, None)));
+        }
     }
-    let known_arns: Vec<_> = known.iter().filter_map(|k| k.values["arn"].as_str()).collect();
-    for orphan in listed.iter().filter(|arn| !known_arns.contains(&arn.as_str())) {
-        let evidence = format!(
-            "AWS lists it under the tag {tag}, and no Terraform state knows of it: Terraform was killed after it had made it"
-        );
-        ends.push((End::Left, item(ThingKind::Resource, orphan, evidence, Some(remove_command(orphan)))));
-    }
-    ends
+    seen
 }
 
 /// For how many days AWS keeps what was destroyed.

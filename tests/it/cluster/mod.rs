@@ -3,4 +3,5 @@
 mod guard;
 mod lifecycle;
 mod platform;
+mod terraform;
 mod waiting;

@@ -29,6 +29,9 @@ pub enum TerraformError {
         /// What Terraform said about it.
         diagnostics: Vec<Diagnostic>,
     },
+    /// A copy of the root could not be made.
+    #[error(transparent)]
+    Copy(super::ClosureError),
     /// The plan is for something that envctl does not do.
     #[error("the workspace \"{0}\" belongs to nobody, so it is neither made nor deleted")]
     DefaultWorkspace(String),
@@ -57,13 +60,16 @@ pub struct Lock {
 impl Lock {
     /// Reads the "Lock Info" that Terraform adds to its error.
     pub(super) fn of(diagnostics: &[Diagnostic]) -> Option<Self> {
-        let detail = diagnostics
-            .iter()
-            .find_map(|diagnostic| diagnostic.detail.split_once("Lock Info:").map(|(_, info)| info))?;
+        diagnostics.iter().find_map(|diagnostic| Self::in_text(&diagnostic.detail))
+    }
+
+    /// Reads it from the text of a verb that knows no JSON, which has a frame.
+    pub(super) fn in_text(text: &str) -> Option<Self> {
+        let (_, detail) = text.split_once("Lock Info:")?;
         let field = |name: &str| {
             detail
                 .lines()
-                .find_map(|line| line.trim().strip_prefix(name)?.strip_prefix(':'))
+                .find_map(|line| line.trim_start_matches(['│', ' ']).strip_prefix(name)?.strip_prefix(':'))
                 .map(|value| value.trim().to_owned())
                 .unwrap_or_default()
         };
@@ -74,6 +80,12 @@ impl Lock {
             created: field("Created"),
             path: field("Path"),
         })
+    }
+
+    /// Whether a program on this machine took it.
+    pub(super) fn is_of_this_machine(&self) -> bool {
+        let machine = rustix::system::uname();
+        self.who.rsplit_once('@').is_some_and(|(_, host)| host.as_bytes() == machine.nodename().to_bytes())
     }
 }
 

@@ -4,6 +4,7 @@
 mod closure;
 mod diagnostic;
 mod hcl;
+mod lookup;
 mod plan;
 mod state;
 mod stream;
@@ -20,6 +21,7 @@ use sha2::{Digest, Sha256};
 
 pub use closure::{Closure, ClosureError, Copy};
 pub use diagnostic::{Diagnostic, Known, Lock, Position, Range, Severity, Snippet, TerraformError};
+pub use lookup::{Answer, Sought};
 pub use plan::{Action, Change, OutputChange, Plan, ProviderConfig, Setting};
 pub use state::{Mode, Output, Resource};
 pub use stream::{Applied, Phase, Progress};
@@ -168,14 +170,7 @@ impl Terraform {
     /// # Errors
     /// When Terraform cannot be run.
     pub async fn evaluate(&self, expression: &str, by: &Supervisor) -> Result<Option<Value>, TerraformError> {
-        let mut command = self.in_workspace("console");
-        for var_file in &self.var_files {
-            command = command.arg(prefixed("-var-file=", var_file));
-        }
-        if !self.vars.is_empty() {
-            let vars = self.write_json("vars.tfvars.json", &self.vars)?;
-            command = command.arg(prefixed("-var-file=", &vars));
-        }
+        let command = self.with_variables(self.in_workspace("console"))?;
         let input = Input::Bytes(format!("jsonencode({expression})\n").into());
         match command.input(input).whole_stdout().run(by).await {
             // A quoted string with JSON inside.
@@ -245,8 +240,11 @@ impl Terraform {
         // The selected workspace cannot be deleted, and whoever makes one selects it.
         let select = self.command("workspace").arg("select").arg("default");
         self.run_logged(select, "workspace select", by, &mut |_| ()).await?;
-        let delete = self.command("workspace").arg("delete").arg(self.lock_timeout()).arg(&self.workspace);
-        self.run_logged(delete, "workspace delete", by, &mut |_| ()).await
+        let delete = || {
+            let delete = self.command("workspace").args(["delete", "-no-color"]);
+            Ok(delete.arg(self.lock_timeout()).arg(&self.workspace))
+        };
+        self.run_locking(delete, "workspace delete", by, &mut |_| ()).await.map(drop)
     }
 
     fn refuse_default(&self) -> Result<(), TerraformError> {
@@ -281,23 +279,16 @@ impl Terraform {
             .and_then(|file| file.set_permissions(fs::Permissions::from_mode(0o600)))
             .map_err(writing(file))?;
 
-        let mut command = self
-            .in_workspace("plan")
-            .args(["-input=false", "-json", "-detailed-exitcode"])
-            .arg(self.lock_timeout())
-            .arg(prefixed("-out=", file))
-            .accept([0, 2]);
-        if purpose == Purpose::Destroy {
-            command = command.arg("-destroy");
-        }
-        for var_file in &self.var_files {
-            command = command.arg(prefixed("-var-file=", var_file));
-        }
-        if !self.vars.is_empty() {
-            let vars = self.write_json("vars.tfvars.json", &self.vars)?;
-            command = command.arg(prefixed("-var-file=", &vars));
-        }
-        let messages = self.run_streamed(command, "plan", by, &mut progress).await?;
+        let command = || {
+            let command = self
+                .in_workspace("plan")
+                .args(["-input=false", "-json", "-detailed-exitcode"])
+                .arg(self.lock_timeout())
+                .arg(prefixed("-out=", file))
+                .accept([0, 2]);
+            self.with_variables(if purpose == Purpose::Destroy { command.arg("-destroy") } else { command })
+        };
+        let messages = self.run_locking(command, "plan", by, &mut progress).await?;
         // By `-detailed-exitcode`: nothing changes, so that there is nothing to read.
         let mut plan = if messages.code == 0 { Plan::default() } else { self.saved_plan(file, by).await? };
         plan.warnings = messages.diagnostics;
@@ -374,6 +365,17 @@ impl Terraform {
         self.command(verb).env("TF_WORKSPACE", &self.workspace)
     }
 
+    fn with_variables(&self, mut command: Command) -> Result<Command, TerraformError> {
+        for var_file in &self.var_files {
+            command = command.arg(prefixed("-var-file=", var_file));
+        }
+        if !self.vars.is_empty() {
+            let vars = self.write_json("vars.tfvars.json", &self.vars)?;
+            command = command.arg(prefixed("-var-file=", &vars));
+        }
+        Ok(command)
+    }
+
     fn lock_timeout(&self) -> String {
         format!("-lock-timeout={}s", self.lock_timeout.as_secs())
     }
@@ -410,6 +412,26 @@ impl Terraform {
                 Ok(messages)
             }
             Err(error) => Err(messages.error(verb, error)),
+        }
+    }
+
+    /// Runs what takes the state's lock first. One that this machine left when it lost its power, or all
+    /// its programs at once, is released: who runs Terraform here holds the environment's own lock, and has
+    /// waited for the programs of runs that died.
+    async fn run_locking(
+        &self,
+        command: impl Fn() -> Result<Command, TerraformError>,
+        verb: &'static str,
+        by: &Supervisor,
+        progress: &mut (dyn FnMut(&Progress) + Send),
+    ) -> Result<Messages, TerraformError> {
+        match self.run_streamed(command()?, verb, by, progress).await {
+            Err(TerraformError::Locked { lock, .. }) if lock.is_of_this_machine() => {
+                let unlock = self.in_workspace("force-unlock").arg("-force").arg(&lock.id);
+                self.run_logged(unlock, "force-unlock", by, &mut |_| ()).await?;
+                self.run_streamed(command()?, verb, by, progress).await
+            }
+            ran => ran,
         }
     }
 

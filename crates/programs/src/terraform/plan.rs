@@ -25,6 +25,9 @@ pub struct Plan {
     pub providers: Vec<String>,
     /// How each provider is configured, aliases and those of modules included.
     pub provider_configs: Vec<ProviderConfig>,
+    /// Which of them each resource of the configuration uses: address without instance keys to
+    /// [`ProviderConfig::key`].
+    pub resource_providers: BTreeMap<String, String>,
     /// What Terraform warned of while planning.
     pub warnings: Vec<Diagnostic>,
 }
@@ -122,6 +125,13 @@ impl Plan {
         self.changes.iter().filter(|change| change.action.needs_consent() && !change.tainted)
     }
 
+    /// Which configuration of a provider a resource uses, by the resource's address; `None` where the
+    /// plan does not say.
+    #[must_use]
+    pub fn provider_of(&self, address: &str) -> Option<&str> {
+        self.resource_providers.get(&without_keys(address)).map(String::as_str)
+    }
+
     /// Reads what `terraform show -json FILE` writes.
     pub(super) fn read(json: &[u8]) -> serde_json::Result<Self> {
         let document: Document = serde_json::from_slice(json)?;
@@ -159,12 +169,31 @@ impl Plan {
             collect(&provider.expressions, "", &document.variables, &mut settings);
             plan.provider_configs.push(ProviderConfig { key, source: provider.full_name, settings });
         }
+        document.configuration.root_module.collect("", &mut plan.resource_providers);
         let used = plan.changes.iter().map(|change| change.provider.clone());
         let configured = plan.provider_configs.iter().map(|provider| provider.source.clone());
         let providers: BTreeSet<String> = configured.chain(used).collect();
         plan.providers = providers.into_iter().filter(|name| !name.is_empty()).collect();
         Ok(plan)
     }
+}
+
+/// An address without instance keys, which may hold anything: `module.a["x.y"].b.c[0]`.
+fn without_keys(address: &str) -> String {
+    let mut plain = String::new();
+    let (mut inside, mut quoted, mut escaped) = (false, false, false);
+    for c in address.chars() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' if quoted => escaped = true,
+            '"' if inside => quoted = !quoted,
+            '[' if !inside => inside = true,
+            ']' if inside && !quoted => inside = false,
+            c if !inside => plain.push(c),
+            _ => {}
+        }
+    }
+    plain
 }
 
 /// Takes the settings of a provider's configuration, nested blocks included.
@@ -252,6 +281,40 @@ fn not_sensitive() -> serde_json::Value {
 struct Configuration {
     #[serde(default)]
     provider_config: BTreeMap<String, Provider>,
+    #[serde(default)]
+    root_module: Module,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Module {
+    #[serde(default)]
+    resources: Vec<Configured>,
+    #[serde(default)]
+    module_calls: BTreeMap<String, Call>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Configured {
+    address: String,
+    #[serde(default)]
+    provider_config_key: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Call {
+    #[serde(default)]
+    module: Module,
+}
+
+impl Module {
+    fn collect(self, path: &str, into: &mut BTreeMap<String, String>) {
+        for resource in self.resources {
+            into.insert(format!("{path}{}", resource.address), resource.provider_config_key);
+        }
+        for (name, call) in self.module_calls {
+            call.module.collect(&format!("{path}module.{name}."), into);
+        }
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -265,6 +328,20 @@ struct Provider {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn resources_know_which_configuration_of_their_provider_they_use() {
+        let json = br#"{"configuration": {"root_module": {
+            "resources": [{"address": "aws_sqs_queue.jobs", "provider_config_key": "aws.other"}],
+            "module_calls": {"store": {"module": {
+                "resources": [{"address": "aws_s3_bucket.photos", "provider_config_key": "aws"}]
+            }}}
+        }}}"#;
+        let plan = Plan::read(json).unwrap();
+        assert_eq!(plan.provider_of("aws_sqs_queue.jobs[0]"), Some("aws.other"));
+        assert_eq!(plan.provider_of(r#"module.store["a].\"b"].aws_s3_bucket.photos"#), Some("aws"));
+        assert_eq!(plan.provider_of("aws_sqs_queue.forgotten"), None);
+    }
 
     #[test]
     fn settings_of_providers_are_read_with_their_aliases() {

@@ -125,6 +125,9 @@ impl Messages {
             return error.into();
         };
         if !self.diagnostics.iter().any(|one| one.severity != Severity::Warning) {
+            if let Some(lock) = Lock::in_text(&failure.message) {
+                return TerraformError::Locked { lock: Box::new(lock), diagnostics: Vec::new() };
+            }
             let message = self.other;
             return ProgramError::Failed(Box::new(Failure { message, ..*failure })).into();
         }
@@ -166,6 +169,23 @@ mod tests {
         let progress = Messages::default().take(line).unwrap();
         assert_eq!(progress.address, "terraform_data.a");
         assert_eq!(progress.phase, Phase::Going(Some("made x".into())));
+    }
+
+    #[test]
+    fn a_held_lock_is_read_from_text_too() {
+        let text = "Error: Error acquiring the state lock\n\nLock Info:\n  ID:        6b6b\n  Who:       aki@laptop\n";
+        let framed = text.replace('\n', "\n│ ");
+        for text in [text, &framed] {
+            let failed = ProgramError::Failed(Box::new(Failure {
+                program: "terraform".into(),
+                arguments: "workspace delete".into(),
+                ended: crate::process::Ended::Code(1),
+                message: text.into(),
+            }));
+            let error = Messages::default().error("workspace delete", failed);
+            let TerraformError::Locked { lock, .. } = &error else { panic!("{error}") };
+            assert_eq!((lock.id.as_str(), lock.who.as_str()), ("6b6b", "aki@laptop"));
+        }
     }
 
     #[test]

@@ -19,7 +19,9 @@ pub(crate) enum Action {
     Namespace,
     /// Look up the volumes of its claims.
     Volumes,
-    /// Destroy all that Terraform's state knows, and look each thing up.
+    /// Plan to destroy all that Terraform's state knows, and have each thing found while it is there.
+    PlanDestroy,
+    /// Destroy it, and look each thing up.
     DestroyTerraform,
     /// Delete the workspace.
     DeleteWorkspace,
@@ -38,14 +40,21 @@ pub(crate) fn plan(record: &Record) -> Result<Plan<Action>, PlanError> {
         action,
     };
     let name = record.name.as_str();
-    let mut steps = vec![
-        step("inventory", "namespace", name, &[], Action::Inventory),
-        step("front", "ingress", "", &["inventory"], Action::Front),
+    // What Terraform may not destroy stops all of it, before anything is removed.
+    let mut before = vec!["inventory"];
+    let mut steps = vec![step("inventory", "namespace", name, &[], Action::Inventory)];
+    if let Some(terraform) = &record.terraform {
+        let subject = format!("workspace {}", terraform.workspace);
+        steps.push(step("terraform/plan", "terraform", &subject, &[], Action::PlanDestroy));
+        before.push("terraform/plan");
+    }
+    steps.extend([
+        step("front", "ingress", "", &before, Action::Front),
         step("helm/uninstall", "helm", "release", &["front"], Action::Uninstall),
         step("namespace", "namespace", name, &["helm/uninstall"], Action::Namespace),
         step("volumes", "volumes", "", &["namespace"], Action::Volumes),
         step("images", "images", "", &[], Action::Images),
-    ];
+    ]);
     if let Some(terraform) = &record.terraform {
         let subject = format!("workspace {}", terraform.workspace);
         // Applications first: they hold connections to what is about to go.

@@ -72,6 +72,7 @@ impl World for DownWorld<'_> {
             Action::Uninstall => self.uninstall(context).await,
             Action::Namespace => self.namespace(context).await,
             Action::Volumes => self.volumes().await,
+            Action::PlanDestroy => self.plan_destroy(context).await,
             Action::DestroyTerraform => self.destroy(context).await,
             Action::DeleteWorkspace => self.delete_workspace(context).await,
             Action::Images => Ok(self.images()),
@@ -315,25 +316,23 @@ impl DownWorld<'_> {
         Ok(Some(Steps { place, home, terraform: equipped, digest: copy.digest, interrupts }))
     }
 
-    async fn destroy(&self, context: &Context) -> Result<Done, StepError> {
-        let (Some(steps), Some(record)) = (self.terraform().await?, &self.record.terraform) else {
-            return Ok(Done::quiet("nothing to destroy"));
-        };
+    async fn plan_destroy(&self, context: &Context) -> Result<Done, StepError> {
+        let Some(steps) = self.terraform().await? else { return Ok(Done::quiet("nothing to destroy")) };
         let allowed = self.allowed();
         let by = supervisor(self.interrupts, context);
         steps.init(context).await?;
         terraform::state(self.cluster, &steps.terraform, &allowed).await?;
         let guard = terraform::Guard { terraform: &steps.terraform, allowed: &allowed, by };
-        let (known, done) = steps.destroy(context, &guard).await?;
-        let ends = if record.lookup.is_empty() {
-            terraform::look_up(self.cluster, self.record, &known).await
-        } else {
-            let mut ends = steps.look_up(context, &known, &record.lookup).await?;
-            // What no state knows of, no program of the root is asked about.
-            ends.extend(terraform::look_up(self.cluster, self.record, &[]).await);
-            ends
+        steps.plan_destroy(context, &guard).await
+    }
+
+    async fn destroy(&self, context: &Context) -> Result<Done, StepError> {
+        let (Some(steps), Some(record)) = (self.terraform().await?, &self.record.terraform) else {
+            return Ok(Done::quiet("nothing to destroy"));
         };
-        for (end, item) in ends {
+        let (known, done) = steps.destroy(context).await?;
+        let ends = steps.look_up(context, &known, &record.lookup).await?;
+        for (end, item) in terraform::look_up_by_tag(self.cluster, self.record, &known, ends).await {
             self.add(end, item);
         }
         Ok(done)

@@ -13,7 +13,9 @@ pub(crate) enum Action {
     Pods,
     /// See that the backing services run: what Terraform made lives inside them.
     StartBacking,
-    /// Destroy all that Terraform's state knows, and look each thing up.
+    /// Plan to destroy all that Terraform's state knows, and have each thing found while it is there.
+    PlanDestroy,
+    /// Destroy it, and look each thing up.
     DestroyTerraform,
     /// Delete the workspace.
     DeleteWorkspace,
@@ -47,9 +49,10 @@ pub(crate) fn plan(
     }
     if let Some(terraform) = &record.terraform {
         let subject = format!("workspace {}", terraform.workspace);
+        let after: &[&str] = if start { &["backing/start"] } else { &[] };
+        steps.push(step("terraform/plan", "terraform", &subject, after, Action::PlanDestroy));
         // Applications first: they hold connections to what is about to go.
-        let mut after = vec!["pods"];
-        after.extend(start.then_some("backing/start"));
+        let after = ["pods", "terraform/plan"];
         steps.push(step("terraform/destroy", "terraform", &subject, &after, Action::DestroyTerraform));
         let after = ["terraform/destroy"];
         steps.push(step("terraform/workspace", "terraform", &subject, &after, Action::DeleteWorkspace));

@@ -42,6 +42,7 @@ impl World for DownWorld<'_> {
         match step.action {
             Action::Pods => self.pods().await,
             Action::StartBacking => self.start_backing(context).await,
+            Action::PlanDestroy => self.plan_destroy(context).await,
             Action::DestroyTerraform => self.destroy(context).await,
             Action::DeleteWorkspace => self.delete_workspace(context).await,
             Action::ReleaseBacking => self.release_backing(context).await,
@@ -107,11 +108,16 @@ impl DownWorld<'_> {
         }))
     }
 
+    async fn plan_destroy(&self, context: &Context) -> Result<Done, StepError> {
+        let Some(steps) = self.terraform()? else { return Ok(Done::quiet("nothing to destroy")) };
+        steps.plan_destroy(context, &Unguarded).await
+    }
+
     async fn destroy(&self, context: &Context) -> Result<Done, StepError> {
         let (Some(steps), Some(record)) = (self.terraform()?, &self.record.terraform) else {
             return Ok(Done::quiet("nothing to destroy"));
         };
-        let (known, done) = steps.destroy(context, &Unguarded).await?;
+        let (known, done) = steps.destroy(context).await?;
         self.add(steps.look_up(context, &known, &record.lookup).await?);
         Ok(done)
     }
