@@ -33,6 +33,7 @@ pub(super) async fn run(base: &Base, arguments: Arguments, format: Format) -> Re
     let options = down::Options {
         timeout: Duration::from_secs(arguments.wait_timeout),
         strip: arguments.strip_finalizers,
+        only: None,
     };
     down::down(base, &name, &options, format).await
 }

@@ -1,15 +1,15 @@
 //! `envctl exec`
 
-use std::io::IsTerminal;
 use std::os::unix::process::CommandExt;
 
 use envctl_local::logs::exec_target;
 use envctl_local::state;
 
-use super::subject;
 use crate::config::Base;
-use crate::flows::local::machine::{explain, look};
-use crate::ui::Failure;
+use crate::flows::cluster::session;
+use crate::flows::local::machine::explain;
+use crate::flows::subject::{OnEngine, Subject, find};
+use crate::ui::{Failure, terminal};
 
 /// Flags.
 #[derive(Debug, clap::Args)]
@@ -25,14 +25,23 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(base: &Base, arguments: Arguments) -> Result<(), Failure> {
-    let record = subject(base)?;
-    let reader = look(base).await?;
-    let containers = state::containers(&reader, &record.identity).await.map_err(|e| explain(&e))?;
+    match find(base).await? {
+        Subject::Local(on) => on_engine(base, &on, &arguments).await,
+        Subject::Cluster(within) => {
+            let Arguments { component, container, command } = &arguments;
+            session::exec(&within, component, container.as_deref(), command).await
+        }
+    }
+}
+
+async fn on_engine(base: &Base, on: &OnEngine, arguments: &Arguments) -> Result<(), Failure> {
+    let OnEngine { record, reader } = on;
+    let containers = state::containers(reader, &record.identity).await.map_err(|e| explain(&e))?;
     let target = exec_target(&containers, &arguments.component, arguments.container.as_deref())
         .map_err(|e| Failure::Usage(e.to_string()))?;
     let mut command = std::process::Command::new(&base.programs.docker.value);
     command.arg("exec").arg("--interactive");
-    if std::io::stdin().is_terminal() && std::io::stdout().is_terminal() {
+    if terminal::is_here() {
         command.arg("--tty");
     }
     command.arg(&target.id).args(&arguments.command).env("DOCKER_HOST", reader.endpoint().to_string());

@@ -1,18 +1,27 @@
 //! The command line: one file a verb.
 
+mod choose;
 mod completions;
 mod config;
 mod down;
 mod exec;
+mod extend;
+mod gc;
 mod init;
+mod job;
 mod list;
 mod logs;
+mod open;
 mod parity;
 mod plan;
+mod port_forward;
 mod receipt;
 mod render;
+mod restart;
+mod run;
 mod schema;
 mod shell_init;
+mod sleep;
 mod status;
 mod up;
 mod whoami;
@@ -20,12 +29,9 @@ mod whoami;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, CommandFactory, Parser, Subcommand};
-use envctl_model::record::Record;
-
 use crate::config::{Base, Flags};
-use crate::flows::Store;
 use crate::ui::{Failure, Format, colour_on_stderr, print};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 /// A whole staging environment from one Helm chart; removed with proof.
 #[derive(Debug, Parser)]
@@ -80,7 +86,7 @@ enum Verb {
     Init(init::Arguments),
     /// Show what `up` would do
     Plan(plan::Arguments),
-    /// List environments
+    /// List all environments, of everybody
     List,
     /// Show an environment's pods and where it answers
     Status,
@@ -88,6 +94,26 @@ enum Verb {
     Logs(logs::Arguments),
     /// Run a command in a component's container
     Exec(exec::Arguments),
+    /// Run a command in a pod of its own with a component's exact spec
+    Run(run::Arguments),
+    /// Run a CronJob now
+    Job(job::Arguments),
+    /// Replace a component's pods by equal ones
+    Restart(restart::Arguments),
+    /// Open where the environment answers in a browser
+    Open(open::Arguments),
+    /// Have a port of this machine lead to a Service or component
+    PortForward(port_forward::Arguments),
+    /// Let the environment live longer
+    Extend(extend::Arguments),
+    /// Take all replicas away, and keep everything else
+    Sleep,
+    /// Give back what sleep has taken away
+    Wake(sleep::Wake),
+    /// Choose which environment this directory means
+    Use(choose::Arguments),
+    /// Remove environments that have expired
+    Gc(gc::Arguments),
     /// Show the Compose file, or the Kubernetes objects it comes from
     Render(render::Arguments),
     /// Show what differs from a cluster
@@ -152,29 +178,43 @@ fn run(global: &Global, verb: Verb) -> Result<(), Failure> {
     })?;
     let format = global.format();
     match verb {
-        Verb::Up(arguments) => runtime()?.block_on(up::run(&base, arguments, format)),
-        Verb::Down(arguments) => runtime()?.block_on(down::run(&base, arguments, format)),
-        Verb::Init(arguments) => runtime()?.block_on(init::run(&base, arguments)),
-        Verb::Plan(arguments) => runtime()?.block_on(plan::run(&base, arguments, format)),
-        Verb::List => runtime()?.block_on(list::run(&base, format)),
-        Verb::Status => runtime()?.block_on(status::run(&base, format)),
-        Verb::Logs(arguments) => runtime()?.block_on(logs::run(&base, arguments, format)),
-        Verb::Exec(arguments) => runtime()?.block_on(exec::run(&base, arguments)),
-        Verb::Render(arguments) => runtime()?.block_on(render::run(&base, arguments)),
-        Verb::Parity(arguments) => runtime()?.block_on(parity::run(&base, arguments, format)),
+        Verb::Up(arguments) => wait_for(up::run(&base, arguments, format)),
+        Verb::Down(arguments) => wait_for(down::run(&base, arguments, format)),
+        Verb::Init(arguments) => wait_for(init::run(&base, arguments)),
+        Verb::Plan(arguments) => wait_for(plan::run(&base, arguments, format)),
+        Verb::List => wait_for(list::run(&base, format)),
+        Verb::Status => wait_for(status::run(&base, format)),
+        Verb::Logs(arguments) => wait_for(logs::run(&base, arguments, format)),
+        Verb::Exec(arguments) => wait_for(exec::run(&base, arguments)),
+        Verb::Run(arguments) => wait_for(run::run(&base, arguments)),
+        Verb::Job(arguments) => wait_for(job::run(&base, arguments)),
+        Verb::Restart(arguments) => wait_for(restart::run(&base, arguments, format)),
+        Verb::Open(arguments) => wait_for(open::run(&base, &arguments)),
+        Verb::PortForward(arguments) => wait_for(port_forward::run(&base, arguments)),
+        Verb::Extend(arguments) => wait_for(extend::run(&base, arguments, format)),
+        Verb::Sleep => wait_for(sleep::sleep(&base, format)),
+        Verb::Wake(arguments) => wait_for(sleep::wake(&base, arguments, format)),
+        Verb::Use(arguments) => choose::run(&base, &arguments),
+        Verb::Gc(arguments) => wait_for(gc::run(&base, &arguments, format)),
+        Verb::Render(arguments) => wait_for(render::run(&base, arguments)),
+        Verb::Parity(arguments) => wait_for(parity::run(&base, arguments, format)),
         Verb::Receipt => receipt::run(&base, format),
-        Verb::Whoami => runtime()?.block_on(whoami::run(&base, format)),
+        Verb::Whoami => wait_for(whoami::run(&base, format)),
         Verb::Config(arguments) => config::run(&base, arguments, format),
         Verb::Completions(_) | Verb::ShellInit(_) | Verb::Schema(_) | Verb::ClusterToken { .. } => Ok(()),
     }
 }
 
-fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
-    tokio::runtime::Builder::new_multi_thread()
+fn wait_for(verb: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
-        .map_err(Failure::failed)
+        .map_err(Failure::failed)?;
+    let done = runtime.block_on(verb);
+    // A read of the terminal that nobody types into would be waited for.
+    runtime.shutdown_background();
+    done
 }
 
 /// The names of all verbs, for the shell function.
@@ -182,22 +222,10 @@ fn verbs() -> Vec<String> {
     Cli::command().get_subcommands().filter(|c| !c.is_hide_set()).map(|c| c.get_name().to_owned()).collect()
 }
 
-/// The record of the environment that a verb is about. The stack file is needed only where no name
-/// is given.
-fn subject(base: &Base) -> Result<Record, Failure> {
-    let name = match base.explicit_name()? {
-        Some(name) => name.value,
-        None => base.settings(&base.stack()?)?.name.value,
-    };
-    let store = Store::new(base.state_dir.value.clone());
-    if let Some(record) = store.home(&name).record()? {
-        return Ok(record);
-    }
-    let names: Vec<_> = store.records()?.into_iter().map(|(name, _)| name).collect();
-    let known = if names.is_empty() {
-        "there are none; `envctl up` makes one".to_owned()
-    } else {
-        format!("environments: {}", names.join(", "))
-    };
-    Err(Failure::Usage(format!("there is no environment `{name}`\n  {known}")))
+/// What a verb says on a target that it does not know yet.
+fn only_in_clusters(verb: &str) -> Failure {
+    Failure::Usage(format!(
+        "`envctl {verb}` works on environments in a cluster; this one is on the local target\n  \
+         name a target of kind `eks` with --target, or a cluster with --cluster"
+    ))
 }

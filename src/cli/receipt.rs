@@ -3,14 +3,11 @@
 use envctl_model::receipt::End;
 
 use crate::config::Base;
-use crate::flows::Store;
+use crate::flows::{Store, locate};
 use crate::ui::{Failure, Format, print, print_json, table};
 
 pub(super) fn run(base: &Base, format: Format) -> Result<(), Failure> {
-    let name = match base.explicit_name()? {
-        Some(name) => name.value,
-        None => base.settings(&base.stack()?)?.name.value,
-    };
+    let name = locate::name(base)?;
     let store = Store::new(base.state_dir.value.clone());
     let Some(receipt) = store.receipt(&name)? else {
         return Err(Failure::Usage(format!("there is no receipt of `{name}`: `envctl down` writes it")));

@@ -23,6 +23,12 @@ pub(super) enum Subject {
     List,
     /// `status --json`
     Status,
+    /// `plan --json`
+    Plan,
+    /// One line of `logs --json`
+    Logs,
+    /// `gc --json`
+    Gc,
     /// `receipt --json`
     Receipt,
     /// `parity --json`
@@ -39,8 +45,11 @@ pub(super) fn schema(of: Subject) -> schemars::Schema {
     match of {
         Subject::Stack => envctl_model::stack::schema(),
         Subject::Event => schema_for!(envctl_model::Event),
-        Subject::List => schema_for!(Vec<super::list::Row>),
-        Subject::Status => schema_for!(super::status::Report),
+        Subject::List => schema_for!(Vec<crate::flows::list::Row>),
+        Subject::Status => schema_for!(crate::flows::status::Report),
+        Subject::Plan => schema_for!(crate::flows::plan::Report),
+        Subject::Logs => schema_for!(envctl_model::log::LogLine),
+        Subject::Gc => schema_for!(Vec<crate::flows::gc::Found>),
         Subject::Receipt => schema_for!(envctl_model::Receipt),
         Subject::Parity => schema_for!(super::parity::Report),
         Subject::Whoami => schema_for!(super::whoami::Report),

@@ -2,6 +2,7 @@
 //!
 //! Precedence: flag > environment variable > project file > user file > default.
 
+mod chosen;
 mod programs;
 mod user_file;
 pub(crate) mod variables;
@@ -12,6 +13,7 @@ use envctl_model::name::EnvironmentName;
 use envctl_model::stack::{StackFile, parse_ttl};
 use serde::Serialize;
 
+pub(crate) use chosen::Chosen;
 pub(crate) use programs::Programs;
 pub(crate) use variables::Variables;
 
@@ -34,6 +36,8 @@ pub(crate) enum Origin {
     ProjectFile(PathBuf),
     /// The user's own file.
     UserFile(PathBuf),
+    /// `envctl use`, in this directory.
+    Chosen(PathBuf),
     /// Nobody said anything.
     Default,
 }
@@ -44,6 +48,7 @@ impl std::fmt::Display for Origin {
             Self::Flag(flag) => write!(f, "flag {flag}"),
             Self::Variable(name) => write!(f, "environment variable {name}"),
             Self::ProjectFile(file) | Self::UserFile(file) => write!(f, "{}", file.display()),
+            Self::Chosen(dir) => write!(f, "`envctl use` in {}", dir.display()),
             Self::Default => f.write_str("default"),
         }
     }
@@ -148,27 +153,35 @@ impl Base {
         self.flags.profile.clone().or_else(|| self.variables.aws_profile.clone())
     }
 
-    /// The environment's name if flags or variables name one.
-    pub(crate) fn explicit_name(&self) -> Result<Option<Sourced<EnvironmentName>>, Failure> {
+    /// What `envctl use` chose.
+    pub(crate) fn chosen(&self) -> Chosen {
+        Chosen::within(&self.state_dir.value)
+    }
+
+    /// The environment's name if a flag, a variable or `envctl use` names one.
+    pub(crate) fn named(&self) -> Result<Option<Sourced<EnvironmentName>>, Failure> {
         let given = match (&self.flags.name, &self.variables.env) {
             (Some(name), _) => Some((name, Origin::Flag("--name"))),
             (None, Some(name)) => Some((name, Origin::Variable(variables::ENV))),
             (None, None) => None,
         };
-        given
-            .map(|(text, origin)| {
-                EnvironmentName::from_text(text)
-                    .map(|value| Sourced { value, origin })
-                    .map_err(|e| Failure::Usage(e.to_string()))
-            })
-            .transpose()
+        match given {
+            Some((text, origin)) => {
+                let value = EnvironmentName::from_text(text).map_err(|e| Failure::Usage(e.to_string()))?;
+                Ok(Some(Sourced { value, origin }))
+            }
+            None => {
+                let chosen = self.chosen().of(&self.variables.current_dir)?;
+                Ok(chosen.map(|(dir, value)| Sourced { value, origin: Origin::Chosen(dir) }))
+            }
+        }
     }
 
     /// All settings for one stack.
     pub(crate) fn settings(&self, project: &Project) -> Result<Settings, Failure> {
         let stack = &project.file.stack;
         let in_project = || Origin::ProjectFile(project.path.clone());
-        let name = match self.explicit_name()? {
+        let name = match self.named()? {
             Some(name) => name,
             None => Sourced {
                 value: EnvironmentName::from_text(&format!(

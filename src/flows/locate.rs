@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cluster::target::{Destination, explain};
 use super::{Home, Store};
-use crate::config::{Base, Origin};
+use crate::config::{Base, Origin, Sourced};
 use crate::ui::Failure;
 
 /// A place where an environment may live.
@@ -39,7 +39,7 @@ pub(crate) fn remember(home: &Home, by: &SignIn) -> Result<(), Failure> {
 /// The name of the environment that a verb is about. The stack file is needed only where no name is
 /// given.
 pub(crate) fn name(base: &Base) -> Result<EnvironmentName, Failure> {
-    match base.explicit_name()? {
+    match base.named()? {
         Some(name) => Ok(name.value),
         None => Ok(base.settings(&base.stack()?)?.name.value),
     }
@@ -99,6 +99,40 @@ pub(crate) fn whereabouts(base: &Base, name: &EnvironmentName) -> Result<Whereab
             places.join(", and on ")
         ))
     })
+}
+
+/// Every place that may hold environments: the one that flags or variables name; else this machine, the
+/// clusters of the stack file, and those to which this machine has brought one up.
+pub(crate) fn places(base: &Base) -> Result<Vec<Whereabouts>, Failure> {
+    if let Some(cluster) = base.cluster() {
+        let destination = of_arn(base, &cluster.value, &cluster.origin)?;
+        return Ok(vec![Whereabouts::Cluster(Box::new(destination))]);
+    }
+    let project = match base.stack() {
+        Ok(project) => Some(project),
+        Err(_) if base.flags.stack.is_none() && base.flags.target.is_none() => None,
+        Err(failure) => return Err(failure),
+    };
+    let mut destinations: Vec<Destination> = Vec::new();
+    if let Some(project) = &project {
+        let stack = &project.file.stack;
+        let of = |target| Destination::of_target(base, &stack.protected, target);
+        if let Some(Sourced { value, origin: Origin::Flag(_) | Origin::Variable(_) }) =
+            base.settings(project).map(|settings| settings.target).ok()
+        {
+            let place = of(&stack.targets[&value]).map(|d| Whereabouts::Cluster(Box::new(d)));
+            return Ok(vec![place.unwrap_or(Whereabouts::Local)]);
+        }
+        destinations.extend(stack.targets.values().filter_map(of));
+    }
+    for home in Store::new(base.state_dir.value.clone()).all_cluster_homes()? {
+        let Ok(Some(record)) = home.record() else { continue };
+        destinations.extend(of_record(base, &home, &record)?);
+    }
+    let mut keys = std::collections::BTreeSet::new();
+    destinations.retain(|destination| keys.insert(destination.key()));
+    let clusters = destinations.into_iter().map(|d| Whereabouts::Cluster(Box::new(d)));
+    Ok(std::iter::once(Whereabouts::Local).chain(clusters).collect())
 }
 
 /// The cluster of an environment that this machine brought up, from its record here.

@@ -33,6 +33,11 @@ impl Screen {
         let _ = self.events.send(event);
     }
 
+    /// Publishes a warning.
+    pub(crate) fn warn(&self, message: String) {
+        self.show(Event::Warning { message });
+    }
+
     /// Waits until all events are drawn.
     pub(crate) async fn finish(self) {
         drop(self.events);

@@ -13,6 +13,7 @@
 //! STATE/receipts/NAME.json                 what the last `down` proved
 //! STATE/backing/PROJECT.json               a backing project that an environment had started
 //! STATE/cache/                             digests of files in build contexts
+//! STATE/chosen.json                        which environment a directory means (`envctl use`)
 //! ```
 
 use std::fs;
@@ -68,6 +69,17 @@ impl Store {
             .filter(Home::exists)
             .collect();
         homes.sort_by(|a, b| a.dir.cmp(&b.dir));
+        Ok(homes)
+    }
+
+    /// The directories of all environments that this machine has brought to clusters.
+    pub(crate) fn all_cluster_homes(&self) -> Result<Vec<Home>, Failure> {
+        let root = self.root.join("clusters");
+        let mut homes = Vec::new();
+        for cluster in directories(&root)? {
+            let dir = root.join(cluster);
+            homes.extend(directories(&dir)?.into_iter().map(|name| Home { dir: dir.join(name) }));
+        }
         Ok(homes)
     }
 

@@ -101,6 +101,7 @@ pub(crate) fn begin(
             terraform_record(base, settings, terraform, former)
         }),
         images,
+        asleep: former.as_ref().and_then(|f| f.asleep.clone()),
         urls: former.map(|f| f.urls).unwrap_or_default(),
     })
 }

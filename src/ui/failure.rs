@@ -25,6 +25,8 @@ pub(crate) enum Failure {
     Left,
     /// 130: interrupted.
     Interrupted,
+    /// Another one: that of a command which ran in a container, and has said itself what was wrong.
+    Command(u8),
 }
 
 impl Failure {
@@ -37,6 +39,7 @@ impl Failure {
             Self::Gate(_) => 4,
             Self::Left => 5,
             Self::Interrupted => 130,
+            Self::Command(code) => *code,
         })
     }
 
@@ -54,8 +57,16 @@ impl Failure {
             Self::Interrupted => {
                 Some(error("interrupted; the same command again goes on where this one stopped"))
             }
-            Self::Reported | Self::RefusalReported | Self::Left => None,
+            Self::Reported | Self::RefusalReported | Self::Left | Self::Command(_) => None,
         }
+    }
+
+    /// How a command ended that ran in a container.
+    ///
+    /// # Errors
+    /// With its exit code, where that is not 0.
+    pub(crate) fn of_code(code: i32) -> Result<(), Self> {
+        if code == 0 { Ok(()) } else { Err(Self::Command(u8::try_from(code).unwrap_or(u8::MAX))) }
     }
 
     /// A failure with the whole chain of causes.

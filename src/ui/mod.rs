@@ -3,6 +3,7 @@
 mod failure;
 mod printer;
 mod table;
+pub(crate) mod terminal;
 
 pub(crate) use failure::Failure;
 pub(crate) use printer::{Format, Printer, colour_on_stderr, notice, print, print_json};

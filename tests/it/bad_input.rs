@@ -87,18 +87,6 @@ fn a_stack_that_requires_another_version_says_so() {
 }
 
 #[test]
-fn a_cluster_target_says_that_it_is_not_there_yet() {
-    let house = House::small("eks");
-    house.edit("envctl.yaml", |text| {
-        text.replace(
-            "local: {kind: compose}",
-            "local: {kind: compose}\n  dev: {kind: eks, account: '1', region: r, cluster: c}",
-        )
-    });
-    up(&house, &["--target", "dev"]).exits(2).says("kind `eks`, which this envctl cannot bring up yet");
-}
-
-#[test]
 fn no_docker_says_what_to_do() {
     let house = House::small("nodocker");
     let mut command = house.command(crate::support::envctl());

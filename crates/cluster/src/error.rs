@@ -13,6 +13,14 @@ pub enum ClusterError {
         /// What to do about it.
         hint: String,
     },
+    /// A word of the user's means nothing that is there.
+    #[error("{message}")]
+    NoSuch {
+        /// What was named.
+        message: String,
+        /// What there is.
+        hint: String,
+    },
     /// There are no usable credentials.
     #[error("{message}")]
     Credentials {
@@ -68,7 +76,9 @@ impl ClusterError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Refused { hint, .. } | Self::Credentials { hint, .. } => Some(hint.clone()),
+            Self::Refused { hint, .. } | Self::Credentials { hint, .. } | Self::NoSuch { hint, .. } => {
+                Some(hint.clone())
+            }
             Self::Api { status: 401, .. } => Some(
                 "the cluster does not know this AWS identity: ask its owner for an access entry \
                  (`envctl whoami` shows who you are)"

@@ -11,6 +11,7 @@ mod client;
 mod error;
 mod guard;
 pub mod guardrails;
+pub mod live;
 pub mod lock;
 pub mod marks;
 pub mod namespace;

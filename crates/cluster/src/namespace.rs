@@ -7,7 +7,8 @@ use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
 };
 use k8s_openapi::api::core::v1::Namespace;
-use kube::api::{Patch, PatchParams, PostParams};
+use k8s_openapi::api::rbac::v1::{RoleBinding, RoleRef, Subject};
+use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Api, Resource};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -237,6 +238,38 @@ async fn await_rights(cluster: &VerifiedCluster, namespace: &str) -> Result<(), 
         })
     })
 }
+
+/// Takes the rights of an owner in an environment of somebody else: what the garbage collector may do, and
+/// developers may not.
+///
+/// # Errors
+/// When the cluster refuses or does not answer.
+pub async fn enter(cluster: &VerifiedCluster, name: &str) -> Result<(), ClusterError> {
+    let api: Api<RoleBinding> = Api::namespaced(cluster.client(), name);
+    let binding = RoleBinding {
+        metadata: ObjectMeta { name: Some(COLLECTOR.to_owned()), ..ObjectMeta::default() },
+        role_ref: RoleRef {
+            api_group: "rbac.authorization.k8s.io".to_owned(),
+            kind: "ClusterRole".to_owned(),
+            name: marks::ENVIRONMENT_ROLE.to_owned(),
+        },
+        subjects: Some(vec![Subject {
+            api_group: Some("rbac.authorization.k8s.io".to_owned()),
+            kind: "User".to_owned(),
+            name: cluster.facts().username.clone(),
+            namespace: None,
+        }]),
+    };
+    let params = PostParams { field_manager: Some(marks::FIELD_MANAGER.to_owned()), ..PostParams::default() };
+    match api.create(&params, &binding).await.map_err(cluster.failed("to enter an environment")) {
+        Err(error) if !error.is_conflict() => return Err(error),
+        _ => {}
+    }
+    await_rights(cluster, name).await
+}
+
+/// The binding by which the garbage collector enters.
+const COLLECTOR: &str = "envctl-gc";
 
 /// Writes a new expiry onto the namespace.
 ///

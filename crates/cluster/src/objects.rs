@@ -105,7 +105,12 @@ impl Kinds {
         self.resolve(object).map(|(resource, _)| (resource.group, resource.plural))
     }
 
-    fn api(&self, reader: &ClusterReader, object: &Value, namespace: &str) -> Option<Api<DynamicObject>> {
+    pub(crate) fn api(
+        &self,
+        reader: &ClusterReader,
+        object: &Value,
+        namespace: &str,
+    ) -> Option<Api<DynamicObject>> {
         let (resource, capabilities) = self.resolve(object)?;
         Some(match capabilities.scope {
             Scope::Cluster => Api::all_with(reader.client(), &resource),

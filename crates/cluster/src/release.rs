@@ -133,6 +133,39 @@ pub async fn newest(
     Ok(revisions.max_by_key(|revision| revision.number))
 }
 
+/// The manifest of the newest revision, as Helm delivered it; `None` where nothing was delivered.
+/// Helm keeps it as gzipped JSON, in base64 twice: once its own, once the Secret's.
+///
+/// # Errors
+/// When the cluster does not answer, or what Helm kept cannot be read.
+pub async fn manifest(
+    reader: &ClusterReader,
+    namespace: &str,
+    release: &str,
+    identity: &str,
+) -> Result<Option<String>, ClusterError> {
+    let Some(revision) = newest(reader, namespace, release, identity).await? else { return Ok(None) };
+    let api: Api<Secret> = Api::namespaced(reader.client(), namespace);
+    let secret = api.get_opt(&revision.secret).await.map_err(reader.failed("to show a release"))?;
+    let Some(kept) = secret.and_then(|secret| secret.data?.remove("release")) else { return Ok(None) };
+    unpacked(&kept.0).map(Some).map_err(|message| ClusterError::Unreadable {
+        doing: format!("the release {release} of Helm"),
+        message,
+    })
+}
+
+fn unpacked(kept: &[u8]) -> Result<String, String> {
+    #[derive(Deserialize)]
+    struct Release {
+        #[serde(default)]
+        manifest: String,
+    }
+    let packed = STANDARD.decode(kept).map_err(|e| e.to_string())?;
+    let release: Release = serde_json::from_reader(flate2::read::GzDecoder::new(packed.as_slice()))
+        .map_err(|e| e.to_string())?;
+    Ok(release.manifest)
+}
+
 /// What came of looking for a revision that a killed helm left.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Recovered {

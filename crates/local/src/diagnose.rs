@@ -8,9 +8,10 @@ use futures_util::TryStreamExt as _;
 use jiff::Timestamp;
 
 use crate::engine::{EngineError, EngineReader, found};
-use crate::logs::{self, LogLine, LogOptions};
+use crate::logs;
 use crate::state::{ActualContainer, ContainerState, Health};
 use envctl_model::labels::Role;
+use envctl_model::log::{LogLine, LogOptions};
 
 /// Lines of the log that a diagnosis shows.
 const LINES: u64 = 20;
@@ -288,14 +289,15 @@ async fn health_log(reader: &EngineReader, container: &ActualContainer) -> Resul
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::logs::LogStream;
+    use envctl_model::log::LogStream;
+
     use crate::state::tests::{exited, running};
 
     fn diagnose(members: &[ActualContainer], sandbox_log: &[&str]) -> Diagnosis {
         let line = |text: &str| LogLine {
             pod: "api".into(),
             container: "x".into(),
-            stream: LogStream::Stdout,
+            stream: Some(LogStream::Stdout),
             time: "2026-01-01T00:00:00Z".parse().ok(),
             text: text.into(),
         };

@@ -2,49 +2,14 @@
 
 use bollard::container::LogOutput;
 use bollard::query_parameters::LogsOptionsBuilder;
+use envctl_model::labels::Role;
+use envctl_model::log::{LogLine, LogOptions, LogStream, split_time};
+use envctl_model::selection::{self, Names, SelectionError};
 use futures_util::stream::{self, BoxStream};
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
-use jiff::Timestamp;
 
 use crate::engine::{EngineError, EngineReader};
 use crate::state::{ActualContainer, ContainerState};
-use envctl_model::labels::Role;
-
-/// Which lines are wanted.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct LogOptions {
-    /// Stay and hand over new lines.
-    pub follow: bool,
-    /// The last lines of each container only.
-    pub tail: Option<u64>,
-    /// Lines since then only.
-    pub since: Option<Timestamp>,
-}
-
-/// Where a line was written to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogStream {
-    /// Standard output.
-    Stdout,
-    /// Standard error.
-    Stderr,
-}
-
-/// One line.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct LogLine {
-    /// The pod.
-    pub pod: String,
-    /// The container's name in the pod.
-    pub container: String,
-    /// Where it was written to.
-    pub stream: LogStream,
-    /// When.
-    pub time: Option<Timestamp>,
-    /// The text, without its newline.
-    pub text: String,
-}
 
 /// The lines of these containers. Without `follow` they come in the order of their times; with it,
 /// as they come.
@@ -90,7 +55,7 @@ fn of_container(
             let lines = partial.push(frame).into_iter().map(|(stream, text)| {
                 let (time, text) = split_time(&text);
                 let (pod, container, text) = (pod.clone(), name.clone(), text.to_owned());
-                Ok(LogLine { pod, container, stream, time, text })
+                Ok(LogLine { pod, container, stream: Some(stream), time, text })
             });
             stream::iter(lines.collect::<Vec<_>>())
         })
@@ -121,46 +86,6 @@ impl Partial {
     }
 }
 
-/// Docker puts the time in front of each line.
-fn split_time(line: &str) -> (Option<Timestamp>, &str) {
-    match line.split_once(' ') {
-        Some((time, text)) => match time.parse() {
-            Ok(time) => (Some(time), text),
-            Err(_) => (None, line),
-        },
-        None => (line.parse().ok(), if line.parse::<Timestamp>().is_ok() { "" } else { line }),
-    }
-}
-
-/// No container is meant by a name.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum TargetError {
-    /// No such component.
-    #[error("there is no component {name} in this environment; there are: {}", .known.join(", "))]
-    Unknown {
-        /// As asked.
-        name: String,
-        /// What there is.
-        known: Vec<String>,
-    },
-    /// No such container in it.
-    #[error("{component} has no container {container}; it has: {}", .known.join(", "))]
-    NoContainer {
-        /// The component.
-        component: String,
-        /// As asked.
-        container: String,
-        /// What there is.
-        known: Vec<String>,
-    },
-    /// It does not run.
-    #[error("no container of {component} is running; `envctl logs {component}` shows what it said last")]
-    NotRunning {
-        /// The component.
-        component: String,
-    },
-}
-
 /// The application's containers that `name` means: a component (the workload's name), a pod, or a
 /// Compose service; `None` means all.
 ///
@@ -169,19 +94,12 @@ pub enum TargetError {
 pub fn select<'a>(
     containers: &'a [ActualContainer],
     name: Option<&str>,
-) -> Result<Vec<&'a ActualContainer>, TargetError> {
+) -> Result<Vec<&'a ActualContainer>, SelectionError> {
     let application = || containers.iter().filter(|c| matches!(c.role, Some(Role::Container | Role::Init)));
     let Some(name) = name else {
         return Ok(application().collect());
     };
-    let chosen: Vec<_> = application().filter(|container| is_named(container, name)).collect();
-    if chosen.is_empty() {
-        let mut known: Vec<_> = application().filter_map(component).map(str::to_owned).collect();
-        known.sort();
-        known.dedup();
-        return Err(TargetError::Unknown { name: name.to_owned(), known });
-    }
-    Ok(chosen)
+    selection::select(application(), names, name)
 }
 
 /// The running container to execute something in.
@@ -192,7 +110,7 @@ pub fn exec_target<'a>(
     containers: &'a [ActualContainer],
     component: &str,
     container: Option<&str>,
-) -> Result<&'a ActualContainer, TargetError> {
+) -> Result<&'a ActualContainer, SelectionError> {
     let chosen = select(containers, Some(component))?;
     let chosen: Vec<_> = match container {
         None => chosen,
@@ -203,7 +121,7 @@ pub fn exec_target<'a>(
                 let mut known: Vec<_> = chosen.iter().filter_map(|c| c.container.clone()).collect();
                 known.sort();
                 known.dedup();
-                return Err(TargetError::NoContainer {
+                return Err(SelectionError::NoContainer {
                     component: component.to_owned(),
                     container: wanted.to_owned(),
                     known,
@@ -217,21 +135,20 @@ pub fn exec_target<'a>(
         .filter(|c| c.state == ContainerState::Running && c.role == Some(Role::Container))
         // As kubectl does: the first container of the first pod's spec.
         .min_by_key(|c| (c.pod.clone(), c.index))
-        .ok_or_else(|| TargetError::NotRunning { component: component.to_owned() })
+        .ok_or_else(|| SelectionError::NotRunning { component: component.to_owned() })
 }
 
 /// `api` of `Deployment/api`.
 pub(crate) fn component(container: &ActualContainer) -> Option<&str> {
-    let workload = container.workload.as_deref()?;
-    Some(workload.rsplit_once('/').map_or(workload, |(_, name)| name))
+    names(container).component()
 }
 
-fn is_named(container: &ActualContainer, name: &str) -> bool {
-    let workload = component(container);
-    [container.workload.as_deref(), workload, container.pod.as_deref(), container.service.as_deref()]
-        .contains(&Some(name))
-        // Charts put the release in front: `album-api` is the `api` of the release `album`.
-        || workload.is_some_and(|workload| workload.strip_suffix(name).is_some_and(|rest| rest.ends_with('-')))
+fn names(container: &ActualContainer) -> Names<'_> {
+    Names {
+        workload: container.workload.as_deref(),
+        pod: container.pod.as_deref(),
+        service: container.service.as_deref(),
+    }
 }
 
 #[cfg(test)]
@@ -247,14 +164,6 @@ mod tests {
         assert_eq!(partial.push(out("one\ntw")), [(LogStream::Stdout, "one".to_owned())]);
         assert_eq!(partial.push(err("bad\r\n")), [(LogStream::Stderr, "bad".to_owned())]);
         assert_eq!(partial.push(out("o\n")), [(LogStream::Stdout, "two".to_owned())]);
-    }
-
-    #[test]
-    fn the_time_is_taken_off_the_line() {
-        let (time, text) = split_time("2026-11-23T10:00:00.123456789Z hello world");
-        assert_eq!((time.unwrap().as_second(), text), (1_795_428_000, "hello world"));
-        assert_eq!(split_time("2026-11-23T10:00:00Z").1, "");
-        assert_eq!(split_time("no time"), (None, "no time"));
     }
 
     #[test]

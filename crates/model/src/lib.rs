@@ -8,11 +8,13 @@ pub mod event;
 pub mod facts;
 pub mod finding;
 pub mod labels;
+pub mod log;
 pub mod name;
 pub mod plan;
 pub mod quantity;
 pub mod receipt;
 pub mod record;
+pub mod selection;
 mod spelling;
 pub mod stack;
 

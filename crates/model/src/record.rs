@@ -46,6 +46,21 @@ pub struct Record {
     pub images: BTreeMap<String, String>,
     /// Where it answers.
     pub urls: Vec<String>,
+    /// Since when it sleeps, and how it was before.
+    #[serde(default)]
+    pub asleep: Option<Asleep>,
+}
+
+/// An environment that sleeps: nothing of it runs, and all else is as it was.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Asleep {
+    /// Since when.
+    pub since: Timestamp,
+    /// How many replicas each workload had: `Deployment/api`.
+    pub replicas: BTreeMap<String, i32>,
+    /// The CronJobs that were not suspended before.
+    pub cron_jobs: Vec<String>,
 }
 
 /// Where an environment lives: what has to be reached, and proven to be the same, before anything of

@@ -2,13 +2,11 @@
 
 use envctl_cluster::VerifiedCluster;
 use envctl_cluster::lock::{self, Acquired, Holder};
-use envctl_model::Event;
 use envctl_programs::process::start_time;
 use envctl_runner::Lock;
 
 use super::target::explain;
 use crate::config::Base;
-use crate::flows::run::Screen;
 use crate::ui::Failure;
 
 /// The only writer of an environment.
@@ -22,7 +20,7 @@ impl Locked {
         cluster: &VerifiedCluster,
         name: &str,
         verb: &str,
-        screen: &Screen,
+        warn: impl Fn(String),
     ) -> Result<Self, Failure> {
         let pid = std::process::id();
         let started = start_time(pid)
@@ -30,9 +28,7 @@ impl Locked {
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let user = base.variables.user.clone();
         let holder = Holder { pid, started, host, user, command: format!("envctl {verb}") };
-        let waiting = |message: &str| {
-            screen.show(Event::Warning { message: format!("environment `{name}` is {message}") });
-        };
+        let waiting = |message: &str| warn(format!("environment `{name}` is {message}"));
         match lock::acquire(cluster, name, &holder, waiting).await.map_err(|e| explain(&e))? {
             Acquired::Lock(lock) => Ok(Self(lock)),
             Acquired::Held { by, break_command } => Err(Failure::Refused(format!(

@@ -1,7 +1,14 @@
 //! The cluster target: the chart in a guarded namespace of a shared EKS cluster.
 
 pub(crate) mod down;
+pub(crate) mod forward;
 mod lock;
+pub(crate) mod owned;
+pub(crate) mod restart;
+pub(crate) mod session;
+mod settle;
+pub(crate) mod sleep;
+pub(crate) mod status;
 pub(crate) mod target;
 mod terraform;
 pub(crate) mod up;

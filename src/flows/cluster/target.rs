@@ -81,6 +81,7 @@ pub(crate) fn explain(error: &ClusterError) -> Failure {
     };
     match error {
         ClusterError::Refused { .. } | ClusterError::Credentials { .. } => Failure::Refused(text),
+        ClusterError::NoSuch { .. } => Failure::Usage(text),
         _ => Failure::Failed(text),
     }
 }

@@ -3,6 +3,7 @@
 pub(crate) mod agent;
 pub(crate) mod compose;
 pub(crate) mod down;
-mod lock;
+pub(crate) mod lock;
 pub(crate) mod machine;
+pub(crate) mod status;
 pub(crate) mod up;

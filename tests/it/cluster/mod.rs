@@ -1,6 +1,7 @@
 //! The cluster target, on a real Kubernetes with real pods.
 
 mod guard;
+mod life;
 mod lifecycle;
 mod platform;
 mod terraform;

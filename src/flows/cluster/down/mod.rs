@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use envctl_cluster::namespace::{self, Found};
 use envctl_cluster::terraform::archive;
-use envctl_cluster::{ClusterReader, Intent, VerifiedCluster, records};
+use envctl_cluster::{ClusterReader, VerifiedCluster, records};
 use envctl_model::name::EnvironmentName;
-use envctl_model::record::{Phase, Place as Lives};
+use envctl_model::record::{Phase, Record};
 use envctl_model::{Event, Receipt};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use super::lock::Locked;
+use super::owned::{refuse_others, same_cluster, verified};
 use super::target::{Destination, explain};
 use crate::config::Base;
 use crate::flows::Store;
@@ -30,7 +31,13 @@ pub(crate) struct Options {
     pub(crate) timeout: Duration,
     /// Objects whose finalizers are taken off, as the user named them.
     pub(crate) strip: Vec<String>,
+    /// Only if it has expired, and then whoever owns it.
+    pub(crate) only: Option<Expired>,
 }
+
+/// That its time has come is what entitles the garbage collector.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Expired;
 
 /// Removes an environment; what happens goes to `screen`.
 pub(crate) async fn remove(
@@ -43,23 +50,29 @@ pub(crate) async fn remove(
 ) -> Result<(), Failure> {
     let store = Store::new(base.state_dir.value.clone());
     let home = store.cluster_home(&destination.key(), name);
-    let until = SignedDuration::try_from(options.timeout).unwrap_or(SignedDuration::MAX);
-    let until = Timestamp::now().saturating_add(until).unwrap_or(Timestamp::MAX);
-    let intent = Intent { namespace: name.as_str(), workspace: name.as_str(), until };
-    let examined = destination.examine().await;
-    let cluster = examined.verify(&destination.protected, intent).map_err(|e| explain(&e))?;
+    let cluster = verified(destination, name, options.timeout).await?;
     for warning in cluster.warnings() {
-        screen.show(Event::Warning { message: warning.clone() });
+        screen.warn(warning.clone());
     }
     let Some(stored) = records::read(cluster.reader(), name.as_str()).await.map_err(|e| explain(&e))? else {
         return nothing(cluster.reader(), name, screen).await;
     };
-    refuse_others(&cluster, name, &stored.owner)?;
-    let mut record = stored.record.map_err(Failure::failed)?;
-    guard_record(&cluster, &record.place, name)?;
+    let record = stored.record.map_err(Failure::failed)?;
+    same_cluster(&cluster, &record)?;
+    match options.only {
+        None => refuse_others(&cluster, &record)?,
+        Some(Expired) => enter(&cluster, &record).await?,
+    }
     home.create()?;
-    let locked = Locked::acquire(base, &cluster, name.as_str(), "down", screen).await?;
+    let locked = Locked::acquire(base, &cluster, name.as_str(), "down", |w| screen.warn(w)).await?;
     let result = async {
+        // Read again under the lock: its owner may have extended it, or another `down` was first.
+        let again = records::read(cluster.reader(), name.as_str()).await.map_err(|e| explain(&e))?;
+        let Some(again) = again else { return Ok(None) };
+        let mut record = again.record.map_err(Failure::failed)?;
+        if options.only.is_some() {
+            has_expired(&record)?;
+        }
         let journal = open_journal(&home, screen, interrupts).await?;
         let things = journal.lock().unwrap_or_else(PoisonError::into_inner).things().clone();
         record.phase = Phase::Removing;
@@ -96,41 +109,38 @@ pub(crate) async fn remove(
             records::remove(&cluster, name.as_str(), &record.identity).await.map_err(|e| explain(&e))?;
             home.remove()?;
         }
-        Ok::<_, Failure>(receipt)
+        Ok::<_, Failure>(Some(receipt))
     }
     .await;
     let released = locked.release().await;
     let receipt = result?;
     released?;
+    let Some(receipt) = receipt else { return nothing(cluster.reader(), name, screen).await };
     let left = !receipt.left.is_empty();
     screen.show(Event::Receipt(receipt));
     if left { Err(Failure::Left) } else { Ok(()) }
 }
 
-fn refuse_others(cluster: &VerifiedCluster, name: &EnvironmentName, owner: &str) -> Result<(), Failure> {
-    let me = &cluster.facts().username;
-    if owner == me {
+/// Takes the rights that are needed in an expired environment of somebody else. The cluster gives them to
+/// its garbage collector, and refuses them to developers.
+async fn enter(cluster: &VerifiedCluster, record: &Record) -> Result<(), Failure> {
+    has_expired(record)?;
+    if record.owner == cluster.facts().username {
         return Ok(());
     }
-    Err(Failure::Refused(format!(
-        "environment `{name}` belongs to {owner}, and you are {me}\n  ask them, or wait until it expires"
-    )))
+    match namespace::enter(cluster, record.name.as_str()).await {
+        Err(error) if error.is_forbidden() => refuse_others(cluster, record),
+        // It never had a namespace, or has none any more.
+        Err(error) if error.is_not_found() => Ok(()),
+        entered => entered.map_err(|e| explain(&e)),
+    }
 }
 
-/// The record was made on this very cluster, and what it protects is not this one.
-fn guard_record(cluster: &VerifiedCluster, place: &Lives, name: &EnvironmentName) -> Result<(), Failure> {
-    let Lives::Eks(place) = place else {
-        return Err(Failure::Failed(format!("the record of environment `{name}` is not of a cluster")));
-    };
-    if place.cluster_uid != cluster.facts().uid {
-        return Err(Failure::Refused(format!(
-            "environment `{name}` was made on another cluster named `{}` (UID {}); this one has UID {}",
-            place.cluster,
-            place.cluster_uid,
-            cluster.facts().uid
-        )));
+fn has_expired(record: &Record) -> Result<(), Failure> {
+    if record.expires.is_some_and(|at| at <= Timestamp::now()) {
+        return Ok(());
     }
-    Ok(())
+    Err(Failure::Refused(format!("environment `{}` was extended meanwhile", record.name)))
 }
 
 /// There is no record. A namespace may still carry the name: say so, and whose it is.

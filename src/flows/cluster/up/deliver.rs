@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use envctl_cluster::live::scale;
 use envctl_cluster::release::{self, Recovered};
 use envctl_cluster::wait::{
     self, Diagnosis, Failing, Logs, Outcome, Standing, State, Waiting, Wanted, diagnose,
@@ -33,6 +34,11 @@ impl UpWorld<'_> {
                 "revision {} of the release was {}: the helm of an earlier run was killed; it is done again",
                 revision.number, revision.status
             )),
+        }
+        // Helm gives back what the chart names; whoever sleeps has more to get back than that.
+        let asleep = self.record().asleep.clone();
+        if let Some(asleep) = asleep {
+            scale::wake(target, &name, &asleep).await.map_err(cluster)?;
         }
         context.failpoint("delivering")?;
         let wanted = Wanted::of(&rendered.objects);

@@ -39,10 +39,10 @@ pub(crate) async fn up(
 ) -> Result<(), Failure> {
     let checked = check(base, project, settings, options).await?;
     for warning in checked.cluster.warnings().iter().chain(&checked.warnings) {
-        screen.show(Event::Warning { message: warning.clone() });
+        screen.warn(warning.clone());
     }
     let name = &settings.name.value;
-    let locked = Locked::acquire(base, &checked.cluster, name.as_str(), "up", screen).await?;
+    let locked = Locked::acquire(base, &checked.cluster, name.as_str(), "up", |w| screen.warn(w)).await?;
     let result =
         locked_up(base, project, settings, options, interrupts, screen, begun, &checked, &locked).await;
     let released = locked.release().await;

@@ -113,7 +113,7 @@ impl UpWorld<'_> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn record(&self) -> MutexGuard<'_, Record> {
+    pub(super) fn record(&self) -> MutexGuard<'_, Record> {
         self.record.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -332,6 +332,7 @@ impl UpWorld<'_> {
     pub(super) async fn finish(&self) -> Result<Record, Failure> {
         let mut record = self.record().clone();
         record.phase = Phase::Ready;
+        record.asleep = None;
         record.urls = self.progress().rendered.as_ref().map(|r| urls(&r.objects)).unwrap_or_default();
         records::save(&self.checked.cluster, &record).await.map_err(|e| explain(&e))?;
         self.checked.home.save_record(&record)?;

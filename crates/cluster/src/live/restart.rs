@@ -1,0 +1,121 @@
+//! Pods replaced by equal ones, as `kubectl rollout restart` does it.
+
+use std::fmt::Debug;
+
+use envctl_model::selection::{Names, SelectionError, select};
+use jiff::Timestamp;
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
+use kube::api::{ListParams, Patch, PatchParams};
+use kube::{Api, Resource};
+use serde::de::DeserializeOwned;
+use serde_json::json;
+
+use crate::client::ClusterReader;
+use crate::error::ClusterError;
+use crate::guard::VerifiedCluster;
+use crate::marks;
+use crate::wait::Wanted;
+
+/// What a changed template has its pods replaced by.
+/// <https://kubernetes.io/docs/reference/labels-annotations-taints/#kubectl-k8s-io-restart-at>
+const RESTARTED_AT: &str = "kubectl.kubernetes.io/restartedAt";
+
+/// The workloads whose pods can be replaced.
+///
+/// # Errors
+/// When the cluster refuses or does not answer.
+pub async fn all(reader: &ClusterReader, namespace: &str) -> Result<Vec<Wanted>, ClusterError> {
+    let everything = ListParams::default();
+    let deployments: Api<Deployment> = Api::namespaced(reader.client(), namespace);
+    let stateful_sets: Api<StatefulSet> = Api::namespaced(reader.client(), namespace);
+    let daemon_sets: Api<DaemonSet> = Api::namespaced(reader.client(), namespace);
+    let (deployments, stateful_sets, daemon_sets) = tokio::try_join!(
+        deployments.list_metadata(&everything),
+        stateful_sets.list_metadata(&everything),
+        daemon_sets.list_metadata(&everything)
+    )
+    .map_err(reader.failed("to list workloads"))?;
+    let deployments = deployments.items.into_iter().map(|d| ("Deployment", d.metadata.name));
+    let stateful_sets = stateful_sets.items.into_iter().map(|s| ("StatefulSet", s.metadata.name));
+    let daemon_sets = daemon_sets.items.into_iter().map(|d| ("DaemonSet", d.metadata.name));
+    Ok(deployments
+        .chain(stateful_sets)
+        .chain(daemon_sets)
+        .filter_map(|(kind, name)| Some(Wanted { kind: kind.to_owned(), name: name?, hook: None }))
+        .collect())
+}
+
+/// Those of them that words mean; without words all.
+///
+/// # Errors
+/// When a word means none, with those that there are.
+pub fn chosen(all: Vec<Wanted>, words: &[String]) -> Result<Vec<Wanted>, SelectionError> {
+    if words.is_empty() {
+        return Ok(all);
+    }
+    let named: Vec<_> = all.into_iter().map(|wanted| (wanted.to_string(), wanted)).collect();
+    fn names(named: &(String, Wanted)) -> Names<'_> {
+        Names { workload: Some(&named.0), ..Names::default() }
+    }
+    let mut chosen: Vec<Wanted> = Vec::new();
+    for word in words {
+        for (_, wanted) in select(&named, names, word)? {
+            if !chosen.contains(wanted) {
+                chosen.push(wanted.clone());
+            }
+        }
+    }
+    Ok(chosen)
+}
+
+/// Has the pods of a workload replaced.
+///
+/// # Errors
+/// When the cluster refuses or does not answer.
+pub async fn restart(
+    cluster: &VerifiedCluster,
+    namespace: &str,
+    workload: &Wanted,
+) -> Result<(), ClusterError> {
+    match workload.kind.as_str() {
+        "Deployment" => touch::<Deployment>(cluster, namespace, &workload.name).await,
+        "StatefulSet" => touch::<StatefulSet>(cluster, namespace, &workload.name).await,
+        _ => touch::<DaemonSet>(cluster, namespace, &workload.name).await,
+    }
+}
+
+async fn touch<K>(cluster: &VerifiedCluster, namespace: &str, name: &str) -> Result<(), ClusterError>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned,
+{
+    let api: Api<K> = Api::namespaced(cluster.client(), namespace);
+    let now = Timestamp::now().to_string();
+    let change = json!({"spec": {"template": {"metadata": {"annotations": {RESTARTED_AT: now}}}}});
+    let params =
+        PatchParams { field_manager: Some(marks::FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+    let doing = format!("to restart {} {name}", K::kind(&()));
+    api.patch(name, &params, &Patch::Merge(change)).await.map_err(cluster.failed(&doing))?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_choose_workloads() {
+        let all = || {
+            let of = |kind: &str, name: &str| Wanted { kind: kind.into(), name: name.into(), hook: None };
+            vec![of("Deployment", "shop-api"), of("StatefulSet", "db"), of("DaemonSet", "log")]
+        };
+        let names = |words: &[&str]| -> Result<Vec<String>, SelectionError> {
+            let words: Vec<_> = words.iter().map(|w| (*w).to_owned()).collect();
+            Ok(chosen(all(), &words)?.iter().map(ToString::to_string).collect())
+        };
+        assert_eq!(names(&[]).unwrap().len(), 3);
+        assert_eq!(names(&["db", "api", "db"]).unwrap(), ["StatefulSet/db", "Deployment/shop-api"]);
+        let error = names(&["x"]).unwrap_err().to_string();
+        assert_eq!(error, "there is no component x in this environment; there are: db, log, shop-api");
+    }
+}

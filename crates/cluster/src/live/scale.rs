@@ -1,0 +1,236 @@
+//! Sleep and wake: workloads without replicas, CronJobs without runs, and all of it as it was before.
+//!
+//! What sleep writes must not stay ours: Helm 4 delivers by server-side apply, and would find `replicas`
+//! in the hands of somebody else. So wake gives the fields back to nobody, and the next delivery takes
+//! them. <https://kubernetes.io/docs/reference/using-api/server-side-apply/#conflicts>
+
+use std::fmt::Debug;
+
+use envctl_model::record::Asleep;
+use futures_util::StreamExt as _;
+use futures_util::future::try_join_all;
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
+use k8s_openapi::api::batch::v1::CronJob;
+use kube::api::{ListParams, Patch, PatchParams};
+use kube::runtime::watcher;
+use kube::{Api, Resource};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use crate::client::ClusterReader;
+use crate::error::ClusterError;
+use crate::guard::VerifiedCluster;
+
+/// The field manager of what sleep writes.
+const MANAGER: &str = "envctl-sleep";
+
+/// What can sleep in a namespace, as it is now, and what cannot.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Awake {
+    /// Replicas by workload: `Deployment/api`.
+    pub replicas: std::collections::BTreeMap<String, i32>,
+    /// CronJobs that are not suspended.
+    pub cron_jobs: Vec<String>,
+    /// Workloads that have no replicas to take away.
+    pub sleepless: Vec<String>,
+}
+
+/// Looks how much runs.
+///
+/// # Errors
+/// When the cluster refuses or does not answer.
+pub async fn look(reader: &ClusterReader, namespace: &str) -> Result<Awake, ClusterError> {
+    let everything = ListParams::default();
+    let deployments: Api<Deployment> = Api::namespaced(reader.client(), namespace);
+    let stateful_sets: Api<StatefulSet> = Api::namespaced(reader.client(), namespace);
+    let daemon_sets: Api<DaemonSet> = Api::namespaced(reader.client(), namespace);
+    let cron_jobs: Api<CronJob> = Api::namespaced(reader.client(), namespace);
+    let (deployments, stateful_sets, daemon_sets, cron_jobs) = tokio::try_join!(
+        deployments.list(&everything),
+        stateful_sets.list(&everything),
+        daemon_sets.list_metadata(&everything),
+        cron_jobs.list(&everything)
+    )
+    .map_err(reader.failed("to list workloads"))?;
+    let mut awake = Awake::default();
+    let scaled = deployments
+        .items
+        .into_iter()
+        .map(|d| ("Deployment", d.metadata.name, d.spec.and_then(|s| s.replicas)))
+        .chain(
+            stateful_sets
+                .items
+                .into_iter()
+                .map(|s| ("StatefulSet", s.metadata.name, s.spec.and_then(|s| s.replicas))),
+        );
+    for (kind, name, replicas) in scaled {
+        if let Some(name) = name {
+            awake.replicas.insert(format!("{kind}/{name}"), replicas.unwrap_or(1));
+        }
+    }
+    let runs = |c: &CronJob| !c.spec.as_ref().and_then(|s| s.suspend).unwrap_or(false);
+    awake.cron_jobs = cron_jobs.items.into_iter().filter(runs).filter_map(|c| c.metadata.name).collect();
+    awake.sleepless = daemon_sets
+        .items
+        .into_iter()
+        .filter_map(|d| Some(format!("DaemonSet/{}", d.metadata.name?)))
+        .collect();
+    Ok(awake)
+}
+
+/// Takes all replicas away, and suspends CronJobs; waits until no pod of the workloads is left.
+///
+/// # Errors
+/// When the cluster refuses or does not answer.
+pub async fn sleep(cluster: &VerifiedCluster, namespace: &str, asleep: &Asleep) -> Result<(), ClusterError> {
+    let suspended = asleep.cron_jobs.iter().map(|name| suspend(cluster, namespace, name, true));
+    let scaled = asleep.replicas.keys().map(|workload| scale(cluster, namespace, workload, 0));
+    tokio::try_join!(try_join_all(suspended), try_join_all(scaled))?;
+    let none = asleep.replicas.keys().map(|workload| without_pods(cluster.reader(), namespace, workload));
+    try_join_all(none).await?;
+    Ok(())
+}
+
+/// Gives all replicas back, and lets CronJobs run again. Workloads that are gone are left out.
+///
+/// # Errors
+/// When the cluster refuses or does not answer.
+pub async fn wake(cluster: &VerifiedCluster, namespace: &str, asleep: &Asleep) -> Result<(), ClusterError> {
+    let scaled = asleep.replicas.iter().map(|(workload, replicas)| async move {
+        scale(cluster, namespace, workload, *replicas).await?;
+        match workload.split_once('/') {
+            Some(("Deployment", name)) => give_back::<Deployment>(cluster, namespace, name).await,
+            Some((_, name)) => give_back::<StatefulSet>(cluster, namespace, name).await,
+            None => Ok(()),
+        }
+    });
+    let resumed = asleep.cron_jobs.iter().map(|name| async move {
+        suspend(cluster, namespace, name, false).await?;
+        give_back::<CronJob>(cluster, namespace, name).await
+    });
+    tokio::try_join!(try_join_all(scaled), try_join_all(resumed))?;
+    Ok(())
+}
+
+async fn scale(
+    cluster: &VerifiedCluster,
+    namespace: &str,
+    workload: &str,
+    replicas: i32,
+) -> Result<(), ClusterError> {
+    let change = json!({"spec": {"replicas": replicas}});
+    match workload.split_once('/') {
+        Some(("Deployment", name)) => patch::<Deployment>(cluster, namespace, name, &change).await,
+        Some(("StatefulSet", name)) => patch::<StatefulSet>(cluster, namespace, name, &change).await,
+        _ => Ok(()),
+    }
+}
+
+async fn suspend(
+    cluster: &VerifiedCluster,
+    namespace: &str,
+    name: &str,
+    suspend: bool,
+) -> Result<(), ClusterError> {
+    patch::<CronJob>(cluster, namespace, name, &json!({"spec": {"suspend": suspend}})).await
+}
+
+async fn patch<K>(
+    cluster: &VerifiedCluster,
+    namespace: &str,
+    name: &str,
+    change: &Value,
+) -> Result<(), ClusterError>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned,
+{
+    let api: Api<K> = Api::namespaced(cluster.client(), namespace);
+    let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+    let doing = format!("to change {} {name}", K::kind(&()));
+    match api.patch(name, &params, &Patch::Merge(change)).await.map_err(cluster.failed(&doing)) {
+        Err(error) if !error.is_not_found() => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Forgets that a field was ever ours; its value stays.
+async fn give_back<K>(cluster: &VerifiedCluster, namespace: &str, name: &str) -> Result<(), ClusterError>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned,
+{
+    let api: Api<K> = Api::namespaced(cluster.client(), namespace);
+    let doing = format!("to give {} {name} back", K::kind(&()));
+    loop {
+        let Some(found) = api.get_metadata_opt(name).await.map_err(cluster.failed(&doing))? else {
+            return Ok(());
+        };
+        let mut managers = found.metadata.managed_fields.unwrap_or_default();
+        let before = managers.len();
+        managers.retain(|one| one.manager.as_deref() != Some(MANAGER));
+        if managers.len() == before {
+            return Ok(());
+        }
+        let change = json!({"metadata": {
+            "managedFields": managers,
+            "resourceVersion": found.metadata.resource_version,
+        }});
+        match api
+            .patch(name, &PatchParams::default(), &Patch::Merge(change))
+            .await
+            .map_err(cluster.failed(&doing))
+        {
+            // A controller wrote in between.
+            Err(error) if error.is_conflict() => {}
+            Err(error) if error.is_not_found() => return Ok(()),
+            Err(error) => return Err(error),
+            Ok(_) => return Ok(()),
+        }
+    }
+}
+
+async fn without_pods(reader: &ClusterReader, namespace: &str, workload: &str) -> Result<(), ClusterError> {
+    match workload.split_once('/') {
+        Some(("Deployment", name)) => {
+            settled::<Deployment>(reader, namespace, name, |d| {
+                d.status.as_ref().is_none_or(|s| s.replicas.unwrap_or(0) == 0)
+            })
+            .await
+        }
+        Some(("StatefulSet", name)) => {
+            settled::<StatefulSet>(reader, namespace, name, |s| {
+                s.status.as_ref().is_none_or(|s| s.replicas == 0)
+            })
+            .await
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Watches an object until it is as wanted, or gone.
+async fn settled<K>(
+    reader: &ClusterReader,
+    namespace: &str,
+    name: &str,
+    wanted: impl Fn(&K) -> bool,
+) -> Result<(), ClusterError>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+        + Clone
+        + Debug
+        + DeserializeOwned
+        + Send
+        + 'static,
+{
+    let api: Api<K> = Api::namespaced(reader.streaming(), namespace);
+    let mut seen = watcher::watch_object(api, name).boxed();
+    while let Some(next) = seen.next().await {
+        match next {
+            Ok(None) => return Ok(()),
+            Ok(Some(object)) if wanted(&object) => return Ok(()),
+            // The watch is taken up again by itself.
+            _ => {}
+        }
+    }
+    Ok(())
+}

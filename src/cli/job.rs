@@ -1,0 +1,34 @@
+//! `envctl job`
+
+use std::time::Duration;
+
+use super::only_in_clusters;
+use crate::config::Base;
+use crate::flows::cluster::restart;
+use crate::flows::subject::{Subject, find};
+use crate::ui::Failure;
+
+/// Flags.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Verb {
+    /// Have a CronJob run now, and wait for its end
+    Run {
+        /// The CronJob
+        job: String,
+        /// How long to wait for its end, in seconds
+        #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+        wait_timeout: u64,
+    },
+}
+
+pub(super) async fn run(base: &Base, arguments: Arguments) -> Result<(), Failure> {
+    let Verb::Run { job, wait_timeout } = arguments.verb;
+    let Subject::Cluster(within) = find(base).await? else { return Err(only_in_clusters("job run")) };
+    restart::job(&within, &job, Duration::from_secs(wait_timeout)).await
+}

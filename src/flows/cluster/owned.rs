@@ -1,0 +1,116 @@
+//! The right to change an environment in a cluster: the cluster is the right one, and the environment ours.
+
+use std::time::Duration;
+
+use envctl_cluster::{Intent, VerifiedCluster, records};
+use envctl_model::name::EnvironmentName;
+use envctl_model::record::{Phase, Place, Record};
+use jiff::{SignedDuration, Timestamp};
+
+use super::lock::Locked;
+use super::target::{Destination, explain};
+use crate::config::Base;
+use crate::flows::Store;
+use crate::flows::locate::cluster_record;
+use crate::ui::{Failure, notice};
+
+/// Signs in to change something of `name`, which is done `within` this time.
+pub(crate) async fn verified(
+    destination: &Destination,
+    name: &EnvironmentName,
+    within: Duration,
+) -> Result<VerifiedCluster, Failure> {
+    let within = SignedDuration::try_from(within).unwrap_or(SignedDuration::MAX);
+    let until = Timestamp::now().saturating_add(within).unwrap_or(Timestamp::MAX);
+    let intent = Intent { namespace: name.as_str(), workspace: name.as_str(), until };
+    destination.examine().await.verify(&destination.protected, intent).map_err(|e| explain(&e))
+}
+
+/// Signs in to change something of an environment that is ours, and reads its record.
+pub(crate) async fn owned(
+    destination: &Destination,
+    name: &EnvironmentName,
+    within: Duration,
+) -> Result<(VerifiedCluster, Record), Failure> {
+    let cluster = verified(destination, name, within).await?;
+    let record = cluster_record(cluster.reader(), name).await?;
+    refuse_others(&cluster, &record)?;
+    same_cluster(&cluster, &record)?;
+    Ok((cluster, record))
+}
+
+/// Changes something of an environment that is ours, as its only writer.
+pub(crate) async fn change<T>(
+    base: &Base,
+    destination: &Destination,
+    name: &EnvironmentName,
+    verb: &str,
+    change: impl AsyncFnOnce(&VerifiedCluster, Record) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let (cluster, _) = owned(destination, name, WITHIN).await?;
+    cluster.warnings().iter().for_each(|warning| warn(warning));
+    let locked = Locked::acquire(base, &cluster, name.as_str(), verb, |w| warn(&w)).await?;
+    let changed = async {
+        // Read again under the lock.
+        let record = cluster_record(cluster.reader(), name).await?;
+        refuse_others(&cluster, &record)?;
+        if record.phase == Phase::Removing {
+            return Err(Failure::Refused(format!(
+                "environment `{name}` is being removed: `envctl down` goes on with that"
+            )));
+        }
+        change(&cluster, record).await
+    }
+    .await;
+    let released = locked.release().await;
+    let changed = changed?;
+    released?;
+    Ok(changed)
+}
+
+/// Standard output is what was asked for, and that of a command in a container.
+fn warn(message: &str) {
+    notice(&format!("warning: {message}"));
+}
+
+/// How long a change takes at most.
+const WITHIN: Duration = Duration::from_secs(15 * 60);
+
+/// Keeps a changed record in the cluster, and here if this machine has one of it.
+pub(crate) async fn save(base: &Base, cluster: &VerifiedCluster, record: &Record) -> Result<(), Failure> {
+    records::save(cluster, record).await.map_err(|e| explain(&e))?;
+    let facts = cluster.facts();
+    let key = format!("{}-{}-{}", facts.account, facts.region, facts.cluster);
+    let home = Store::new(base.state_dir.value.clone()).cluster_home(&key, &record.name);
+    if home.exists() { home.save_record(record) } else { Ok(()) }
+}
+
+/// Environments of others are theirs.
+pub(crate) fn refuse_others(cluster: &VerifiedCluster, record: &Record) -> Result<(), Failure> {
+    let (me, owner) = (&cluster.facts().username, &record.owner);
+    if owner == me {
+        return Ok(());
+    }
+    Err(Failure::Refused(format!(
+        "environment `{}` belongs to {owner}, and you are {me}\n  ask them, or wait until it expires",
+        record.name
+    )))
+}
+
+/// The record was made on this very cluster.
+pub(crate) fn same_cluster(cluster: &VerifiedCluster, record: &Record) -> Result<(), Failure> {
+    let Place::Eks(place) = &record.place else {
+        return Err(Failure::Failed(format!(
+            "the record of environment `{}` is not of a cluster",
+            record.name
+        )));
+    };
+    let facts = cluster.facts();
+    if place.cluster_uid != facts.uid {
+        return Err(Failure::Refused(format!(
+            "environment `{}` was made on another cluster named `{}` (UID {}); this one has UID {}",
+            record.name, place.cluster, place.cluster_uid, facts.uid
+        )));
+    }
+    Ok(())
+}

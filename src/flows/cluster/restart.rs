@@ -1,0 +1,55 @@
+//! `restart` and `job run` in a cluster.
+
+use std::time::Duration;
+
+use envctl_cluster::live::{logs, one_off, pods, restart};
+use envctl_cluster::wait::Wanted;
+use envctl_model::log::LogOptions;
+use futures_util::StreamExt as _;
+use futures_util::future::try_join_all;
+use jiff::Timestamp;
+
+use super::owned::owned;
+use super::settle::settle;
+use super::target::explain;
+use crate::flows::subject::InCluster;
+use crate::ui::{Failure, print};
+
+/// How long credentials have to last beside the time that is waited.
+const MARGIN: Duration = Duration::from_secs(60);
+
+/// Replaces the pods of the components that words mean (all without words), and waits until the new ones
+/// are ready.
+pub(crate) async fn restart(
+    within: &InCluster,
+    words: &[String],
+    timeout: Duration,
+) -> Result<Vec<String>, Failure> {
+    let name = &within.record.name;
+    let (cluster, _) = owned(&within.destination, name, timeout + MARGIN).await?;
+    let all = restart::all(cluster.reader(), name.as_str()).await.map_err(|e| explain(&e))?;
+    let chosen = restart::chosen(all, words).map_err(|e| Failure::Usage(e.to_string()))?;
+    let since = Timestamp::now();
+    let restarted = chosen.iter().map(|workload| restart::restart(&cluster, name.as_str(), workload));
+    try_join_all(restarted).await.map_err(|e| explain(&e))?;
+    settle(&cluster, name.as_str(), &chosen, since, timeout).await?;
+    Ok(chosen.iter().map(ToString::to_string).collect())
+}
+
+/// Has a CronJob run now, shows what it says, and waits for its end.
+pub(crate) async fn job(within: &InCluster, word: &str, timeout: Duration) -> Result<(), Failure> {
+    let name = &within.record.name;
+    let (cluster, _) = owned(&within.destination, name, timeout + MARGIN).await?;
+    let namespace = name.as_str();
+    let since = Timestamp::now();
+    let job = one_off::run_now(&cluster, namespace, word).await.map_err(|e| explain(&e))?;
+    let wanted = [Wanted { kind: "Job".to_owned(), name: job.clone(), hook: None }];
+    let settled = settle(&cluster, namespace, &wanted, since, timeout).await;
+    let mut pods = pods::all(cluster.reader(), namespace).await.map_err(|e| explain(&e))?;
+    pods.retain(|pod| pod.workload == format!("Job/{job}"));
+    let mut lines = logs::lines(cluster.reader(), namespace, &pods, LogOptions::default());
+    while let Some(line) = lines.next().await {
+        print(&line.map_err(|e| explain(&e))?.text);
+    }
+    settled
+}

@@ -1,0 +1,75 @@
+//! A longer life for an environment.
+
+use envctl_cluster::namespace;
+use envctl_model::name::EnvironmentName;
+use envctl_model::record::{Place, Record};
+use envctl_model::stack::parse_ttl;
+use jiff::Timestamp;
+
+use super::Store;
+use super::cluster::owned::{change, save};
+use super::cluster::target::explain;
+use super::local::lock::Locked;
+use super::local::machine::Machine;
+use super::locate::{Whereabouts, whereabouts};
+use super::subject::local_record;
+use crate::config::Base;
+use crate::ui::{Failure, ago};
+
+/// Has the environment expire `ttl` from now (`never`: not at all), and gives that time.
+pub(crate) async fn extend(
+    base: &Base,
+    name: &EnvironmentName,
+    ttl: &str,
+) -> Result<Option<Timestamp>, Failure> {
+    let span = parse_ttl(ttl).map_err(Failure::Usage)?;
+    let expires = span.and_then(|span| Timestamp::now().checked_add(span).ok());
+    match whereabouts(base, name)? {
+        Whereabouts::Local => {
+            let home = Store::new(base.state_dir.value.clone()).home(name);
+            let mut record = local_record(base, name)?;
+            let Place::Compose(place) = &record.place else {
+                return Err(Failure::Failed(format!(
+                    "environment `{name}` does not live on a Docker Engine"
+                )));
+            };
+            let machine = Machine::connect(base, Some(&place.engine_id)).await?;
+            let locked = Locked::acquire(base, &machine, name.as_str(), None, "extend").await?;
+            let extended = lengthen(&mut record, expires).and_then(|()| home.save_record(&record));
+            locked.release().await?;
+            extended?;
+        }
+        Whereabouts::Cluster(destination) => {
+            change(base, &destination, name, "extend", async |cluster, mut record| {
+                lengthen(&mut record, expires)?;
+                let text = expires.map_or_else(|| "never".to_owned(), |at| at.to_string());
+                // The platform's rules judge this one: it comes first.
+                namespace::extend(cluster, name.as_str(), &text).await.map_err(|e| explain(&e))?;
+                save(base, cluster, &record).await
+            })
+            .await?;
+        }
+    }
+    Ok(expires)
+}
+
+/// `extend` makes no life shorter.
+fn lengthen(record: &mut Record, expires: Option<Timestamp>) -> Result<(), Failure> {
+    let shorter = match (record.expires, expires) {
+        (_, None) => false,
+        (None, Some(_)) => true,
+        (Some(before), Some(after)) => after < before,
+    };
+    if shorter {
+        let now = record.expires.map_or_else(
+            || "never expires".to_owned(),
+            |at| format!("expires in {} anyway", ago(Timestamp::now(), at)),
+        );
+        return Err(Failure::Refused(format!(
+            "environment `{}` {now}: that would make its life shorter\n  `envctl up --ttl` can do that",
+            record.name
+        )));
+    }
+    record.expires = expires;
+    Ok(())
+}
