@@ -300,6 +300,20 @@ prove "is known" says "Developer/brief" identity a brief
 prove "and then is not" finally says ExpiredToken identity a brief
 prove "a role of one's own account can be assumed" says SessionToken aws a aki sts / -d 'Action=AssumeRole&Version=2011-06-15&RoleArn=arn:aws:iam::333333333333:role/PlatformAdmin&RoleSessionName=x'
 prove "one of another account cannot" says AccessDenied aws a aki sts / -d 'Action=AssumeRole&Version=2011-06-15&RoleArn=arn:aws:iam::444444444444:role/Developer&RoleSessionName=x'
+issuer=$(k a get --raw /.well-known/openid-configuration | python3 -c 'import json, sys; print(json.load(sys.stdin)["issuer"].removeprefix("https://"))')
+trust="{\"Statement\": [{\"Effect\": \"Allow\", \"Action\": \"sts:AssumeRoleWithWebIdentity\", \"Principal\": {\"Federated\": \"arn:aws:iam::333333333333:oidc-provider/$issuer\"}, \"Condition\": {\"StringEquals\": {\"$issuer:sub\": \"system:serviceaccount:default:trusted\"}}}]}"
+prove "a role that trusts one service account" says "role/pods" aws a aki iam / -d 'Action=CreateRole&Version=2010-05-08&RoleName=pods' --data-urlencode "AssumeRolePolicyDocument=$trust"
+for one in trusted stranger; do
+    prove "a service account, $one" k a create serviceaccount $one
+    prove "with that role" k a annotate serviceaccount $one eks.amazonaws.com/role-arn=arn:aws:iam::333333333333:role/pods
+done
+prove "pods are told so" says AWS_WEB_IDENTITY_TOKEN_FILE k a run x --image x --dry-run=server -o yaml --overrides '{"spec": {"serviceAccountName": "trusted"}}'
+prove "those of others are not" refuses says AWS_ROLE_ARN k a run x --image x --dry-run=server -o yaml
+# by_token NAME AUDIENCE: assumes the role by a token of that service account. Nobody signs this.
+by_token() { curl -sS --max-time 20 "$(ready a awsEndpoint)" -d 'Action=AssumeRoleWithWebIdentity&Version=2011-06-15&RoleArn=arn:aws:iam::333333333333:role/pods&RoleSessionName=x' --data-urlencode "WebIdentityToken=$(k a create token "$1" --audience "$2")"; }
+prove "its token is the role's" says "assumed-role/pods/x" by_token trusted sts.amazonaws.com
+prove "another's is not" says AccessDenied by_token stranger sts.amazonaws.com
+prove "one for somebody else is none" says InvalidIdentityToken by_token trusted elsewhere
 prove "a new role is mapped" ctl a map role=Auditor username=auditor groups=envctl:auditors
 prove "somebody has it" ctl a identity profile=auditor role=Auditor
 prove "and is known to the cluster" says "envctl:auditors" as a auditor auth whoami

@@ -31,6 +31,7 @@ type Config struct {
 	Registry   Registry
 	Clusters   []*Cluster
 	Roles      []string // that can be assumed
+	Providers  []*Provider
 }
 
 type server struct {
@@ -121,6 +122,10 @@ func (s *server) ServeHTTP(plain http.ResponseWriter, r *http.Request) {
 }
 
 func (s *server) handle(w *recorder, r *http.Request, body []byte, entry *Entry) *refusal {
+	if entry.Action == withWebIdentity {
+		entry.Service = "sts"
+		return s.assumeWithWebIdentity(w, body, entry)
+	}
 	signature, no := parse(r)
 	if no != nil {
 		return no

@@ -66,6 +66,7 @@ func (c *cluster) writeAWS(ca *authority) error {
 		Identities: c.dir.at("aws", "identities.json"), Log: c.dir.at("logs", "aws.jsonl"), Moto: motoURL,
 		Registry: aws.Registry{Endpoint: "http://" + c.registryAddress(), Password: c.registryPassword},
 		Clusters: []*aws.Cluster{c.eks}, Roles: roles,
+		Providers: []*aws.Provider{{Account: c.options.Account, Issuer: c.issuer(), KeyFile: c.dir.at("pki", "sa.pub")}},
 	})
 	if err != nil {
 		return err

@@ -70,7 +70,10 @@ func (c *cluster) programs() map[string]*program {
 		"kube-proxy":  part("kube-proxy", "config="+c.dir.at("config", "kube-proxy.yaml")),
 		"provisioner": part("provisioner", "kubeconfig="+kubeconfig("provisioner"), "root="+c.dir.at("volumes")),
 		"netpol":      part("netpol", "kubeconfig="+kubeconfig("netpol")),
-		"aws":         command([]string{"/proc/self/exe", "aws", c.dir.at("config", "aws.json")}),
+		"pod-identity-webhook": part("pod-identity-webhook",
+			"kubeconfig="+kubeconfig("pod-identity"), "listen="+node+":"+podIdentityPort, "region="+c.options.Region,
+			"tls-cert-file="+pki("pod-identity.crt"), "tls-private-key-file="+pki("pod-identity.key")),
+		"aws": command([]string{"/proc/self/exe", "aws", c.dir.at("config", "aws.json")}),
 		// Each request says which account it is for: MOTO_ACCOUNT_ID would overrule that.
 		"moto": command([]string{shared("venv/bin/python3"), "-m", "moto.server"}, "host=127.0.0.1", "port=5000").
 			with("S3_IGNORE_SUBDOMAIN_BUCKETNAME=true", "PYTHONUNBUFFERED=1"),

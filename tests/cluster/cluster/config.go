@@ -60,7 +60,7 @@ func (c *cluster) writeConfig() error {
 	}
 	servers := map[string][]string{
 		"apiserver": {"kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local", "localhost", node, apiService, "127.0.0.1"},
-		"kubelet":   {nodeName, node},
+		"kubelet":   {nodeName, node}, "pod-identity": {node},
 	}
 	for name, hosts := range servers {
 		one, err := ca.server(hosts...)
@@ -97,7 +97,8 @@ func (c *cluster) writeConfig() error {
 		"scheduler": {"system:kube-scheduler"}, "kube-proxy": {"system:kube-proxy"},
 		"kubelet":     {"system:node:" + nodeName, "system:nodes"},
 		"provisioner": {"envctl-test:provisioner", "system:masters"}, "netpol": {"envctl-test:netpol", "system:masters"},
-		"albc": {"envctl-test:aws-load-balancer-controller", "system:masters"}, "kwok": {"envctl-test:kwok", "system:masters"},
+		"pod-identity": {"envctl-test:pod-identity", "system:masters"},
+		"albc":         {"envctl-test:aws-load-balancer-controller", "system:masters"}, "kwok": {"envctl-test:kwok", "system:masters"},
 	}
 	for name, user := range users {
 		one, err := ca.client(user[0], user[1:]...)

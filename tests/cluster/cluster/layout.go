@@ -7,19 +7,20 @@ import (
 
 // Fixed inside: every cluster has a network of its own.
 const (
-	apiPort       = "6443"
-	awsPort       = "4566"
-	podRange      = "10.244.0.0/16"
-	serviceRange  = "10.96.0.0/16"
-	apiService    = "10.96.0.1"
-	dnsService    = "10.96.0.10"
-	nodeName      = "node-1"
-	nodeCPUs      = 8
-	nodeMemory    = 8 << 30
-	kubernetes    = "1.35"
-	pauseImage    = "envctl.test/pause:1"
-	containerdAt  = "/run/containerd/containerd.sock"
-	authenticator = "https://127.0.0.1:21362/authenticate"
+	apiPort         = "6443"
+	awsPort         = "4566"
+	podIdentityPort = "9444"
+	podRange        = "10.244.0.0/16"
+	serviceRange    = "10.96.0.0/16"
+	apiService      = "10.96.0.1"
+	dnsService      = "10.96.0.10"
+	nodeName        = "node-1"
+	nodeCPUs        = 8
+	nodeMemory      = 8 << 30
+	kubernetes      = "1.35"
+	pauseImage      = "envctl.test/pause:1"
+	containerdAt    = "/run/containerd/containerd.sock"
+	authenticator   = "https://127.0.0.1:21362/authenticate"
 )
 
 // dir is the one directory in which all of a cluster is.

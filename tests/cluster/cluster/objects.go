@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	_ "embed"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"io"
@@ -28,7 +29,10 @@ func (c *cluster) firstObjects() ([]*unstructured.Unstructured, error) {
 		return nil, err
 	}
 	var filled bytes.Buffer
-	err = text.Execute(&filled, map[string]string{"DNS": dnsService, "Image": pauseImage, "Programs": beside(""), "Hosts": c.dir.at("dns")})
+	err = text.Execute(&filled, map[string]string{
+		"DNS": dnsService, "Image": pauseImage, "Programs": beside(""), "Hosts": c.dir.at("dns"),
+		"PodIdentity": "https://" + c.link.node.String() + ":" + podIdentityPort + "/mutate", "CA": base64.StdEncoding.EncodeToString(c.ca.pem),
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -50,7 +50,7 @@ func (c *cluster) controlPlane(ctx context.Context) error {
 	}
 	c.stage("API server")
 	// Who would only repeat attempts before this starts now.
-	for _, name := range []string{"kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "provisioner", "netpol"} {
+	for _, name := range []string{"kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "provisioner", "netpol", "pod-identity-webhook"} {
 		if err := c.start(name); err != nil {
 			return err
 		}
