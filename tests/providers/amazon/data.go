@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/hashicorp/terraform-plugin-framework/datasource"
 	"github.com/hashicorp/terraform-plugin-framework/datasource/schema"
 	"github.com/hashicorp/terraform-plugin-framework/types"
@@ -65,6 +66,42 @@ func (d *currentRegion) Read(ctx context.Context, _ datasource.ReadRequest, resp
 		Name     types.String `tfsdk:"name"`
 		Endpoint types.String `tfsdk:"endpoint"`
 	}{region, region, types.StringValue("ec2." + d.session.region + ".amazonaws.com")})...)
+}
+
+// currentSecret is what a secret says now.
+type currentSecret struct{ reader }
+
+func (*currentSecret) Metadata(_ context.Context, _ datasource.MetadataRequest, resp *datasource.MetadataResponse) {
+	resp.TypeName = "aws_secretsmanager_secret_version"
+}
+
+func (*currentSecret) Schema(_ context.Context, _ datasource.SchemaRequest, resp *datasource.SchemaResponse) {
+	resp.Schema = computed("id", "arn", "version_id")
+	resp.Schema.Attributes["secret_id"] = schema.StringAttribute{Required: true}
+	resp.Schema.Attributes["secret_string"] = schema.StringAttribute{Computed: true, Sensitive: true}
+}
+
+type secretSays struct {
+	ID      types.String `tfsdk:"id"`
+	ARN     types.String `tfsdk:"arn"`
+	Secret  types.String `tfsdk:"secret_id"`
+	Version types.String `tfsdk:"version_id"`
+	Text    types.String `tfsdk:"secret_string"`
+}
+
+func (d *currentSecret) Read(ctx context.Context, req datasource.ReadRequest, resp *datasource.ReadResponse) {
+	var wanted secretSays
+	if resp.Diagnostics.Append(req.Config.Get(ctx, &wanted)...); resp.Diagnostics.HasError() {
+		return
+	}
+	found, err := d.session.secrets.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: wanted.Secret.ValueStringPointer()})
+	if err != nil {
+		resp.Diagnostics.AddError("reading Secrets Manager Secret Version ("+wanted.Secret.ValueString()+"): "+err.Error(), "")
+		return
+	}
+	wanted.ID = types.StringValue(wanted.Secret.ValueString() + "|AWSCURRENT")
+	wanted.ARN, wanted.Version, wanted.Text = types.StringPointerValue(found.ARN), types.StringPointerValue(found.VersionId), types.StringPointerValue(found.SecretString)
+	resp.Diagnostics.Append(resp.State.Set(ctx, &wanted)...)
 }
 
 func lastOf(text, separator string) string { return text[strings.LastIndex(text, separator)+1:] }

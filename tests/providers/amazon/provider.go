@@ -114,5 +114,6 @@ func (a *amazon) DataSources(context.Context) []func() datasource.DataSource {
 	return []func() datasource.DataSource{
 		func() datasource.DataSource { return &callerIdentity{} },
 		func() datasource.DataSource { return &currentRegion{} },
+		func() datasource.DataSource { return &currentSecret{} },
 	}
 }
