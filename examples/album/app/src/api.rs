@@ -69,7 +69,7 @@ pub async fn check_url(photo: &str) -> Result<()> {
     let api = Api::new(Shutdown::listen()?)?;
     let photo = photo.parse().map_err(|_| "PHOTO is a number")?;
     let photo = api.db.photo(photo).await?.ok_or("there is no such photo")?;
-    let url = api.aws.presigned(&photo.original_key)?;
+    let url = api.aws.presigned(&photo.original_key).await?;
     let size = api.aws.fetch(url.clone()).await?.len();
     // Without its query: whoever has that may fetch the photo too.
     let place = format!("{}{}", url.origin().ascii_serialization(), url.path());
@@ -244,7 +244,7 @@ async fn thumbnail(api: State<Api>, photo: Path<u64>, how: Query<Download>) -> R
 }
 
 async fn hand_out(api: &Api, key: &str, via: Via) -> Result<Response, Failure> {
-    let url = api.aws.presigned(key)?;
+    let url = api.aws.presigned(key).await?;
     Ok(match via {
         Via::Redirect => Redirect::temporary(url.as_str()).into_response(),
         Via::Url => Json(json!({ "url": url.as_str() })).into_response(),

@@ -2,9 +2,12 @@
 
 use crate::Result;
 use crate::config;
+use crate::credentials::Provider;
+use crate::sigv4::Signer;
 use reqwest::{Client, Response, Url};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 /// How long one request may take, beside the time that it waits for a message.
@@ -16,7 +19,16 @@ const URL_LIFETIME: Duration = Duration::from_secs(15 * 60);
 #[derive(Clone)]
 pub struct Aws {
     http: Client,
-    config: std::sync::Arc<config::Aws>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    credentials: Provider,
+    region: String,
+    endpoint: Option<Url>,
+    public_endpoint: Option<Url>,
+    bucket: String,
+    queue: Url,
 }
 
 /// An order for a thumbnail, as it travels through the queue.
@@ -55,7 +67,10 @@ impl Aws {
             return Err(problem.into());
         }
         let http = Client::builder().connect_timeout(Duration::from_secs(5)).build()?;
-        Ok(Aws { http, config: config.into() })
+        let config::Aws { credentials, region, endpoint, public_endpoint, bucket, queue } = config;
+        let credentials = Provider::new(credentials, http.clone());
+        let shared = Shared { credentials, region, endpoint, public_endpoint, bucket, queue };
+        Ok(Aws { http, shared: shared.into() })
     }
 
     /// Stores an object.
@@ -74,10 +89,15 @@ impl Aws {
     }
 
     /// A URL with which anyone can fetch an object for a while: browsers, and pods as well.
-    pub fn presigned(&self, key: &str) -> Result<Url> {
-        let endpoint = self.config.public_endpoint.as_ref().or(self.config.endpoint.as_ref());
+    pub async fn presigned(&self, key: &str) -> Result<Url> {
+        let endpoint = self.shared.public_endpoint.as_ref().or(self.shared.endpoint.as_ref());
         let url = self.object(endpoint, key)?;
-        Ok(self.config.signer.presign("s3", "GET", &url, URL_LIFETIME, SystemTime::now()))
+        Ok(self.signer().await?.presign("s3", "GET", &url, URL_LIFETIME, SystemTime::now()))
+    }
+
+    async fn signer(&self) -> Result<Signer> {
+        let credentials = self.shared.credentials.get().await?;
+        Ok(Signer { credentials, region: self.shared.region.clone() })
     }
 
     /// Fetches a URL as a browser would: no credentials but those in it.
@@ -137,14 +157,14 @@ impl Aws {
         content_type: Option<&str>,
         body: Vec<u8>,
     ) -> Result<Response> {
-        let url = self.object(self.config.endpoint.as_ref(), key)?;
+        let url = self.object(self.shared.endpoint.as_ref(), key)?;
         let extra: Vec<_> = content_type.map(|value| ("content-type", value)).into_iter().collect();
         self.request("s3", method, url, &extra, body, REQUEST_TIMEOUT).await
     }
 
     async fn sqs(&self, action: &str, mut request: Value, timeout: Duration) -> Result<Value> {
-        request["QueueUrl"] = self.config.queue.as_str().into();
-        let mut url = self.config.endpoint.clone().unwrap_or_else(|| self.config.queue.clone());
+        request["QueueUrl"] = self.shared.queue.as_str().into();
+        let mut url = self.shared.endpoint.clone().unwrap_or_else(|| self.shared.queue.clone());
         url.set_path("/");
         let target = format!("AmazonSQS.{action}");
         let extra = [("content-type", "application/x-amz-json-1.0"), ("x-amz-target", target.as_str())];
@@ -164,7 +184,7 @@ impl Aws {
         timeout: Duration,
     ) -> Result<Response> {
         let name = format!("{service} at {}", url.host_str().unwrap_or_default());
-        let headers = self.config.signer.headers(service, method, &url, extra, &body, SystemTime::now());
+        let headers = self.signer().await?.headers(service, method, &url, extra, &body, SystemTime::now());
         let mut request = self.http.request(method.parse()?, url).timeout(timeout).body(body);
         for (key, value) in headers {
             request = request.header(key, value);
@@ -174,7 +194,7 @@ impl Aws {
 
     /// Path-style with an endpoint of one's own, which has no names for buckets, else AWS's style.
     fn object(&self, endpoint: Option<&Url>, key: &str) -> Result<Url> {
-        let (bucket, region) = (&self.config.bucket, &self.config.signer.region);
+        let (bucket, region) = (&self.shared.bucket, &self.shared.region);
         let url = match endpoint {
             Some(endpoint) => format!("{}/{bucket}/{key}", endpoint.as_str().trim_end_matches('/')),
             None => format!("https://{bucket}.s3.{region}.amazonaws.com/{key}"),
@@ -197,13 +217,15 @@ async fn accepted(name: &str, response: Response) -> Result<Response> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sigv4::{Credentials, Signer};
+    use crate::credentials::Source;
+    use crate::sigv4::Credentials;
 
     fn aws(endpoint: Option<&str>, public_endpoint: Option<&str>) -> Result<Aws> {
         let credentials = Credentials { access_key: "a".into(), secret_key: "s".into(), session_token: None };
         let url = |text: &str| Url::parse(text).unwrap();
         Aws::new(config::Aws {
-            signer: Signer { credentials, region: "ap-northeast-1".into() },
+            credentials: Source::Keys(credentials),
+            region: "ap-northeast-1".into(),
             endpoint: endpoint.map(url),
             public_endpoint: public_endpoint.map(url),
             bucket: "photos".into(),
@@ -211,11 +233,11 @@ mod tests {
         })
     }
 
-    #[test]
-    fn presigned_urls_use_the_public_endpoint() {
+    #[tokio::test]
+    async fn presigned_urls_use_the_public_endpoint() {
         let public = "http://aws.album.localhost:8080";
         let aws = aws(Some("http://aws:5000"), Some(public)).unwrap();
-        let url = aws.presigned("a/b.jpg").unwrap();
+        let url = aws.presigned("a/b.jpg").await.unwrap();
         let start = format!("{public}/photos/a/b.jpg?X-Amz-Algorithm=");
         assert!(url.as_str().starts_with(&start));
     }

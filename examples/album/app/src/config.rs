@@ -2,7 +2,8 @@
 //! are named at once.
 
 use crate::Result;
-use crate::sigv4::{Credentials, Signer};
+use crate::credentials::{Source, WebIdentity};
+use crate::sigv4::Credentials;
 use reqwest::Url;
 use std::str::FromStr;
 use std::time::Duration;
@@ -69,8 +70,10 @@ impl Cache {
 /// Object storage and queue.
 #[derive(Debug)]
 pub struct Aws {
-    /// Signs every request.
-    pub signer: Signer,
+    /// Who asks.
+    pub credentials: Source,
+    /// The region of bucket and queue.
+    pub region: String,
     /// Stands in for all of AWS where set (`AWS_ENDPOINT_URL`).
     pub endpoint: Option<Url>,
     /// The storage as browsers reach it (`S3_PUBLIC_ENDPOINT`); presigned URLs are made with it.
@@ -82,24 +85,23 @@ pub struct Aws {
 }
 
 impl Aws {
-    /// Reads `AWS_REGION`, `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`
-    /// (none), `AWS_ENDPOINT_URL` (none), `S3_PUBLIC_ENDPOINT` (none), `S3_BUCKET` and
-    /// `THUMBNAIL_QUEUE_URL`.
+    /// Reads `AWS_REGION`, `AWS_ENDPOINT_URL` (none), `S3_PUBLIC_ENDPOINT` (none), `S3_BUCKET`,
+    /// `THUMBNAIL_QUEUE_URL`, and either `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and
+    /// `AWS_SESSION_TOKEN` (none), or, without a key, `AWS_ROLE_ARN` and
+    /// `AWS_WEB_IDENTITY_TOKEN_FILE`: EKS gives them to pods whose service account has a role.
     pub fn from(lookup: Lookup) -> Result<Self> {
         let mut reader = Reader::new(lookup);
-        let credentials = Credentials {
-            access_key: reader.required("AWS_ACCESS_KEY_ID"),
-            secret_key: reader.required("AWS_SECRET_ACCESS_KEY"),
-            session_token: reader.optional("AWS_SESSION_TOKEN"),
-        };
-        let signer = Signer { credentials, region: reader.required("AWS_REGION") };
-        let endpoint = reader.optional("AWS_ENDPOINT_URL");
+        let region = reader.required("AWS_REGION");
+        let endpoint: Option<Url> = reader.optional("AWS_ENDPOINT_URL");
+        let credentials = reader.credentials(&region, endpoint.as_ref());
         let public_endpoint = reader.optional("S3_PUBLIC_ENDPOINT");
         let bucket = reader.required("S3_BUCKET");
         let queue: Option<Url> = reader.parsed("THUMBNAIL_QUEUE_URL");
-        match queue {
-            Some(queue) => reader.finish(Aws { signer, endpoint, public_endpoint, bucket, queue }),
-            None => Err(reader.failure()),
+        match (queue, credentials) {
+            (Some(queue), Some(credentials)) => {
+                reader.finish(Aws { credentials, region, endpoint, public_endpoint, bucket, queue })
+            }
+            _ => Err(reader.failure()),
         }
     }
 }
@@ -188,6 +190,24 @@ impl<'a> Reader<'a> {
         self.optional(name).unwrap_or(default)
     }
 
+    /// None is a problem that is noted.
+    fn credentials(&mut self, region: &str, endpoint: Option<&Url>) -> Option<Source> {
+        let role: Option<String> = self.optional("AWS_ROLE_ARN");
+        let key: Option<String> = self.optional("AWS_ACCESS_KEY_ID");
+        if let (Some(role), None) = (role, &key) {
+            let token_file = self.required("AWS_WEB_IDENTITY_TOKEN_FILE").into();
+            let session = self.or("HOSTNAME", "album".to_owned());
+            let service = format!("https://sts.{region}.amazonaws.com/");
+            let endpoint = endpoint.cloned().or_else(|| Url::parse(&service).ok())?;
+            return Some(Source::WebIdentity(WebIdentity { role, token_file, session, endpoint }));
+        }
+        Some(Source::Keys(Credentials {
+            access_key: self.required("AWS_ACCESS_KEY_ID"),
+            secret_key: self.required("AWS_SECRET_ACCESS_KEY"),
+            session_token: self.optional("AWS_SESSION_TOKEN"),
+        }))
+    }
+
     fn seconds(&mut self, name: &'static str, default: u64) -> Duration {
         Duration::from_secs(self.or(name, default))
     }
@@ -240,6 +260,30 @@ mod tests {
         ]))
         .unwrap_err();
         assert_eq!(error.to_string(), "THUMBNAIL_QUEUE_URL: relative URL without a base");
+    }
+
+    #[test]
+    fn without_keys_the_role_of_the_service_account_is_assumed() {
+        let role: &[_] = &[
+            ("AWS_REGION", "ap-northeast-1"),
+            ("AWS_ROLE_ARN", "arn:aws:iam::333333333333:role/album"),
+            ("AWS_WEB_IDENTITY_TOKEN_FILE", "/var/run/token"),
+            ("HOSTNAME", "album-api-0"),
+            ("S3_BUCKET", "b"),
+            ("THUMBNAIL_QUEUE_URL", "https://sqs.ap-northeast-1.amazonaws.com/333333333333/q"),
+        ];
+        let Source::WebIdentity(identity) = Aws::from(&lookup(role)).unwrap().credentials else {
+            panic!("no role")
+        };
+        assert_eq!(identity.endpoint.as_str(), "https://sts.ap-northeast-1.amazonaws.com/");
+        assert_eq!(identity.session, "album-api-0");
+        let keys = [role, &[("AWS_ACCESS_KEY_ID", "a"), ("AWS_SECRET_ACCESS_KEY", "s")]].concat().leak();
+        assert!(matches!(Aws::from(&lookup(keys)).unwrap().credentials, Source::Keys(_)));
+        let missing = Aws::from(&lookup(&[("AWS_REGION", "r"), ("AWS_ROLE_ARN", "a")])).err().unwrap();
+        assert_eq!(
+            missing.to_string(),
+            "missing environment variables: AWS_WEB_IDENTITY_TOKEN_FILE, S3_BUCKET, THUMBNAIL_QUEUE_URL"
+        );
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod aws;
 mod cache;
 mod clock;
 mod config;
+mod credentials;
 mod db;
 mod log;
 mod migrations;
