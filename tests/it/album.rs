@@ -14,10 +14,13 @@ use crate::support::{House, Ran, copy, envctl, have, http, http_bytes, root};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One at a time: two builds of the same image would each take twice as long.
-static ALONE: Mutex<()> = Mutex::new(());
+pub(crate) static ALONE: Mutex<()> = Mutex::new(());
+
+/// The image's repository in the stack file.
+const REPOSITORY: &str = "333333333333.dkr.ecr.ap-northeast-1.amazonaws.com/album";
 
 /// A copy of what the example needs, with names of its own.
-fn house() -> House {
+pub(crate) fn house() -> House {
     let house = House::new("alb");
     for part in ["examples", "docker"] {
         std::fs::create_dir(house.src().join(part)).unwrap();
@@ -30,7 +33,7 @@ fn house() -> House {
     });
     house.edit("examples/album/envctl.yaml", |text| {
         text.replacen("project: album", &format!("project: {}", house.project), 1).replacen(
-            "repository: album/app",
+            &format!("repository: {REPOSITORY}"),
             &format!("repository: {}/app", house.project),
             1,
         )
@@ -39,7 +42,7 @@ fn house() -> House {
 }
 
 impl House {
-    fn album(&self, arguments: &[&str]) -> Ran {
+    pub(crate) fn album(&self, arguments: &[&str]) -> Ran {
         let mut command = self.command(envctl());
         Ran::of(command.current_dir(self.src().join("examples/album")).args(arguments))
     }
@@ -52,44 +55,69 @@ const PIXEL: [u8; 67] = [
     0, 0, 0x82, 0, 0x81, 0x77, 0xcd, 0x72, 0xb6, 0, 0, 0, 0, b'I', b'E', b'N', b'D', 0xae, 0x42, 0x60, 0x82,
 ];
 
-/// Uploads a photo, waits for its thumbnail, downloads it as a browser would: by the presigned URL.
-fn upload_to_thumbnail(house: &House) -> String {
-    let host = format!("web.{}.localhost", house.environment());
-    let json = |text: &str| serde_json::from_str::<Value>(text).unwrap_or_else(|e| panic!("{e}: {text}"));
-    let content = [("Content-Type", "application/json")];
-    let (status, album) = http(house.port, &host, "POST", "/albums", &content, br#"{"title": "Summer"}"#);
-    assert_eq!(status, 201, "{album}");
-    let album = json(&album)["id"].to_string();
-    let png = [("Content-Type", "image/png")];
-    let (status, photo) = http(house.port, &host, "POST", &format!("/albums/{album}/photos"), &png, &PIXEL);
-    assert!(status == 201 || status == 202, "{status} {photo}");
-    let photo = json(&photo)["id"].to_string();
-    let begun = Instant::now();
-    let location = loop {
-        // `--include` would mix headers into the body: ask curl where it would go.
-        let output = Command::new("curl")
-            .args(["--silent", "--output", "/dev/null", "--write-out", "%{http_code} %{redirect_url}"])
-            .args(["--header", &format!("Host: {host}")])
-            .arg(format!("http://127.0.0.1:{}/photos/{photo}/thumbnail", house.port))
-            .output()
-            .unwrap();
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        if let Some((code, location)) = text.split_once(' ')
-            && code.starts_with('3')
-        {
-            break location.to_owned();
+/// Where the application and its storage are reached on loopback, and what browsers call them.
+#[derive(Debug)]
+pub(crate) struct Front {
+    pub(crate) port: u16,
+    pub(crate) host: String,
+    pub(crate) storage_port: u16,
+    pub(crate) storage_host: String,
+}
+
+impl Front {
+    /// Behind the machine's router.
+    fn local(house: &House) -> Self {
+        let (name, port) = (house.environment(), house.port);
+        Self {
+            port,
+            host: format!("web.{name}.localhost"),
+            storage_port: port,
+            storage_host: format!("aws.{name}.localhost:{port}"),
         }
-        assert!(begun.elapsed() < PATIENCE, "no thumbnail: {text}");
-        // The application has no way to wait for it; its users' browsers ask again too.
-        std::thread::sleep(Duration::from_millis(200));
-    };
-    let prefix = format!("http://aws.{}.localhost:{}", house.environment(), house.port);
-    let path = location.strip_prefix(&prefix).unwrap_or_else(|| panic!("{location} is not at {prefix}"));
-    let host = prefix.trim_start_matches("http://");
-    let (status, bytes) = http_bytes(house.port, host, "GET", path, &[], &[]);
-    assert_eq!(status, 200, "{}", String::from_utf8_lossy(&bytes));
-    assert!(bytes.starts_with(&[0xff, 0xd8]) || bytes.starts_with(&PIXEL[..8]), "a JPEG or a PNG");
-    photo
+    }
+
+    /// Uploads a photo, waits for its thumbnail, downloads it as a browser would: by the presigned URL.
+    pub(crate) fn upload_to_thumbnail(&self) -> String {
+        let Self { port, host, .. } = self;
+        let json = |text: &str| serde_json::from_str::<Value>(text).unwrap_or_else(|e| panic!("{e}: {text}"));
+        let content = [("Content-Type", "application/json")];
+        let (status, album) = http(*port, host, "POST", "/albums", &content, br#"{"title": "Summer"}"#);
+        assert_eq!(status, 201, "{album}");
+        let album = json(&album)["id"].to_string();
+        let png = [("Content-Type", "image/png")];
+        let (status, photo) = http(*port, host, "POST", &format!("/albums/{album}/photos"), &png, &PIXEL);
+        assert!(status == 201 || status == 202, "{status} {photo}");
+        let photo = json(&photo)["id"].to_string();
+        let begun = Instant::now();
+        let location = loop {
+            // `--include` would mix headers into the body: ask curl where it would go.
+            let output = Command::new("curl")
+                .args(["--silent", "--output", "/dev/null", "--write-out", "%{http_code} %{redirect_url}"])
+                .args(["--header", &format!("Host: {host}")])
+                .arg(format!("http://127.0.0.1:{port}/photos/{photo}/thumbnail"))
+                .output()
+                .unwrap();
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            if let Some((code, location)) = text.split_once(' ')
+                && code.starts_with('3')
+            {
+                break location.to_owned();
+            }
+            assert!(begun.elapsed() < PATIENCE, "no thumbnail: {text}");
+            // The application has no way to wait for it; its users' browsers ask again too.
+            std::thread::sleep(Duration::from_millis(200));
+        };
+        let prefix = format!("http://{}", self.storage_host);
+        let path = location.strip_prefix(&prefix).unwrap_or_else(|| panic!("{location} is not at {prefix}"));
+        let (status, bytes) = http_bytes(self.storage_port, &self.storage_host, "GET", path, &[], &[]);
+        assert_eq!(status, 200, "{}", String::from_utf8_lossy(&bytes));
+        assert!(bytes.starts_with(&[0xff, 0xd8]) || bytes.starts_with(&PIXEL[..8]), "a JPEG or a PNG");
+        photo
+    }
+}
+
+fn upload_to_thumbnail(house: &House) -> String {
+    Front::local(house).upload_to_thumbnail()
 }
 
 #[test]

@@ -85,10 +85,23 @@ impl Cluster {
     /// Has the platform engineer apply what `envctl init --platform` writes.
     fn prepare(&self) {
         let house = House::on_cluster(self, "platform");
-        let out = house.dir().join("platform");
+        self.apply_platform(house.dir(), &mut house.command(super::envctl()));
+        // Policies are enforced a moment after they were made: when one refuses what it should.
+        let refused = |user: &str| {
+            let mut command = self.kubectl_as(user);
+            let ran = Ran::of(command.args(["create", "namespace", "not-marked", "--dry-run=server"]));
+            ran.stderr.contains("envctl-namespaces")
+        };
+        while !refused("aki") {
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+    }
+
+    /// Applies what `envctl`, in a stack's directory, writes for its platform.
+    pub(crate) fn apply_platform(&self, scratch: &Path, envctl: &mut Command) {
+        let out = scratch.join("platform");
         let arguments = ["init", "--platform", "--max-ttl", "168h", "--out"];
-        let mut command = house.command(super::envctl());
-        Ran::of(command.args(arguments).arg(&out)).exits(0);
+        Ran::of(envctl.args(arguments).arg(&out)).exits(0);
         for file in ["00-namespace.yaml", "10-rbac.yaml", "20-policies.yaml", "30-gc.yaml"] {
             self.kubectl(&[
                 "apply",
@@ -98,15 +111,6 @@ impl Cluster {
                 &out.join(file).display().to_string(),
             ])
             .exits(0);
-        }
-        // Policies are enforced a moment after they were made: when one refuses what it should.
-        let refused = |user: &str| {
-            let mut command = self.kubectl_as(user);
-            let ran = Ran::of(command.args(["create", "namespace", "not-marked", "--dry-run=server"]));
-            ran.stderr.contains("envctl-namespaces")
-        };
-        while !refused("aki") {
-            std::thread::sleep(std::time::Duration::from_millis(50));
         }
     }
 

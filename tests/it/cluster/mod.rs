@@ -1,5 +1,6 @@
 //! The cluster target, on a real Kubernetes with real pods.
 
+mod album;
 mod guard;
 mod life;
 mod lifecycle;

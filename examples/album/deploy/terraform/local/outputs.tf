@@ -44,8 +44,14 @@ output "region" {
   value = var.region
 }
 
+output "role_arn" {
+  description = "The role that pods assume. The stand-in for AWS has none, and takes any keys."
+  value       = ""
+}
+
 output "aws_endpoint_url" {
-  value = local.endpoint
+  description = "What pods reach instead of AWS."
+  value       = local.endpoint
 }
 
 output "redis_url" {

@@ -1,0 +1,364 @@
+//! The example on a shared cluster: the same chart, values and Terraform contract as on the laptop.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+use std::sync::PoisonError;
+
+use serde_json::{Value, json};
+
+use crate::album::{ALONE, Front, house};
+use crate::support::cluster::Cluster;
+use crate::support::{House, Ran, envctl, have, root};
+
+const STACK: &str = "examples/album/envctl.yaml";
+const VALUES: &str = "examples/album/deploy/values/dev.yaml";
+
+/// Shared by all environments of the cluster, and nobody's: a database and a cache, as the platform's
+/// team would run them beside it.
+#[derive(Debug)]
+struct Backing {
+    mysql: String,
+    redis: String,
+}
+
+impl Backing {
+    fn start(name: &str) -> Self {
+        let run = |service: &str| {
+            let (image, container) = (format!("envctl-backing/{service}"), format!("{name}-{service}"));
+            let context = root().join("docker").join(service);
+            Ran::of(Command::new("docker").args(["build", "--quiet", "--tag", &image]).arg(context)).exits(0);
+            docker(&["run", "--detach", "--name", &container, &image]);
+            container
+        };
+        let backing = Self { mysql: run("mysql"), redis: run("redis") };
+        docker(&[
+            "exec",
+            &backing.mysql,
+            "sh",
+            "-c",
+            "until mariadb-admin ping --silent; do sleep 0.1; done",
+        ]);
+        backing.sql("create user platform@'%' identified by 'of-the-tests'");
+        backing.sql("grant all on *.* to platform@'%' with grant option");
+        backing
+    }
+
+    fn sql(&self, statement: &str) -> String {
+        docker(&["exec", &self.mysql, "mariadb", "--skip-column-names", "--execute", statement])
+    }
+
+    /// Databases, and who may use them.
+    fn listing(&self) -> Vec<String> {
+        let users = "select concat('user ', user, '@', host) from mysql.global_priv order by 1";
+        let grants = "select concat('grant ', user, ' ', db) from mysql.db order by 1";
+        let all = ["show databases", users, grants].map(|statement| self.sql(statement));
+        all.iter().flat_map(|lines| lines.lines()).map(str::to_owned).collect()
+    }
+}
+
+impl Drop for Backing {
+    fn drop(&mut self) {
+        let _ =
+            Command::new("docker").args(["rm", "--force", "--volumes", &self.mysql, &self.redis]).output();
+    }
+}
+
+/// The repository that the test pushes to. Dropped, it leaves nothing of it in Docker.
+#[derive(Debug)]
+struct Repository(String);
+
+impl Drop for Repository {
+    fn drop(&mut self) {
+        let format = "{{.Repository}}:{{.Tag}}";
+        let listed = Command::new("docker").args(["images", "--format", format, &self.0]).output();
+        let listed = listed.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+        let images = listed.unwrap_or_default();
+        let _ = Command::new("docker").args(["image", "rm"]).args(images.lines()).output();
+    }
+}
+
+fn docker(arguments: &[&str]) -> String {
+    Ran::of(Command::new("docker").args(arguments)).exits(0).stdout
+}
+
+/// Where pods find what a container listens on.
+fn for_pods(cluster: &Cluster, container: &str, port: u16) -> String {
+    let format = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
+    let address = docker(&["inspect", "--format", format, container]);
+    let forwarded = cluster.ctl(&["forward", &format!("to={}:{port}", address.trim())]);
+    forwarded["address"].as_str().unwrap().to_owned()
+}
+
+/// What the platform's team does once for a cluster: who is who, the shared secret, the bucket of states,
+/// rights and policies.
+fn platform(cluster: &Cluster, backing: &Backing, house: &mut House) -> Repository {
+    cluster.ctl(&["identity", "profile=album-dev", "role=Developer", "name=aki"]);
+    let described =
+        cluster.aws("platform", "eks", "describe_cluster", &json!({"name": cluster.text("name")}));
+    let issuer = described["cluster"]["identity"]["oidc"]["issuer"].as_str().unwrap();
+    let issuer = issuer.strip_prefix("https://").unwrap();
+    let database = for_pods(cluster, &backing.mysql, 3306);
+    let (host, port) = database.split_once(':').unwrap();
+    let shared = json!({
+        "database": {"host": host, "port": port, "username": "platform", "password": "of-the-tests"},
+        "redis_url": format!("redis://{}/0", for_pods(cluster, &backing.redis, 6379)),
+        "oidc_provider": format!("arn:aws:iam::{}:oidc-provider/{issuer}", cluster.text("account")),
+    });
+    let secret = json!({"Name": "shared-dev/backing", "SecretString": shared.to_string()});
+    cluster.aws("platform", "secretsmanager", "create_secret", &secret);
+    let region = json!({"LocationConstraint": cluster.text("region")});
+    let bucket = json!({"Bucket": "album-tfstate", "CreateBucketConfiguration": region});
+    cluster.aws("platform", "s3", "create_bucket", &bucket);
+
+    house.environment.extend(cluster.environment());
+    house.environment.push(doubles());
+    // The registry and the AWS of a test cluster are not where those of the example are.
+    let repository = Repository(format!("{}/{}", cluster.text("registry"), house.project));
+    house.edit(STACK, |text| {
+        let local = format!("repository: {}/app", house.project);
+        text.replacen(&local, &format!("repository: {}", repository.0), 1)
+    });
+    let endpoint = cluster.text("awsEndpointInside");
+    house.edit(VALUES, |text| format!("{text}aws: {{endpointUrl: \"{endpoint}\"}}\n"));
+    let mut command = house.command(envctl());
+    command.current_dir(house.src().join("examples/album"));
+    cluster.apply_platform(house.dir(), &mut command);
+    // From here on developers may look, so that one can write down which cluster it is.
+    house.album(&["init", "--pin"]).exits(0).says(cluster.text("kubeSystemUid"));
+    repository
+}
+
+/// Terraform takes the doubles of its providers.
+fn doubles() -> (String, String) {
+    let mirror = root().join(".tools/providers/terraform.rc");
+    ("TF_CLI_CONFIG_FILE".to_owned(), mirror.to_string_lossy().into_owned())
+}
+
+/// Every object of the API server, of every type that it can list, but for Events: those are its diary,
+/// which it forgets by itself.
+fn objects(cluster: &Cluster) -> BTreeSet<String> {
+    let types = cluster.kubectl(&["api-resources", "--verbs=list", "--output=name"]).exits(0).stdout;
+    let types: Vec<_> = types.lines().filter(|kind| !kind.starts_with("events")).collect();
+    assert!(types.len() > 50, "{types:?}");
+    let line = "{range .items[*]}{.apiVersion} {.kind} {.metadata.namespace}/{.metadata.name} \
+                {.metadata.uid}{\"\\n\"}{end}";
+    let output = format!("--output=jsonpath={line}");
+    let ran = cluster.kubectl(&["get", "--all-namespaces", &types.join(","), &output]).exits(0);
+    ran.stdout.lines().map(str::to_owned).collect()
+}
+
+/// What there is at AWS: the tests' backend of Terraform with its objects, and all that environments make.
+fn amazon(cluster: &Cluster) -> BTreeSet<String> {
+    let mut all = BTreeSet::new();
+    let mut list = |service: &str, method: &str, parameters: Value, items: &str, name: &str| {
+        let answer = cluster.aws("platform", service, method, &parameters);
+        let items: Vec<_> = answer[items].as_array().into_iter().flatten().cloned().collect();
+        // A queue is its URL alone.
+        let names = items.iter().map(|item| item.as_str().or(item[name].as_str()).unwrap().to_owned());
+        let names: Vec<_> = names.collect();
+        all.extend(names.iter().map(|name| format!("{service} {name}")));
+        names
+    };
+    for bucket in list("s3", "list_buckets", json!({}), "Buckets", "Name") {
+        list("s3", "list_objects_v2", json!({"Bucket": bucket}), "Contents", "Key");
+    }
+    list("sqs", "list_queues", json!({}), "QueueUrls", "");
+    list("iam", "list_roles", json!({}), "Roles", "Arn");
+    list("secretsmanager", "list_secrets", json!({}), "SecretList", "ARN");
+    list("elbv2", "describe_load_balancers", json!({}), "LoadBalancers", "LoadBalancerArn");
+    list("elbv2", "describe_target_groups", json!({}), "TargetGroups", "TargetGroupArn");
+    list("ec2", "describe_security_groups", json!({}), "SecurityGroups", "GroupId");
+    all
+}
+
+/// The registry's images.
+fn registry(cluster: &Cluster) -> BTreeSet<String> {
+    let ask = |path: &str| {
+        let login = format!("{}:{}", cluster.text("registryUser"), cluster.text("registryPassword"));
+        let url = format!("http://{}/v2/{path}", cluster.text("registry"));
+        Ran::of(Command::new("curl").args(["--silent", "--fail", "--user", &login, &url])).exits(0).json()
+    };
+    let texts = |list: &Value| -> Vec<String> {
+        list.as_array().into_iter().flatten().map(|text| text.as_str().unwrap().to_owned()).collect()
+    };
+    let repositories = texts(&ask("_catalog")["repositories"]).into_iter();
+    let tags = |repository: String| {
+        let tags = texts(&ask(&format!("{repository}/tags/list"))["tags"]).into_iter();
+        tags.map(|tag| format!("{}/{repository}:{tag}", cluster.text("registry"))).collect::<Vec<_>>()
+    };
+    repositories.flat_map(tags).collect()
+}
+
+/// Everything that could be left, by where it would be.
+fn world(cluster: &Cluster, backing: &Backing) -> (BTreeSet<String>, BTreeSet<String>, Vec<String>) {
+    (objects(cluster), amazon(cluster), backing.listing())
+}
+
+/// The pods of the application, by component, with how often their containers were restarted.
+fn pods(cluster: &Cluster, name: &str) -> BTreeMap<String, BTreeSet<(String, u64)>> {
+    let selector = "app.kubernetes.io/component in (api,worker)";
+    let found = cluster.object(&["pods", "-n", name, "-l", selector]);
+    let mut pods = BTreeMap::<_, BTreeSet<_>>::new();
+    for pod in found["items"].as_array().unwrap() {
+        if pod["metadata"]["deletionTimestamp"].is_string() {
+            continue;
+        }
+        let component = pod["metadata"]["labels"]["app.kubernetes.io/component"].as_str().unwrap();
+        let restarts = pod["status"]["containerStatuses"].as_array().into_iter().flatten();
+        let restarts = restarts.map(|container| container["restartCount"].as_u64().unwrap()).sum();
+        let uid = pod["metadata"]["uid"].as_str().unwrap().to_owned();
+        pods.entry(component.to_owned()).or_default().insert((uid, restarts));
+    }
+    pods
+}
+
+/// The application behind its Service, and the storage as browsers reach it.
+fn front(cluster: &Cluster, name: &str) -> Front {
+    let service = cluster.object(&["service", "album-api", "-n", name]);
+    let to = format!("to={}:80", service["spec"]["clusterIP"].as_str().unwrap());
+    let published = cluster.ctl(&["publish", &to]);
+    let port = |address: &str| address.rsplit(':').next().unwrap().parse().unwrap();
+    Front {
+        port: port(published["address"].as_str().unwrap()),
+        host: format!("web.{name}.dev.example.com"),
+        storage_port: port(cluster.text("awsEndpoint")),
+        storage_host: cluster.text("awsEndpointInside").trim_start_matches("http://").to_owned(),
+    }
+}
+
+#[test]
+fn the_album_on_the_cluster_works_changes_and_leaves_nothing() {
+    let test = "the album on the cluster";
+    if !have(&["docker", "helm", "terraform", "curl"], test) {
+        return;
+    }
+    let Some(cluster) = &Cluster::own("shared-dev", &["--with", "albc"], test) else { return };
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let backing = Backing::start(&format!("t{}kalb", std::process::id() % 10_000));
+    let mut house = house();
+    let _repository = platform(cluster, &backing, &mut house);
+    let name = house.environment();
+    let before = world(cluster, &backing);
+    let images_before = registry(cluster);
+
+    let log = cluster.log_length("awsLog");
+    let up = house.album(&["up", "--target", "dev"]).exits(0).says("pushed sha256:").says("to add, applied");
+    assert!(up.stdout.contains(&format!("http://web.{name}.dev.example.com")), "{}", up.stdout);
+    let front = front(cluster, &name);
+    front.upload_to_thumbnail();
+    // Pods have no keys: they are the environment's own role, by their service account.
+    let role = format!(":assumed-role/{name}-album/album-");
+    let said = cluster.log("awsLog", log);
+    for action in ["AssumeRoleWithWebIdentity", "SendMessage", "ReceiveMessage", "DeleteMessage"] {
+        let by_role = |entry: &&Value| {
+            entry["action"] == action && entry["arn"].as_str().is_some_and(|arn| arn.contains(&role))
+        };
+        assert!(said.iter().any(|entry| by_role(&entry) && entry["verdict"] == "ok"), "{action} as {role}");
+    }
+    let ingress = cluster.object(&["ingress", "album-web", "-n", &name]);
+    let balancer = ingress["status"]["loadBalancer"]["ingress"][0]["hostname"].as_str();
+    assert!(balancer.is_some_and(|host| host.ends_with(".elb.amazonaws.com")), "{ingress}");
+
+    // Nothing changed, nothing is done.
+    let first = pods(cluster, &name);
+    assert_eq!(
+        first.iter().map(|(name, pods)| (&**name, pods.len())).collect::<Vec<_>>(),
+        [("api", 2), ("worker", 1)]
+    );
+    let again = house.album(&["up", "--target", "dev"]).exits(0);
+    let again = again.says("unchanged, in the registry").says("no changes");
+    assert!(!again.stdout.contains("pushed"), "{}", again.stdout);
+    assert_eq!(pods(cluster, &name), first);
+    assert!(first.values().flatten().all(|(_, restarts)| *restarts == 0), "{first:?}");
+
+    // A changed line restarts the pods that it concerns.
+    house.edit(VALUES, |text| format!("{text}queue: {{waitSeconds: 2}}\n"));
+    house.album(&["up", "--target", "dev"]).exits(0).says("unchanged, in the registry");
+    let second = pods(cluster, &name);
+    assert_eq!(second["api"], first["api"]);
+    assert!(second["worker"].is_disjoint(&first["worker"]), "{first:?}\n{second:?}");
+
+    // A changed line of the source concerns those that run it; the database keeps its albums.
+    let kept = cluster.object(&["service,configmap,serviceaccount,ingress", "-n", &name]);
+    let uids = |list: &Value| -> BTreeSet<String> {
+        list["items"].as_array().unwrap().iter().map(|object| object["metadata"]["uid"].to_string()).collect()
+    };
+    house.edit("examples/album/app/src/api.rs", |text| {
+        text.replace(r#""alive\n""#, r#""alive and changed\n""#)
+    });
+    house.album(&["up", "--target", "dev"]).exits(0).says("built, pushed sha256:").says("no changes");
+    let third = pods(cluster, &name);
+    assert!(third["api"].is_disjoint(&first["api"]) && third["worker"].is_disjoint(&second["worker"]));
+    let now = cluster.object(&["service,configmap,serviceaccount,ingress", "-n", &name]);
+    assert_eq!(uids(&now), uids(&kept));
+    let get = |path: &str| crate::support::http(front.port, &front.host, "GET", path, &[], &[]);
+    assert_eq!(get("/healthz").1, "alive and changed\n");
+    assert!(get("/albums").1.contains("Summer"));
+
+    // Another machine: no sources, no state, no password; only the cluster's ARN and an AWS profile.
+    let mut elsewhere = House::on_cluster(cluster, "kalbother");
+    std::fs::remove_file(elsewhere.src().join("envctl.yaml")).unwrap();
+    elsewhere.environment.push(doubles());
+    let arn = cluster.arn();
+    let down = ["down", "--json", "--yes", "--name", &name, "--cluster", &arn, "--profile", "album-dev"];
+    let down = elsewhere.envctl(&down).exits(0);
+    let receipt = down.events().into_iter().rev().find(|event| event["event"] == "receipt").unwrap();
+    let ids = |end: &str, kind: &str| -> BTreeSet<String> {
+        let items = receipt[end].as_array().into_iter().flatten().filter(|item| item["kind"] == kind);
+        items.map(|item| item["id"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(receipt["left"], json!([]), "{receipt:#}");
+    let gone = ids("gone", "resource");
+    for address in
+        ["aws_sqs_queue.thumbnails", "aws_s3_bucket.photos", "aws_iam_role.album", "mysql_database.album"]
+    {
+        assert!(gone.contains(address), "{address}: {receipt:#}");
+    }
+    assert_eq!(world(cluster, &backing), before);
+    // What was pushed stays, and the receipt says so.
+    let pushed: BTreeSet<_> = registry(cluster).difference(&images_before).cloned().collect();
+    assert_eq!(pushed.len(), 2, "{pushed:?}");
+    let kept = ids("kept", "image");
+    assert!(!kept.is_empty() && kept.is_subset(&pushed), "{kept:?}\n{pushed:?}");
+}
+
+/// What a Terraform root wants to be told, with types, and what it tells, with what is secret.
+fn contract(root_module: &str) -> BTreeSet<String> {
+    let dir = root().join("examples/album/deploy/terraform").join(root_module);
+    let mut contract = BTreeSet::new();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "tf") {
+            continue;
+        }
+        let text = std::fs::read_to_string(path).unwrap();
+        let blocks = text.split("\n}").map(str::trim).flat_map(|block| {
+            block.find("variable \"").into_iter().chain(block.find("output \"")).map(|at| &block[at..])
+        });
+        for block in blocks {
+            let (head, body) = block.split_once('{').unwrap();
+            let of = ["type", "sensitive", "default"];
+            let arguments = body.lines().filter_map(|line| line.split_once('='));
+            let arguments = arguments.filter_map(|(key, value)| {
+                let key = of.iter().find(|wanted| **wanted == key.trim())?;
+                // Both have one, and each its own.
+                Some(if *key == "default" {
+                    "default".to_owned()
+                } else {
+                    format!("{key} = {}", value.trim())
+                })
+            });
+            contract.insert(format!("{}: {}", head.trim(), arguments.collect::<Vec<_>>().join(", ")));
+        }
+    }
+    contract
+}
+
+#[test]
+fn the_terraform_roots_of_laptop_and_cluster_keep_one_contract() {
+    let local = contract("local");
+    for known in ["variable \"namespace\": type = string", "output \"database_password\": sensitive = true"] {
+        assert!(local.contains(known), "{local:#?}");
+    }
+    assert_eq!(contract("aws"), local);
+}
