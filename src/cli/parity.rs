@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use envctl_model::finding::{Fate, Finding, Severity};
+use envctl_model::stack::TargetKind;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -54,6 +55,13 @@ pub(super) async fn run(base: &Base, arguments: Arguments, format: Format) -> Re
     let project = base.stack()?;
     let settings = base.settings(&project)?;
     let options = arguments.chart.options();
+    let target = &settings.target.value;
+    if project.file.stack.targets[target].kind.value == TargetKind::Eks {
+        return Err(Failure::Usage(format!(
+            "`parity` tells how the local target differs from a cluster, and target `{target}` is one\n  \
+             name a target of kind `compose` with --target"
+        )));
+    }
     let translation = up::check(base, &project, &settings, &options).await?.translation;
     let mut findings = translation.findings;
     findings.sort_by(|a, b| (b.severity, a.fate, a).cmp(&(a.severity, b.fate, b)));

@@ -2,12 +2,14 @@
 
 use std::path::PathBuf;
 
+use envctl_model::stack::TargetKind;
 use serde_json::Value;
 
 use super::up::Chart;
 use crate::config::Base;
-use crate::flows::chart;
-use crate::flows::local::{compose, up};
+use crate::flows::chart::{self, Objects};
+use crate::flows::local::compose;
+use crate::flows::{cluster, local};
 use crate::ui::{Failure, print};
 
 /// Flags.
@@ -46,25 +48,40 @@ pub(super) async fn run(base: &Base, arguments: Arguments) -> Result<(), Failure
     }
     let project = base.stack()?;
     let settings = base.settings(&project)?;
-    let checked = up::check(base, &project, &settings, &arguments.chart.options()).await?;
-    let hidden = |value: Value| {
-        if arguments.show_secrets {
-            value
-        } else {
-            chart::hide_secrets(value, &checked.objects, &checked.sensitive)
+    let options = arguments.chart.clone().options();
+    let target = &settings.target.value;
+    match (project.file.stack.targets[target].kind.value, arguments.format) {
+        (TargetKind::Compose, Format::Compose) => {
+            let checked = local::up::check(base, &project, &settings, &options).await?;
+            let shown = checked.translation.compose.clone();
+            pretty(&arguments.shown(shown, &checked.objects, &checked.sensitive))
         }
-    };
-    match arguments.format {
-        Format::Compose => pretty(&hidden(checked.translation.compose.clone())),
-        Format::Objects => {
-            let shown: Vec<_> = checked
-                .objects
-                .list
-                .iter()
-                .map(|o| hidden(chart::hide_secret(&o.body, arguments.show_secrets)))
-                .collect();
-            documents(shown.iter())
+        (TargetKind::Compose, Format::Objects) => {
+            let checked = local::up::check(base, &project, &settings, &options).await?;
+            arguments.objects(&checked.objects, &checked.sensitive)
         }
+        (TargetKind::Eks, Format::Objects) => {
+            let checked = cluster::up::check(base, &project, &settings, &options).await?;
+            arguments.objects(&checked.objects, &checked.sensitive)
+        }
+        (TargetKind::Eks, Format::Compose) => Err(Failure::Usage(format!(
+            "target `{target}` is a cluster, which takes no Compose file\n  \
+             what it takes: envctl render --format objects --target {target}"
+        ))),
+    }
+}
+
+impl Arguments {
+    fn shown(&self, value: Value, objects: &Objects, sensitive: &[Value]) -> Value {
+        if self.show_secrets { value } else { chart::hide_secrets(value, objects, sensitive) }
+    }
+
+    fn objects(&self, objects: &Objects, sensitive: &[Value]) -> Result<(), Failure> {
+        let shown = objects.list.iter().map(|object| {
+            let body = chart::hide_secret(&object.body, self.show_secrets);
+            self.shown(body, objects, sensitive)
+        });
+        documents(shown.collect::<Vec<_>>().iter())
     }
 }
 

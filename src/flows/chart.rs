@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use envctl_model::stack::Target;
 use envctl_programs::helm::{HelmError, Template};
+use envctl_programs::private;
 use envctl_programs::process::{Command, ProgramError, Supervisor};
 use envctl_translate::Object;
 use serde::{Deserialize, Serialize};
@@ -129,7 +130,7 @@ pub(crate) async fn render(
 }
 
 /// The chart with all that goes into it, and what it is called: `chart album`.
-pub(crate) fn template(
+fn template(
     base: &Base,
     project: &Project,
     home: &Home,
@@ -148,6 +149,38 @@ pub(crate) fn template(
     template.set = inputs.set.to_vec();
     template.scratch = home.exists().then(|| home.file(SCRATCH));
     Ok((template, source))
+}
+
+/// What Helm delivers: the chart, or one that is made of the manifests.
+pub(crate) async fn deliverable(
+    base: &Base,
+    project: &Project,
+    home: &Home,
+    inputs: ChartInputs<'_>,
+    supervisor: &Supervisor,
+) -> Result<Template, Failure> {
+    let Some(manifests) = &project.file.stack.manifests else {
+        return Ok(template(base, project, home, inputs)?.0);
+    };
+    let objects = take_manifests(project, &manifests.value, supervisor).await?;
+    let chart = home.file(SCRATCH).join("manifests");
+    write_chart(&chart, &objects.list).map_err(Failure::failed)?;
+    let mut template = Template::new(&base.programs.helm.value, chart, inputs.name, inputs.name);
+    template.scratch = Some(home.file(SCRATCH));
+    Ok(template)
+}
+
+/// Writes a chart whose templates say nothing but what is in the manifests. So Helm delivers these, updates
+/// them, and removes what is no longer among them, as it does with any release.
+fn write_chart(dir: &Path, objects: &[Object]) -> std::io::Result<()> {
+    let templates = dir.join("templates");
+    private::make_directory(&templates)?;
+    private::write(&dir.join("Chart.yaml"), b"apiVersion: v2\nname: manifests\nversion: 0.0.0\n")?;
+    for (n, object) in objects.iter().enumerate() {
+        let text = object.body.to_string().replace("{{", r#"{{ "{{" }}"#);
+        private::write(&templates.join(format!("{n:04}.yaml")), text.as_bytes())?;
+    }
+    Ok(())
 }
 
 /// Helm's error as ours.

@@ -87,6 +87,22 @@ fn a_stack_that_requires_another_version_says_so() {
 }
 
 #[test]
+fn what_is_of_the_other_kind_of_target_says_so() {
+    let house = House::small("kinds");
+    house.edit("envctl.yaml", |text| {
+        text.replace(
+            "local: {kind: compose}",
+            "local: {kind: compose}\n  dev: {kind: eks, account: '333333333333', region: ap-northeast-1, cluster: c}",
+        )
+    });
+    house.envctl(&["parity", "--target", "dev"]).exits(2).says("name a target of kind `compose`");
+    house.envctl(&["render", "--target", "dev"]).exits(2).says("--format objects --target dev");
+    for verb in [&["sleep"][..], &["wake"], &["whoami"]] {
+        house.envctl(verb).exits(2).says("name a target of kind `eks`");
+    }
+}
+
+#[test]
 fn no_docker_says_what_to_do() {
     let house = House::small("nodocker");
     let mut command = house.command(crate::support::envctl());

@@ -43,3 +43,28 @@ fn down_works_from_another_machine_without_the_sources() {
     elsewhere.envctl(&[&arguments[..], &["aki"]].concat()).exits(0).says("0 left");
     assert_eq!(house.in_cluster(cluster), [""; 0]);
 }
+
+#[test]
+fn manifests_are_delivered_and_what_leaves_them_goes() {
+    let Some(cluster) = Cluster::shared("the cluster: manifests instead of a chart") else { return };
+    let house = House::on_cluster(cluster, "kmanifests");
+    house.edit("envctl.yaml", |text| {
+        text.replace("chart: {path: chart}", "manifests: {files: [all.yaml]}")
+            .replace("inputs:\n  values: {host: \"{{ host.web }}\"}\n", "")
+    });
+    let map = |name: &str| {
+        format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\ndata: {{text: '{{{{ not a template }}}} of {name}'}}\n---\n"
+        )
+    };
+    std::fs::write(house.src().join("all.yaml"), map("one") + &map("two")).unwrap();
+    house.envctl(&["up"]).exits(0);
+    let name = house.environment();
+    let one = cluster.object(&["configmap", "one", "-n", &name]);
+    assert_eq!(one["data"]["text"], "{{ not a template }} of one");
+    std::fs::write(house.src().join("all.yaml"), map("one")).unwrap();
+    house.envctl(&["up"]).exits(0);
+    assert!(cluster.object(&["configmap", "two", "-n", &name]).is_null());
+    house.envctl(&["down", "--yes"]).exits(0).says("0 left");
+    assert_eq!(house.in_cluster(cluster), [""; 0]);
+}

@@ -287,11 +287,12 @@ impl UpWorld<'_> {
             .inputs(self.project, self.target(), self.settings, self.options, &facts)
             .map_err(failure)?;
         let home = &self.checked.home;
-        let (template, _) = chart::template(self.base, self.project, home, inputs).map_err(failure)?;
+        let by = supervisor(self.interrupts, context);
+        let template =
+            chart::deliverable(self.base, self.project, home, inputs, &by).await.map_err(failure)?;
         let plugin = std::env::current_exe().map_err(failed)?;
         let scratch = home.file(chart::SCRATCH);
         let access = release::access(&self.checked.cluster, &scratch, &plugin).map_err(failed)?;
-        let by = supervisor(self.interrupts, context);
         let revision =
             release::newest(self.checked.cluster.reader(), self.name(), self.name(), &self.identity())
                 .await
