@@ -49,7 +49,11 @@ impl Chosen {
                 Failure::Failed(format!("{file} is damaged: {e}\n  remove it: rm {file}"))
             }),
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(Names::new()),
-            Err(e) => Err(Failure::Failed(format!("cannot read {}: {e}", self.file.display()))),
+            Err(e) => Err(Failure::Failed(format!(
+                "cannot read {} of the state directory: {e}\n  say with {}=DIR where envctl may keep its records",
+                self.file.display(),
+                super::variables::STATE_DIR
+            ))),
         }
     }
 
