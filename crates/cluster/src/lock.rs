@@ -67,7 +67,7 @@ impl std::fmt::Display for Holder {
 #[derive(Debug)]
 pub enum Acquired {
     /// It is ours.
-    Lock(Lock),
+    Lock(Box<Lock>),
     /// Somebody has it, and was seen to be alive.
     Held {
         /// Who, in words.
@@ -124,11 +124,12 @@ pub async fn acquire(
             match leases.create(&params, &mine(cluster, name, holder, None)).await.map_err(&failed) {
                 Err(error) if error.is_conflict() => continue,
                 Err(error) => return Err(crate::records::prepared(error)),
-                Ok(_) => return Ok(Acquired::Lock(Lock::keep(cluster, name, holder))),
+                Ok(_) => return Ok(Acquired::Lock(Box::new(Lock::keep(cluster, name, holder)))),
             }
         };
         let theirs = who(&lease);
-        let free = lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_deref()).unwrap_or("") == "";
+        let holder_now = lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_deref());
+        let free = holder_now.is_none_or(str::is_empty);
         let dead = theirs.as_ref().is_some_and(|theirs| theirs.is_dead(holder));
         if !free && !dead {
             let by = theirs.as_ref().map_or_else(|| "somebody".to_owned(), ToString::to_string);
@@ -149,7 +150,7 @@ pub async fn acquire(
         match leases.replace(name, &PostParams::default(), &next).await.map_err(&failed) {
             Err(error) if error.is_conflict() || error.is_not_found() => {}
             Err(error) => return Err(error),
-            Ok(_) => return Ok(Acquired::Lock(Lock::keep(cluster, name, holder))),
+            Ok(_) => return Ok(Acquired::Lock(Box::new(Lock::keep(cluster, name, holder)))),
         }
     }
 }

@@ -783,7 +783,7 @@ mod tests {
             Some("333333333333")
         );
         let keys: Vec<_> = file.not_yet(&file.stack.targets["local"]).into_iter().map(|n| n.key).collect();
-        assert_eq!(keys, ["secrets", "dev"]);
+        assert_eq!(keys, ["dev"]);
     }
 
     fn error(source: &str) -> String {

@@ -93,7 +93,7 @@ fn queues(cluster: &Cluster, house: &House) -> Vec<String> {
 
 fn receipt(ran: &Ran) -> Value {
     let lines = ran.events();
-    lines.into_iter().rev().find(|event| event["event"] == "receipt").expect("a receipt")
+    lines.into_iter().rev().find(|event| event["event"] == "receipt").unwrap()
 }
 
 #[test]

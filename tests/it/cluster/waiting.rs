@@ -414,10 +414,12 @@ fn webhook(cluster: &Cluster, namespace: &str, kind: &str) {
     std::fs::create_dir_all(&dir).unwrap();
     let mut server = Command::new("python3");
     server.arg(root().join("tests/support/webhook.py")).arg(kind).arg(cluster.text("nodeAddress")).arg(&dir);
-    let child = server.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut child = server.stdout(std::process::Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
-    let mut out = std::io::BufReader::new(child.stdout.unwrap());
+    let mut out = std::io::BufReader::new(child.stdout.take().unwrap());
     std::io::BufRead::read_line(&mut out, &mut line).unwrap();
+    // It goes when this process does.
+    std::thread::spawn(move || child.wait());
     let address = cluster.ctl(&["forward", &format!("to=127.0.0.1:{}", line.trim())]);
     let authority = std::fs::read(dir.join("ca.pem")).unwrap();
     let encoded = Ran::of(Command::new("base64").args(["-w0"]).arg(dir.join("ca.pem"))).exits(0).stdout;

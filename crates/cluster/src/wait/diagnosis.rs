@@ -72,7 +72,7 @@ fn captured(logs: &Logs, failing: &Failing) -> Vec<String> {
     if !explains(&failing.cause) {
         return Vec::new();
     }
-    let of_it = logs.iter().filter(|((pod, container), _)| {
+    let mut of_it = logs.iter().filter(|((pod, container), _)| {
         let right_pod = match failing.object.split_once('/') {
             Some(("Pod", name)) => pod == name,
             Some(("Job", name)) => pod.strip_prefix(name).is_some_and(|rest| rest.starts_with('-')),
@@ -80,7 +80,7 @@ fn captured(logs: &Logs, failing: &Failing) -> Vec<String> {
         };
         right_pod && failing.container.as_ref().is_none_or(|wanted| wanted == container)
     });
-    of_it.last().map(|(_, lines)| lines.clone()).unwrap_or_default()
+    of_it.next_back().map(|(_, lines)| lines.clone()).unwrap_or_default()
 }
 
 fn explains(cause: &Cause) -> bool {

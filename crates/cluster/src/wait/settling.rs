@@ -19,8 +19,11 @@ const KILLING: Duration = Duration::from_secs(3);
 /// The picture that has to stay.
 #[derive(Debug, Default)]
 pub(super) struct Settling {
-    since: Option<(Vec<(String, String, i32)>, Instant)>,
+    since: Option<(Picture, Instant)>,
 }
+
+/// Pods, their containers and how often these were restarted.
+type Picture = Vec<(String, String, i32)>;
 
 impl Settling {
     /// When readiness may be believed, if all is `settled` now: the picture of what nobody probes has to
@@ -40,7 +43,7 @@ impl Settling {
             self.since = None;
             return None;
         }
-        let mut picture = Vec::new();
+        let mut picture = Picture::new();
         let mut longest = Duration::ZERO;
         for (pod, container, restarts) in pods.flat_map(unprobed) {
             longest = longest.max(patience(container, restarts));

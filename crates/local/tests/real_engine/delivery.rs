@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 
 use envctl_local::compose::{self, ComposeError, ComposeProject};
 use envctl_local::docker_cli::DockerCli;
-use envctl_local::logs::{self, LogOptions};
+use envctl_local::logs;
 use envctl_local::state::{self, DesiredContainer, DesiredPod, Why};
 use envctl_local::watch::{self, FailureReason, Outcome, PodState, Progress};
 use envctl_local::{diagnose, remove};
 use envctl_model::labels::{self, Role};
+use envctl_model::log::LogOptions;
 use envctl_model::receipt::{End, ThingKind};
 use envctl_programs::process::Supervisor;
 use futures_util::TryStreamExt as _;
