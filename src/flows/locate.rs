@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cluster::target::{Destination, explain};
 use super::{Home, Store};
-use crate::config::{Base, Origin, Sourced};
+use crate::config::{Base, Origin};
 use crate::ui::Failure;
 
 /// A place where an environment may live.
@@ -117,10 +117,9 @@ pub(crate) fn places(base: &Base) -> Result<Vec<Whereabouts>, Failure> {
     if let Some(project) = &project {
         let stack = &project.file.stack;
         let of = |target| Destination::of_target(base, &stack.protected, target);
-        if let Some(Sourced { value, origin: Origin::Flag(_) | Origin::Variable(_) }) =
-            base.settings(project).map(|settings| settings.target).ok()
-        {
-            let place = of(&stack.targets[&value]).map(|d| Whereabouts::Cluster(Box::new(d)));
+        if base.flags.target.is_some() || base.variables.target.is_some() {
+            let target = base.settings(project)?.target.value;
+            let place = of(&stack.targets[&target]).map(|d| Whereabouts::Cluster(Box::new(d)));
             return Ok(vec![place.unwrap_or(Whereabouts::Local)]);
         }
         destinations.extend(stack.targets.values().filter_map(of));
