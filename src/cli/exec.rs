@@ -4,11 +4,13 @@ use std::os::unix::process::CommandExt;
 
 use envctl_local::logs::exec_target;
 use envctl_local::state;
+use envctl_model::name::EnvironmentName;
 
 use crate::config::Base;
 use crate::flows::cluster::session;
-use crate::flows::local::machine::explain;
-use crate::flows::subject::{OnEngine, Subject, find};
+use crate::flows::local::machine::{explain, look};
+use crate::flows::locate::{self, Whereabouts, whereabouts};
+use crate::flows::subject::local_record;
 use crate::ui::{Failure, terminal};
 
 /// Flags.
@@ -25,18 +27,20 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(base: &Base, arguments: Arguments) -> Result<(), Failure> {
-    match find(base).await? {
-        Subject::Local(on) => on_engine(base, &on, &arguments).await,
-        Subject::Cluster(within) => {
+    let name = locate::name(base)?;
+    match whereabouts(base, &name)? {
+        Whereabouts::Local => on_engine(base, &name, &arguments).await,
+        Whereabouts::Cluster(destination) => {
             let Arguments { component, container, command } = &arguments;
-            session::exec(&within, component, container.as_deref(), command).await
+            session::exec(&destination, &name, component, container.as_deref(), command).await
         }
     }
 }
 
-async fn on_engine(base: &Base, on: &OnEngine, arguments: &Arguments) -> Result<(), Failure> {
-    let OnEngine { record, reader } = on;
-    let containers = state::containers(reader, &record.identity).await.map_err(|e| explain(&e))?;
+async fn on_engine(base: &Base, name: &EnvironmentName, arguments: &Arguments) -> Result<(), Failure> {
+    let record = local_record(base, name)?;
+    let reader = look(base).await?;
+    let containers = state::containers(&reader, &record.identity).await.map_err(|e| explain(&e))?;
     let target = exec_target(&containers, &arguments.component, arguments.container.as_deref())
         .map_err(|e| Failure::Usage(e.to_string()))?;
     let mut command = std::process::Command::new(&base.programs.docker.value);

@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::config::Base;
 use crate::flows::gc::Collector;
-use crate::ui::{Failure, Format, ago, print, print_json, table};
+use crate::ui::{Failure, Format, expiry, print, print_json, table};
 
 /// Flags.
 #[derive(Debug, clap::Args)]
@@ -44,14 +44,8 @@ pub(super) async fn run(base: &Base, arguments: &Arguments, format: Format) -> R
         print(&table(
             &["NAME", "OWNER", "WHERE", "EXPIRES"],
             found.iter().map(|one| {
-                let at = one.expires.parse().unwrap_or(now);
-                let when = if one.expired {
-                    format!("{} ago", ago(at, now))
-                } else {
-                    format!("in {}", ago(now, at))
-                };
                 let place = one.cluster.clone().unwrap_or_else(|| "this machine".to_owned());
-                vec![one.name.clone(), one.owner.clone(), place, when]
+                vec![one.name.clone(), one.owner.clone(), place, expiry(Some(one.expires), now)]
             }),
         ));
         let expired = found.iter().filter(|one| one.expired).count();

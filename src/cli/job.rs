@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use super::only_in_clusters;
+use super::in_cluster;
 use crate::config::Base;
 use crate::flows::cluster::restart;
-use crate::flows::subject::{Subject, find};
 use crate::ui::Failure;
 
 /// Flags.
@@ -29,6 +28,6 @@ enum Verb {
 
 pub(super) async fn run(base: &Base, arguments: Arguments) -> Result<(), Failure> {
     let Verb::Run { job, wait_timeout } = arguments.verb;
-    let Subject::Cluster(within) = find(base).await? else { return Err(only_in_clusters("job run")) };
-    restart::job(&within, &job, Duration::from_secs(wait_timeout)).await
+    let (destination, name) = in_cluster(base, "job run")?;
+    restart::job(&destination, &name, &job, Duration::from_secs(wait_timeout)).await
 }

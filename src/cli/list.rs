@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use crate::config::Base;
 use crate::flows::list::{self, Row};
-use crate::ui::{Failure, Format, ago, print, print_json, table};
+use crate::ui::{Failure, Format, ago, expiry, print, print_json, table};
 
 pub(super) async fn run(base: &Base, format: Format) -> Result<(), Failure> {
     let listed = list::list(base).await?;
@@ -27,12 +27,6 @@ pub(super) async fn run(base: &Base, format: Format) -> Result<(), Failure> {
 
 fn shown(row: Row) -> Vec<String> {
     let now = Timestamp::now();
-    let at = |text: &str| text.parse::<Timestamp>().unwrap_or(now);
-    let expires = match &row.expires {
-        None => "never".to_owned(),
-        Some(when) if row.expired => format!("{} ago", ago(at(when), now)),
-        Some(when) => format!("in {}", ago(now, at(when))),
-    };
     let target = match &row.cluster {
         Some(cluster) => format!("{} ({cluster})", row.target),
         None => row.target,
@@ -40,7 +34,7 @@ fn shown(row: Row) -> Vec<String> {
     let state = if row.asleep.is_some() { "asleep".to_owned() } else { row.phase.to_string() };
     let running = row.running.map_or_else(|| "?".to_owned(), |n| n.to_string());
     let dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
-    let age = ago(at(&row.created), now);
+    let age = ago(row.created, now);
     vec![
         row.name,
         row.owner,
@@ -50,7 +44,7 @@ fn shown(row: Row) -> Vec<String> {
         dash(row.cpu),
         dash(row.memory),
         age,
-        expires,
+        expiry(row.expires, now),
         row.urls.join(" "),
     ]
 }

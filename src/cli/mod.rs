@@ -29,9 +29,13 @@ mod whoami;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::config::{Base, Flags};
-use crate::ui::{Failure, Format, colour_on_stderr, print};
 use clap::{Args, CommandFactory, Parser, Subcommand};
+use envctl_model::name::EnvironmentName;
+
+use crate::config::{Base, Flags};
+use crate::flows::cluster::target::Destination;
+use crate::flows::locate::{self, Whereabouts};
+use crate::ui::{Failure, Format, colour_on_stderr, print};
 
 /// A whole staging environment from one Helm chart; removed with proof.
 #[derive(Debug, Parser)]
@@ -220,6 +224,15 @@ fn wait_for(verb: impl Future<Output = Result<(), Failure>>) -> Result<(), Failu
 /// The names of all verbs, for the shell function.
 fn verbs() -> Vec<String> {
     Cli::command().get_subcommands().filter(|c| !c.is_hide_set()).map(|c| c.get_name().to_owned()).collect()
+}
+
+/// The environment that a verb is about which only works in clusters.
+fn in_cluster(base: &Base, verb: &str) -> Result<(Box<Destination>, EnvironmentName), Failure> {
+    let name = locate::name(base)?;
+    match locate::whereabouts(base, &name)? {
+        Whereabouts::Cluster(destination) => Ok((destination, name)),
+        Whereabouts::Local => Err(only_in_clusters(verb)),
+    }
 }
 
 /// What a verb says on a target that it does not know yet.

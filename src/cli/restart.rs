@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::only_in_clusters;
+use super::in_cluster;
 use crate::config::Base;
 use crate::flows::cluster::restart;
-use crate::flows::subject::{Subject, find};
 use crate::ui::{Failure, Format, print, print_json};
 
 /// Flags.
@@ -21,11 +20,11 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(base: &Base, arguments: Arguments, format: Format) -> Result<(), Failure> {
-    let Subject::Cluster(within) = find(base).await? else { return Err(only_in_clusters("restart")) };
+    let (destination, name) = in_cluster(base, "restart")?;
     let timeout = Duration::from_secs(arguments.wait_timeout);
-    let restarted = restart::restart(&within, &arguments.components, timeout).await?;
+    let restarted = restart::restart(&destination, &name, &arguments.components, timeout).await?;
     if format == Format::Json {
-        return print_json(&json!({"environment": within.record.name.as_str(), "restarted": restarted}));
+        return print_json(&json!({"environment": name.as_str(), "restarted": restarted}));
     }
     for workload in restarted {
         print(&format!("  {workload} ✔"));

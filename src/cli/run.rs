@@ -1,9 +1,8 @@
 //! `envctl run`
 
-use super::only_in_clusters;
+use super::in_cluster;
 use crate::config::Base;
 use crate::flows::cluster::session;
-use crate::flows::subject::{Subject, find};
 use crate::ui::Failure;
 
 /// Flags.
@@ -20,7 +19,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(base: &Base, arguments: Arguments) -> Result<(), Failure> {
-    let Subject::Cluster(within) = find(base).await? else { return Err(only_in_clusters("run")) };
+    let (destination, name) = in_cluster(base, "run")?;
     let Arguments { component, container, command } = arguments;
-    session::run(&within, &component, container.as_deref(), &command).await
+    session::run(&destination, &name, &component, container.as_deref(), &command).await
 }

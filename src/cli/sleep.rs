@@ -5,10 +5,9 @@ use std::time::Duration;
 use envctl_model::record::Asleep;
 use serde_json::json;
 
-use super::only_in_clusters;
+use super::in_cluster;
 use crate::config::Base;
 use crate::flows::cluster::sleep;
-use crate::flows::locate::{self, Whereabouts, whereabouts};
 use crate::ui::{Failure, Format, print, print_json};
 
 /// Flags.
@@ -20,10 +19,7 @@ pub(super) struct Wake {
 }
 
 pub(super) async fn sleep(base: &Base, format: Format) -> Result<(), Failure> {
-    let name = locate::name(base)?;
-    let Whereabouts::Cluster(destination) = whereabouts(base, &name)? else {
-        return Err(only_in_clusters("sleep"));
-    };
+    let (destination, name) = in_cluster(base, "sleep")?;
     let slept = sleep::sleep(base, &destination, &name).await?;
     if format == Format::Json {
         return print_json(&json!({
@@ -46,10 +42,7 @@ pub(super) async fn sleep(base: &Base, format: Format) -> Result<(), Failure> {
 }
 
 pub(super) async fn wake(base: &Base, arguments: Wake, format: Format) -> Result<(), Failure> {
-    let name = locate::name(base)?;
-    let Whereabouts::Cluster(destination) = whereabouts(base, &name)? else {
-        return Err(only_in_clusters("wake"));
-    };
+    let (destination, name) = in_cluster(base, "wake")?;
     let timeout = Duration::from_secs(arguments.wait_timeout);
     let woken = sleep::wake(base, &destination, &name, timeout).await?;
     if format == Format::Json {

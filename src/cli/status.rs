@@ -12,7 +12,7 @@ pub(super) async fn run(base: &Base, format: Format) -> Result<(), Failure> {
         return print_json(&report);
     }
     let now = Timestamp::now();
-    let expires = match report.expiry {
+    let expires = match report.expires {
         None => "expires never".to_owned(),
         Some(at) if at <= now => format!("expired {} ago", ago(at, now)),
         Some(at) => format!("expires in {}", ago(now, at)),

@@ -45,7 +45,7 @@ pub(crate) async fn extend(
                 let text = expires.map_or_else(|| "never".to_owned(), |at| at.to_string());
                 // The platform's rules judge this one: it comes first.
                 namespace::extend(cluster, name.as_str(), &text).await.map_err(|e| explain(&e))?;
-                save(base, cluster, &record).await
+                save(base, &destination, cluster, &record).await
             })
             .await?;
         }

@@ -29,7 +29,8 @@ pub(crate) struct Found {
     /// The cluster it lives in; nothing: this machine's Docker Engine.
     pub(crate) cluster: Option<String>,
     /// When it may be removed (RFC 3339).
-    pub(crate) expires: String,
+    #[schemars(with = "String")]
+    pub(crate) expires: Timestamp,
     /// Whether that time has come.
     pub(crate) expired: bool,
 }
@@ -55,28 +56,28 @@ impl Collector {
     /// Looks for what has expired, or will within a time.
     pub(crate) async fn look(base: &Base, soon: SignedDuration) -> Result<Self, Failure> {
         let horizon = Timestamp::now().saturating_add(soon).unwrap_or(Timestamp::MAX);
-        let mut collector = Self { found: Vec::new(), failures: Vec::new() };
-        for place in places(base)? {
-            let found = match &place {
-                Whereabouts::Local => Store::new(base.state_dir.value.clone())
-                    .records()
-                    .map(|records| records.into_iter().filter_map(|(_, record)| record.ok()).collect()),
+        let asked = places(base)?.into_iter().map(|place| async move {
+            let records = match &place {
+                Whereabouts::Local => on_engine(base),
                 Whereabouts::Cluster(destination) => in_cluster(destination).await,
             };
-            let name = match &place {
+            (place, records)
+        });
+        let mut collector = Self { found: Vec::new(), failures: Vec::new() };
+        for (place, records) in futures_util::future::join_all(asked).await {
+            let cluster = match &place {
                 Whereabouts::Local => None,
-                Whereabouts::Cluster(destination) => Some(destination.expected.cluster.clone()),
+                Whereabouts::Cluster(destination) => Some(&destination.expected.cluster),
             };
-            match found {
+            match records {
                 Ok(records) => {
-                    let due =
-                        records.iter().filter_map(|record: &Record| due(record, name.as_ref(), horizon));
+                    let due = records.iter().filter_map(|record| due(record, cluster, horizon));
                     collector.found.extend(due.map(|found| (place.clone(), found)));
                 }
                 Err(failure) => collector.failures.push(failure),
             }
         }
-        collector.found.sort_by(|(_, a), (_, b)| (&a.expires, &a.name).cmp(&(&b.expires, &b.name)));
+        collector.found.sort_by(|(_, a), (_, b)| (a.expires, &a.name).cmp(&(b.expires, &b.name)));
         Ok(collector)
     }
 
@@ -117,6 +118,11 @@ impl Collector {
 /// How long one environment is waited for.
 const PATIENCE: Duration = Duration::from_secs(300);
 
+fn on_engine(base: &Base) -> Result<Vec<Record>, Failure> {
+    let records = Store::new(base.state_dir.value.clone()).records()?;
+    Ok(records.into_iter().filter_map(|(_, record)| record.ok()).collect())
+}
+
 async fn in_cluster(destination: &Destination) -> Result<Vec<Record>, Failure> {
     let (reader, _) = destination.look().await?;
     let stored = envctl_cluster::records::all(&reader).await.map_err(|e| explain(&e))?;
@@ -129,7 +135,7 @@ fn due(record: &Record, cluster: Option<&String>, horizon: Timestamp) -> Option<
         name: record.name.to_string(),
         owner: record.owner.clone(),
         cluster: cluster.cloned(),
-        expires: expires.to_string(),
+        expires,
         expired: expires <= Timestamp::now(),
     })
 }

@@ -33,11 +33,14 @@ pub(crate) struct Row {
     /// Where its last `up` or `down` stands.
     pub(crate) phase: Phase,
     /// Since when it sleeps (RFC 3339); nothing: it is awake.
-    pub(crate) asleep: Option<String>,
+    #[schemars(with = "Option<String>")]
+    pub(crate) asleep: Option<Timestamp>,
     /// When it was made (RFC 3339).
-    pub(crate) created: String,
+    #[schemars(with = "String")]
+    pub(crate) created: Timestamp,
     /// When it may be removed (RFC 3339); nothing: never.
-    pub(crate) expires: Option<String>,
+    #[schemars(with = "Option<String>")]
+    pub(crate) expires: Option<Timestamp>,
     /// Whether that time has come.
     pub(crate) expired: bool,
     /// Containers that run now, in a cluster pods; nothing: nobody answered, or it has no namespace.
@@ -137,9 +140,9 @@ fn row(record: Record, cluster: Option<String>) -> Row {
         target: record.target,
         cluster,
         phase: record.phase,
-        asleep: record.asleep.map(|asleep| asleep.since.to_string()),
-        created: record.created.to_string(),
-        expires: record.expires.map(|at| at.to_string()),
+        asleep: record.asleep.map(|asleep| asleep.since),
+        created: record.created,
+        expires: record.expires,
         expired: record.expires.is_some_and(|at| at <= Timestamp::now()),
         running: None,
         cpu: None,

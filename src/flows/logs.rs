@@ -1,15 +1,17 @@
 //! What an environment's containers wrote, and write.
 
 use envctl_cluster::live::{logs as in_cluster, pods};
+use envctl_local::engine::EngineReader;
 use envctl_local::{logs as on_engine, state};
 use envctl_model::log::{LogLine, LogOptions};
+use envctl_model::record::Record;
 use envctl_model::selection::select;
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 
 use super::cluster::target;
 use super::local::machine;
-use super::subject::{InCluster, OnEngine, Subject, find};
+use super::subject::{InCluster, Subject, find};
 use crate::config::Base;
 use crate::ui::Failure;
 
@@ -24,13 +26,17 @@ pub(crate) struct Logs {
 /// The lines of the components that words mean; without words, of all.
 pub(crate) async fn logs(base: &Base, words: &[String], options: LogOptions) -> Result<Logs, Failure> {
     match find(base).await? {
-        Subject::Local(on) => engine(&on, words, options).await,
+        Subject::Local(record) => engine(&machine::look(base).await?, &record, words, options).await,
         Subject::Cluster(within) => cluster(&within, words, options).await,
     }
 }
 
-async fn engine(on: &OnEngine, words: &[String], options: LogOptions) -> Result<Logs, Failure> {
-    let OnEngine { record, reader } = on;
+async fn engine(
+    reader: &EngineReader,
+    record: &Record,
+    words: &[String],
+    options: LogOptions,
+) -> Result<Logs, Failure> {
     let containers = state::containers(reader, &record.identity).await.map_err(|e| machine::explain(&e))?;
     let usage = |e: envctl_model::selection::SelectionError| Failure::Usage(e.to_string());
     let mut chosen = Vec::new();
@@ -53,7 +59,7 @@ async fn engine(on: &OnEngine, words: &[String], options: LogOptions) -> Result<
 }
 
 async fn cluster(within: &InCluster, words: &[String], options: LogOptions) -> Result<Logs, Failure> {
-    let InCluster { record, reader, .. } = within;
+    let InCluster { record, reader } = within;
     let namespace = record.name.as_str();
     let pods = pods::all(reader, namespace).await.map_err(|e| target::explain(&e))?;
     let mut chosen = if words.is_empty() { pods.clone() } else { Vec::new() };

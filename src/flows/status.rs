@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::local::machine;
 use super::subject::{Subject, find};
 use super::{cluster, local};
 use crate::config::Base;
@@ -23,15 +24,15 @@ pub(crate) struct Report {
     /// Who made it.
     pub(crate) owner: String,
     /// When it may be removed (RFC 3339); nothing: never.
-    pub(crate) expires: Option<String>,
+    #[schemars(with = "Option<String>")]
+    pub(crate) expires: Option<Timestamp>,
     /// Since when it sleeps (RFC 3339); nothing: it is awake.
-    pub(crate) asleep: Option<String>,
+    #[schemars(with = "Option<String>")]
+    pub(crate) asleep: Option<Timestamp>,
     /// Where it answers.
     pub(crate) urls: Vec<String>,
     /// Its pods.
     pub(crate) pods: Vec<PodReport>,
-    #[serde(skip)]
-    pub(crate) expiry: Option<Timestamp>,
 }
 
 /// One pod of `status --json`.
@@ -68,7 +69,7 @@ pub(crate) struct ContainerReport {
 pub(crate) async fn status(base: &Base) -> Result<Report, Failure> {
     let subject = find(base).await?;
     let pods = match &subject {
-        Subject::Local(on) => local::status::pods(&on.reader, &on.record).await?,
+        Subject::Local(record) => local::status::pods(&machine::look(base).await?, record).await?,
         Subject::Cluster(within) => cluster::status::pods(&within.reader, &within.record).await?,
     };
     let record = subject.record();
@@ -77,10 +78,9 @@ pub(crate) async fn status(base: &Base) -> Result<Report, Failure> {
         phase: record.phase,
         target: record.target.clone(),
         owner: record.owner.clone(),
-        expires: record.expires.map(|at| at.to_string()),
-        asleep: record.asleep.as_ref().map(|asleep| asleep.since.to_string()),
+        expires: record.expires,
+        asleep: record.asleep.as_ref().map(|asleep| asleep.since),
         urls: record.urls.clone(),
         pods,
-        expiry: record.expires,
     })
 }

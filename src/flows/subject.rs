@@ -1,13 +1,10 @@
 //! The environment that a verb is about, with the right to look at it.
 
 use envctl_cluster::ClusterReader;
-use envctl_local::engine::EngineReader;
 use envctl_model::name::EnvironmentName;
 use envctl_model::record::Record;
 
 use super::Store;
-use super::cluster::target::Destination;
-use super::local::machine;
 use super::locate::{self, Whereabouts, cluster_record, whereabouts};
 use crate::config::Base;
 use crate::ui::Failure;
@@ -15,19 +12,10 @@ use crate::ui::Failure;
 /// An environment, where it lives.
 #[derive(Debug)]
 pub(crate) enum Subject {
-    /// On this machine's Docker Engine.
-    Local(Box<OnEngine>),
+    /// On this machine's Docker Engine, which has not been asked yet.
+    Local(Box<Record>),
     /// In a cluster.
     Cluster(Box<InCluster>),
-}
-
-/// An environment on a Docker Engine.
-#[derive(Debug)]
-pub(crate) struct OnEngine {
-    /// Its record.
-    pub(crate) record: Record,
-    /// Looks.
-    pub(crate) reader: EngineReader,
 }
 
 /// An environment in a cluster.
@@ -37,15 +25,13 @@ pub(crate) struct InCluster {
     pub(crate) record: Record,
     /// Looks.
     pub(crate) reader: ClusterReader,
-    /// Which cluster, and as whom.
-    pub(crate) destination: Destination,
 }
 
 impl Subject {
     /// Its record.
     pub(crate) fn record(&self) -> &Record {
         match self {
-            Self::Local(on) => &on.record,
+            Self::Local(record) => record,
             Self::Cluster(within) => &within.record,
         }
     }
@@ -55,14 +41,11 @@ impl Subject {
 pub(crate) async fn find(base: &Base) -> Result<Subject, Failure> {
     let name = locate::name(base)?;
     Ok(match whereabouts(base, &name)? {
-        Whereabouts::Local => {
-            let record = local_record(base, &name)?;
-            Subject::Local(Box::new(OnEngine { record, reader: machine::look(base).await? }))
-        }
+        Whereabouts::Local => Subject::Local(Box::new(local_record(base, &name)?)),
         Whereabouts::Cluster(destination) => {
             let (reader, _) = destination.look().await?;
             let record = cluster_record(&reader, &name).await?;
-            Subject::Cluster(Box::new(InCluster { record, reader, destination: *destination }))
+            Subject::Cluster(Box::new(InCluster { record, reader }))
         }
     })
 }

@@ -12,7 +12,7 @@ use super::interrupts::Interrupts;
 use super::run::Screen;
 use super::{cluster, local};
 use crate::config::{Base, Project, Settings};
-use crate::ui::{Failure, Format};
+use crate::ui::{Failure, Format, ago};
 
 /// How `up` was asked for.
 #[derive(Debug, Clone)]
@@ -104,6 +104,14 @@ pub(crate) fn begin(
         asleep: former.as_ref().and_then(|f| f.asleep.clone()),
         urls: former.map(|f| f.urls).unwrap_or_default(),
     })
+}
+
+/// How long an environment lives, for the first line of `up`.
+pub(crate) fn lifetime(record: &Record) -> String {
+    match record.expires {
+        None => "never expires".to_owned(),
+        Some(at) => format!("expires in {}", ago(Timestamp::now(), at)),
+    }
 }
 
 fn terraform_record(

@@ -7,4 +7,4 @@ pub(crate) mod terminal;
 
 pub(crate) use failure::Failure;
 pub(crate) use printer::{Format, Printer, colour_on_stderr, notice, print, print_json};
-pub(crate) use table::{ago, table};
+pub(crate) use table::{ago, expiry, table};

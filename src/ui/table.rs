@@ -26,3 +26,12 @@ pub(crate) fn ago(from: Timestamp, to: Timestamp) -> String {
         s => format!("{} days", s / 86400),
     }
 }
+
+/// When something expires, seen from now: `in 3 h`, `5 min ago`, `never`.
+pub(crate) fn expiry(at: Option<Timestamp>, now: Timestamp) -> String {
+    match at {
+        None => "never".to_owned(),
+        Some(at) if at <= now => format!("{} ago", ago(at, now)),
+        Some(at) => format!("in {}", ago(now, at)),
+    }
+}

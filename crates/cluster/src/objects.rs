@@ -14,7 +14,7 @@ use crate::error::ClusterError;
 use crate::guard::VerifiedCluster;
 
 /// How many requests are on their way at once.
-const AT_ONCE: usize = 16;
+pub(crate) const AT_ONCE: usize = 16;
 
 /// The kinds that a cluster knows.
 pub struct Kinds(Discovery);

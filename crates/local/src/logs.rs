@@ -112,23 +112,9 @@ pub fn exec_target<'a>(
     container: Option<&str>,
 ) -> Result<&'a ActualContainer, SelectionError> {
     let chosen = select(containers, Some(component))?;
-    let chosen: Vec<_> = match container {
+    let chosen = match container {
         None => chosen,
-        Some(wanted) => {
-            let found: Vec<_> =
-                chosen.iter().copied().filter(|c| c.container.as_deref() == Some(wanted)).collect();
-            if found.is_empty() {
-                let mut known: Vec<_> = chosen.iter().filter_map(|c| c.container.clone()).collect();
-                known.sort();
-                known.dedup();
-                return Err(SelectionError::NoContainer {
-                    component: component.to_owned(),
-                    container: wanted.to_owned(),
-                    known,
-                });
-            }
-            found
-        }
+        Some(wanted) => selection::named(chosen, |c| c.container.as_deref(), component, wanted)?,
     };
     chosen
         .into_iter()

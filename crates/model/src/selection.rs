@@ -98,6 +98,29 @@ pub fn select<'c, T>(
     Ok(chosen)
 }
 
+/// Those of a component's containers that have a name.
+///
+/// # Errors
+/// [`SelectionError::NoContainer`] when none has, with the containers that there are.
+pub fn named<T>(
+    containers: Vec<T>,
+    name: impl Fn(&T) -> Option<&str>,
+    component: &str,
+    wanted: &str,
+) -> Result<Vec<T>, SelectionError> {
+    if !containers.iter().any(|container| name(container) == Some(wanted)) {
+        let mut known: Vec<_> = containers.iter().filter_map(|c| name(c).map(str::to_owned)).collect();
+        known.sort();
+        known.dedup();
+        return Err(SelectionError::NoContainer {
+            component: component.to_owned(),
+            container: wanted.to_owned(),
+            known,
+        });
+    }
+    Ok(containers.into_iter().filter(|container| name(container) == Some(wanted)).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

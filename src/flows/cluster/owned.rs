@@ -77,11 +77,14 @@ fn warn(message: &str) {
 const WITHIN: Duration = Duration::from_secs(15 * 60);
 
 /// Keeps a changed record in the cluster, and here if this machine has one of it.
-pub(crate) async fn save(base: &Base, cluster: &VerifiedCluster, record: &Record) -> Result<(), Failure> {
+pub(crate) async fn save(
+    base: &Base,
+    destination: &Destination,
+    cluster: &VerifiedCluster,
+    record: &Record,
+) -> Result<(), Failure> {
     records::save(cluster, record).await.map_err(|e| explain(&e))?;
-    let facts = cluster.facts();
-    let key = format!("{}-{}-{}", facts.account, facts.region, facts.cluster);
-    let home = Store::new(base.state_dir.value.clone()).cluster_home(&key, &record.name);
+    let home = Store::new(base.state_dir.value.clone()).cluster_home(&destination.key(), &record.name);
     if home.exists() { home.save_record(record) } else { Ok(()) }
 }
 

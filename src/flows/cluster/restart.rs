@@ -5,14 +5,14 @@ use std::time::Duration;
 use envctl_cluster::live::{logs, one_off, pods, restart};
 use envctl_cluster::wait::Wanted;
 use envctl_model::log::LogOptions;
+use envctl_model::name::EnvironmentName;
 use futures_util::StreamExt as _;
 use futures_util::future::try_join_all;
 use jiff::Timestamp;
 
 use super::owned::owned;
 use super::settle::settle;
-use super::target::explain;
-use crate::flows::subject::InCluster;
+use super::target::{Destination, explain};
 use crate::ui::{Failure, print};
 
 /// How long credentials have to last beside the time that is waited.
@@ -21,12 +21,12 @@ const MARGIN: Duration = Duration::from_secs(60);
 /// Replaces the pods of the components that words mean (all without words), and waits until the new ones
 /// are ready.
 pub(crate) async fn restart(
-    within: &InCluster,
+    destination: &Destination,
+    name: &EnvironmentName,
     words: &[String],
     timeout: Duration,
 ) -> Result<Vec<String>, Failure> {
-    let name = &within.record.name;
-    let (cluster, _) = owned(&within.destination, name, timeout + MARGIN).await?;
+    let (cluster, _) = owned(destination, name, timeout + MARGIN).await?;
     let all = restart::all(cluster.reader(), name.as_str()).await.map_err(|e| explain(&e))?;
     let chosen = restart::chosen(all, words).map_err(|e| Failure::Usage(e.to_string()))?;
     let since = Timestamp::now();
@@ -37,16 +37,21 @@ pub(crate) async fn restart(
 }
 
 /// Has a CronJob run now, shows what it says, and waits for its end.
-pub(crate) async fn job(within: &InCluster, word: &str, timeout: Duration) -> Result<(), Failure> {
-    let name = &within.record.name;
-    let (cluster, _) = owned(&within.destination, name, timeout + MARGIN).await?;
+pub(crate) async fn job(
+    destination: &Destination,
+    name: &EnvironmentName,
+    word: &str,
+    timeout: Duration,
+) -> Result<(), Failure> {
+    let (cluster, _) = owned(destination, name, timeout + MARGIN).await?;
     let namespace = name.as_str();
     let since = Timestamp::now();
     let job = one_off::run_now(&cluster, namespace, word).await.map_err(|e| explain(&e))?;
-    let wanted = [Wanted { kind: "Job".to_owned(), name: job.clone(), hook: None }];
+    let label = format!("Job/{job}");
+    let wanted: Vec<_> = Wanted::named(&label).into_iter().collect();
     let settled = settle(&cluster, namespace, &wanted, since, timeout).await;
     let mut pods = pods::all(cluster.reader(), namespace).await.map_err(|e| explain(&e))?;
-    pods.retain(|pod| pod.workload == format!("Job/{job}"));
+    pods.retain(|pod| pod.workload == label);
     let mut lines = logs::lines(cluster.reader(), namespace, &pods, LogOptions::default());
     while let Some(line) = lines.next().await {
         print(&line.map_err(|e| explain(&e))?.text);

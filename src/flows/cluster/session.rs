@@ -4,18 +4,17 @@ use std::time::Duration;
 
 use envctl_cluster::VerifiedCluster;
 use envctl_cluster::live::one_off::{self, OneOff, Request, Stage};
-use envctl_cluster::live::session::{self, Joined, Within};
+use envctl_cluster::live::session::{self, Joined, Process, Within};
 use envctl_cluster::live::{logs, pods};
 use envctl_model::log::LogOptions;
-use envctl_model::record::Record;
+use envctl_model::name::EnvironmentName;
 use futures_util::StreamExt as _;
 use tokio::fs::File;
 use tokio::io::AsyncWriteExt as _;
 
 use super::owned::owned;
-use super::target::explain;
+use super::target::{Destination, explain};
 use crate::flows::interrupts::Interrupts;
-use crate::flows::subject::InCluster;
 use crate::ui::{Failure, notice, terminal};
 
 /// How long credentials have to last when a session begins.
@@ -23,20 +22,21 @@ const AT_LEAST: Duration = Duration::from_secs(60);
 
 /// Runs a command in a container that runs.
 pub(crate) async fn exec(
-    within: &InCluster,
+    destination: &Destination,
+    name: &EnvironmentName,
     component: &str,
     container: Option<&str>,
     command: &[String],
 ) -> Result<(), Failure> {
-    let (cluster, record) = owned(&within.destination, &within.record.name, AT_LEAST).await?;
-    let namespace = record.name.as_str();
+    let (cluster, _) = owned(destination, name, AT_LEAST).await?;
+    let namespace = name.as_str();
     let pods = pods::all(cluster.reader(), namespace).await.map_err(|e| explain(&e))?;
     let (pod, container) =
         pods::exec_target(&pods, component, container).map_err(|e| Failure::Usage(e.to_string()))?;
     let within = Within { namespace, pod: &pod.name, container: &container.name };
     let at_terminal = terminal::is_here();
     let raw = at_terminal.then(terminal::Raw::enter).transpose().map_err(Failure::failed)?;
-    let code = session::exec(&cluster, within, command, joined(at_terminal)?).await;
+    let code = session::join(&cluster, within, Process::Command(command), joined(at_terminal)?).await;
     drop(raw);
     code.map_err(|e| explain(&e)).and_then(Failure::of_code)
 }
@@ -53,19 +53,20 @@ fn joined(at_terminal: bool) -> Result<Joined<File, File, File>, Failure> {
 
 /// Runs a command in a pod of its own, which has a component's exact spec, and removes it afterwards.
 pub(crate) async fn run(
-    within: &InCluster,
+    destination: &Destination,
+    name: &EnvironmentName,
     component: &str,
     container: Option<&str>,
     command: &[String],
 ) -> Result<(), Failure> {
-    let (cluster, record) = owned(&within.destination, &within.record.name, AT_LEAST).await?;
-    let namespace = record.name.as_str();
-    let template =
-        one_off::template(cluster.reader(), namespace, component).await.map_err(|e| explain(&e))?;
+    let (cluster, _) = owned(destination, name, AT_LEAST).await?;
+    let namespace = name.as_str();
+    let workload =
+        one_off::workload(cluster.reader(), namespace, component).await.map_err(|e| explain(&e))?;
     let at_terminal = terminal::is_here();
     let interrupts = if at_terminal { None } else { Some(Interrupts::listen()?) };
     let request = Request { container, command, stdin: true, terminal: at_terminal };
-    let one = one_off::start(&cluster, namespace, &template, &request).await.map_err(|e| explain(&e))?;
+    let one = one_off::start(&cluster, namespace, &workload, &request).await.map_err(|e| explain(&e))?;
     let interrupted = async {
         match &interrupts {
             Some(interrupts) => interrupts.token.cancelled().await,
@@ -73,7 +74,7 @@ pub(crate) async fn run(
         }
     };
     let ended = tokio::select! {
-        ended = to_its_end(&cluster, &record, &one, at_terminal) => ended,
+        ended = to_its_end(&cluster, namespace, &one, at_terminal) => ended,
         () = interrupted => Err(Failure::Interrupted),
     };
     let removed = one_off::remove(&cluster, namespace, &one).await.map_err(|e| explain(&e));
@@ -84,18 +85,17 @@ pub(crate) async fn run(
 
 async fn to_its_end(
     cluster: &VerifiedCluster,
-    record: &Record,
+    namespace: &str,
     one: &OneOff,
     at_terminal: bool,
 ) -> Result<i32, Failure> {
-    let namespace = record.name.as_str();
     let waiting = |words: &str| notice(&format!("{}: {words}", one.pod));
     let stage = one_off::started(cluster.reader(), namespace, one, waiting).await.map_err(|e| explain(&e))?;
     let within = Within { namespace, pod: &one.pod, container: &one.container };
     match stage {
         Stage::Running if at_terminal => {
             let raw = terminal::Raw::enter().map_err(Failure::failed)?;
-            let joined = session::attach(cluster, within, joined(true)?).await;
+            let joined = session::join(cluster, within, Process::Main, joined(true)?).await;
             drop(raw);
             joined.map_err(|e| explain(&e))?;
         }
@@ -109,7 +109,7 @@ async fn to_its_end(
                 terminal: None,
             };
             let typing = async {
-                let _ = session::attach(cluster, within, typed).await;
+                let _ = session::join(cluster, within, Process::Main, typed).await;
                 std::future::pending::<()>().await;
             };
             tokio::select! {

@@ -35,7 +35,7 @@ pub(crate) async fn sleep(
         let awake = scale::look(cluster.reader(), name.as_str()).await.map_err(|e| explain(&e))?;
         let asleep = merge(record.asleep.take(), awake.replicas, awake.cron_jobs);
         record.asleep = Some(asleep.clone());
-        save(base, cluster, &record).await?;
+        save(base, destination, cluster, &record).await?;
         scale::sleep(cluster, name.as_str(), &asleep).await.map_err(|e| explain(&e))?;
         Ok(Slept { asleep, sleepless: awake.sleepless })
     })
@@ -73,15 +73,12 @@ pub(crate) async fn wake(
         let since = Timestamp::now();
         scale::wake(cluster, name.as_str(), &asleep).await.map_err(|e| explain(&e))?;
         record.asleep = None;
-        save(base, cluster, &record).await?;
+        save(base, destination, cluster, &record).await?;
         let wanted: Vec<_> = asleep
             .replicas
             .iter()
             .filter(|(_, replicas)| **replicas > 0)
-            .filter_map(|(workload, _)| {
-                let (kind, name) = workload.split_once('/')?;
-                Some(Wanted { kind: kind.to_owned(), name: name.to_owned(), hook: None })
-            })
+            .filter_map(|(workload, _)| Wanted::named(workload))
             .collect();
         settle(cluster, name.as_str(), &wanted, since, timeout).await?;
         Ok(Some(asleep))

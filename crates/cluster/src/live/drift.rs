@@ -8,10 +8,7 @@ use serde_json::{Value, json};
 
 use crate::error::ClusterError;
 use crate::guard::VerifiedCluster;
-use crate::objects::Kinds;
-
-/// How many requests are on their way at once.
-const AT_ONCE: usize = 16;
+use crate::objects::{AT_ONCE, Kinds};
 
 /// An object that is not as it was delivered.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! An environment that lives: what runs in it, what that says, and what one does with it day by day.
 //!
 //! ```text
+//! workloads what is to run
 //! pods      what runs, by workload
 //! usage     what environments ask for, all of a cluster at once
 //! logs      what containers wrote, and write
@@ -21,3 +22,4 @@ pub mod restart;
 pub mod scale;
 pub mod session;
 pub mod usage;
+pub mod workloads;

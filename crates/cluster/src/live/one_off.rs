@@ -2,16 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use envctl_model::selection::{Names, select};
+use envctl_model::selection::select;
 use futures_util::StreamExt as _;
-use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use k8s_openapi::api::batch::v1::{CronJob, Job};
-use k8s_openapi::api::core::v1::{ContainerState, Pod, PodTemplateSpec};
+use k8s_openapi::api::core::v1::{ContainerState, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{DeleteParams, ListParams, ObjectMeta, PostParams};
 use kube::runtime::watcher;
 use kube::{Api, Resource as _};
 
+use super::workloads::{self, Workload};
 use crate::client::ClusterReader;
 use crate::error::ClusterError;
 use crate::guard::VerifiedCluster;
@@ -22,14 +22,6 @@ const RUN: &str = "envctl.dev/run";
 /// What marks a Job that was not made by its CronJob's schedule.
 /// <https://kubernetes.io/docs/reference/labels-annotations-taints/#cronjob-kubernetes-io-instantiate>
 const INSTANTIATE: &str = "cronjob.kubernetes.io/instantiate";
-
-/// What pods of a component are made from.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Template {
-    /// Its workload: `Deployment/api`.
-    pub workload: String,
-    template: PodTemplateSpec,
-}
 
 /// What is asked of a pod for one command.
 #[derive(Debug, Clone)]
@@ -66,113 +58,78 @@ pub enum Stage {
     Gone,
 }
 
-/// The template that a word means.
+/// The workload that a word means.
 ///
 /// # Errors
 /// [`ClusterError::NoSuch`] with the components that there are; when the cluster does not answer.
-pub async fn template(reader: &ClusterReader, namespace: &str, word: &str) -> Result<Template, ClusterError> {
-    let everything = ListParams::default();
-    let deployments: Api<Deployment> = Api::namespaced(reader.client(), namespace);
-    let stateful_sets: Api<StatefulSet> = Api::namespaced(reader.client(), namespace);
-    let daemon_sets: Api<DaemonSet> = Api::namespaced(reader.client(), namespace);
-    let cron_jobs: Api<CronJob> = Api::namespaced(reader.client(), namespace);
-    let (deployments, stateful_sets, daemon_sets, cron_jobs) = tokio::try_join!(
-        deployments.list(&everything),
-        stateful_sets.list(&everything),
-        daemon_sets.list(&everything),
-        cron_jobs.list(&everything)
-    )
-    .map_err(reader.failed("to list workloads"))?;
-    let mut all = Vec::new();
-    let mut add = |kind: &str, meta: ObjectMeta, template: Option<PodTemplateSpec>| {
-        if let (Some(name), Some(template)) = (meta.name, template) {
-            all.push(Template { workload: format!("{kind}/{name}"), template });
-        }
-    };
-    for d in deployments.items {
-        add("Deployment", d.metadata, d.spec.map(|s| s.template));
-    }
-    for s in stateful_sets.items {
-        add("StatefulSet", s.metadata, s.spec.map(|s| s.template));
-    }
-    for d in daemon_sets.items {
-        add("DaemonSet", d.metadata, d.spec.map(|s| s.template));
-    }
-    for c in cron_jobs.items {
-        add("CronJob", c.metadata, c.spec.and_then(|s| Some(s.job_template.spec?.template)));
-    }
-    let chosen = select(&all, Template::names, word)
+pub async fn workload(reader: &ClusterReader, namespace: &str, word: &str) -> Result<Workload, ClusterError> {
+    let all = workloads::all(reader, namespace).await?;
+    let chosen = select(&all, Workload::names, word)
         .map_err(|e| ClusterError::NoSuch { message: e.to_string(), hint: "name one of those".to_owned() })?;
     Ok(chosen[0].clone())
 }
 
-impl Template {
-    fn names(&self) -> Names<'_> {
-        Names { workload: Some(&self.workload), ..Names::default() }
+/// The pod for one command. It has the template's containers that initialise it, and of the others
+/// the one that runs the command; it has none of the template's labels, so that no Service leads to
+/// it.
+fn pod(workload: &Workload, request: &Request<'_>) -> Result<(Pod, String), ClusterError> {
+    let component = workload.component();
+    let mut spec = workload.template.spec.clone().unwrap_or_default();
+    let known: Vec<_> = spec.containers.iter().map(|c| c.name.clone()).collect();
+    let wanted = request.container.map_or_else(|| known.first().cloned(), |name| Some(name.to_owned()));
+    spec.containers.retain(|c| Some(&c.name) == wanted.as_ref());
+    let Some(container) = spec.containers.first_mut() else {
+        return Err(ClusterError::NoSuch {
+            message: format!(
+                "{component} has no container {}; it has: {}",
+                wanted.unwrap_or_default(),
+                known.join(", ")
+            ),
+            hint: "name one of those with --container".to_owned(),
+        });
+    };
+    if !request.command.is_empty() {
+        container.command = Some(request.command.to_vec());
+        container.args = None;
     }
-
-    /// The pod for one command. It has the template's containers that initialise it, and of the others
-    /// the one that runs the command; it has none of the template's labels, so that no Service leads to
-    /// it.
-    fn pod(&self, request: &Request<'_>) -> Result<(Pod, String), ClusterError> {
-        let component = envctl_model::selection::component(&self.workload);
-        let mut spec = self.template.spec.clone().unwrap_or_default();
-        let known: Vec<_> = spec.containers.iter().map(|c| c.name.clone()).collect();
-        let wanted = request.container.map_or_else(|| known.first().cloned(), |name| Some(name.to_owned()));
-        spec.containers.retain(|c| Some(&c.name) == wanted.as_ref());
-        let Some(container) = spec.containers.first_mut() else {
-            return Err(ClusterError::NoSuch {
-                message: format!(
-                    "{component} has no container {}; it has: {}",
-                    wanted.unwrap_or_default(),
-                    known.join(", ")
-                ),
-                hint: "name one of those with --container".to_owned(),
-            });
-        };
-        if !request.command.is_empty() {
-            container.command = Some(request.command.to_vec());
-            container.args = None;
-        }
-        container.stdin = Some(request.stdin);
-        container.stdin_once = Some(request.stdin);
-        container.tty = Some(request.terminal);
-        // The command is not the server that these ask for, and nobody else may have its port.
-        container.liveness_probe = None;
-        container.readiness_probe = None;
-        container.startup_probe = None;
-        container.lifecycle = None;
-        container.ports = None;
-        let name = container.name.clone();
-        spec.restart_policy = Some("Never".to_owned());
-        let labels = BTreeMap::from([
-            (marks::MANAGED_BY.to_owned(), marks::ENVCTL.to_owned()),
-            (RUN.to_owned(), component.chars().take(63).collect()),
-        ]);
-        let pod = Pod {
-            metadata: ObjectMeta {
-                generate_name: Some(format!("{component}-run-")),
-                labels: Some(labels),
-                ..ObjectMeta::default()
-            },
-            spec: Some(spec),
-            ..Pod::default()
-        };
-        Ok((pod, name))
-    }
+    container.stdin = Some(request.stdin);
+    container.stdin_once = Some(request.stdin);
+    container.tty = Some(request.terminal);
+    // The command is not the server that these ask for, and nobody else may have its port.
+    container.liveness_probe = None;
+    container.readiness_probe = None;
+    container.startup_probe = None;
+    container.lifecycle = None;
+    container.ports = None;
+    let name = container.name.clone();
+    spec.restart_policy = Some("Never".to_owned());
+    let labels = BTreeMap::from([
+        (marks::MANAGED_BY.to_owned(), marks::ENVCTL.to_owned()),
+        (RUN.to_owned(), component.chars().take(63).collect()),
+    ]);
+    let pod = Pod {
+        metadata: ObjectMeta {
+            generate_name: Some(format!("{component}-run-")),
+            labels: Some(labels),
+            ..ObjectMeta::default()
+        },
+        spec: Some(spec),
+        ..Pod::default()
+    };
+    Ok((pod, name))
 }
 
 /// Makes a pod for one command.
 ///
 /// # Errors
-/// When the template has no such container, or the cluster refuses or does not answer.
+/// When the workload has no such container, or the cluster refuses or does not answer.
 pub async fn start(
     cluster: &VerifiedCluster,
     namespace: &str,
-    template: &Template,
+    workload: &Workload,
     request: &Request<'_>,
 ) -> Result<OneOff, ClusterError> {
-    let (pod, container) = template.pod(request)?;
+    let (pod, container) = pod(workload, request)?;
     let api: Api<Pod> = Api::namespaced(cluster.client(), namespace);
     let made = api.create(&parameters(), &pod).await.map_err(cluster.failed("to make a pod"))?;
     Ok(OneOff { pod: made.metadata.name.unwrap_or_default(), container })
@@ -359,9 +316,10 @@ pub async fn run_now(cluster: &VerifiedCluster, namespace: &str, word: &str) -> 
 mod tests {
     use serde_json::json;
 
+    use super::super::workloads::Scale;
     use super::*;
 
-    fn template() -> Template {
+    fn api() -> Workload {
         let template = json!({
             "metadata": {"labels": {"app": "api"}},
             "spec": {"containers": [
@@ -370,8 +328,9 @@ mod tests {
                 {"name": "proxy", "image": "proxy:1"}],
                 "serviceAccountName": "api"}
         });
-        Template {
-            workload: "Deployment/shop-api".into(),
+        Workload {
+            label: "Deployment/shop-api".into(),
+            scale: Scale::Replicas(1),
             template: serde_json::from_value(template).unwrap(),
         }
     }
@@ -380,12 +339,12 @@ mod tests {
     fn a_pod_for_one_command_has_the_spec_and_none_of_what_makes_it_a_server() {
         let command = ["sh".to_owned()];
         let request = Request { container: None, command: &command, stdin: true, terminal: true };
-        let (pod, container) = template().pod(&request).unwrap();
-        let pod = serde_json::to_value(pod).unwrap();
+        let (made, container) = pod(&api(), &request).unwrap();
+        let made = serde_json::to_value(made).unwrap();
         assert_eq!(container, "api");
-        assert_eq!(pod["metadata"]["generateName"], "shop-api-run-");
-        assert!(pod["metadata"]["labels"].get("app").is_none());
-        let spec = &pod["spec"];
+        assert_eq!(made["metadata"]["generateName"], "shop-api-run-");
+        assert!(made["metadata"]["labels"].get("app").is_none());
+        let spec = &made["spec"];
         assert_eq!((&spec["restartPolicy"], &spec["serviceAccountName"]), (&json!("Never"), &json!("api")));
         assert_eq!(
             spec["containers"],
@@ -393,7 +352,7 @@ mod tests {
                 "stdin": true, "stdinOnce": true, "tty": true}])
         );
         let other = Request { container: Some("x"), ..request };
-        let error = template().pod(&other).unwrap_err();
+        let error = pod(&api(), &other).unwrap_err();
         assert_eq!(error.to_string(), "shop-api has no container x; it has: api, proxy");
     }
 

@@ -1,6 +1,6 @@
 //! What runs in a namespace, by workload.
 
-use envctl_model::selection::{Names, SelectionError, select};
+use envctl_model::selection::{Names, SelectionError, named, select};
 use k8s_openapi::api::core::v1::{Container, ContainerState, ContainerStatus, Pod};
 use kube::Api;
 use kube::api::ListParams;
@@ -152,22 +152,14 @@ pub fn exec_target<'a>(
     container: Option<&str>,
 ) -> Result<(&'a LivePod, &'a LiveContainer), SelectionError> {
     let chosen = select(pods, LivePod::names, component)?;
-    let all = || chosen.iter().flat_map(|pod| pod.containers.iter().map(move |c| (*pod, c)));
-    if let Some(wanted) = container
-        && !all().any(|(_, c)| c.name == wanted)
-    {
-        let mut known: Vec<_> = all().map(|(_, c)| c.name.clone()).collect();
-        known.sort();
-        known.dedup();
-        return Err(SelectionError::NoContainer {
-            component: component.to_owned(),
-            container: wanted.to_owned(),
-            known,
-        });
-    }
+    let all = chosen.into_iter().flat_map(|pod| pod.containers.iter().map(move |c| (pod, c)));
+    let all: Vec<_> = match container {
+        None => all.filter(|(_, c)| !c.init).collect(),
+        Some(wanted) => named(all.collect(), |(_, c)| Some(&c.name), component, wanted)?,
+    };
     // As kubectl does: the first container of the first pod, but one that stays.
-    all()
-        .filter(|(_, c)| c.is_running() && container.map_or(!c.init, |wanted| c.name == wanted))
+    all.into_iter()
+        .filter(|(_, c)| c.is_running())
         .min_by_key(|(pod, _)| (pod.ending, !pod.ready, &pod.name))
         .ok_or_else(|| SelectionError::NotRunning { component: component.to_owned() })
 }

@@ -6,11 +6,12 @@ use envctl_model::selection::{Names, SelectionError, select};
 use jiff::Timestamp;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
-use kube::api::{ListParams, Patch, PatchParams};
+use kube::api::{Patch, PatchParams};
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
+use super::workloads::{self, Scale};
 use crate::client::ClusterReader;
 use crate::error::ClusterError;
 use crate::guard::VerifiedCluster;
@@ -26,24 +27,9 @@ const RESTARTED_AT: &str = "kubectl.kubernetes.io/restartedAt";
 /// # Errors
 /// When the cluster refuses or does not answer.
 pub async fn all(reader: &ClusterReader, namespace: &str) -> Result<Vec<Wanted>, ClusterError> {
-    let everything = ListParams::default();
-    let deployments: Api<Deployment> = Api::namespaced(reader.client(), namespace);
-    let stateful_sets: Api<StatefulSet> = Api::namespaced(reader.client(), namespace);
-    let daemon_sets: Api<DaemonSet> = Api::namespaced(reader.client(), namespace);
-    let (deployments, stateful_sets, daemon_sets) = tokio::try_join!(
-        deployments.list_metadata(&everything),
-        stateful_sets.list_metadata(&everything),
-        daemon_sets.list_metadata(&everything)
-    )
-    .map_err(reader.failed("to list workloads"))?;
-    let deployments = deployments.items.into_iter().map(|d| ("Deployment", d.metadata.name));
-    let stateful_sets = stateful_sets.items.into_iter().map(|s| ("StatefulSet", s.metadata.name));
-    let daemon_sets = daemon_sets.items.into_iter().map(|d| ("DaemonSet", d.metadata.name));
-    Ok(deployments
-        .chain(stateful_sets)
-        .chain(daemon_sets)
-        .filter_map(|(kind, name)| Some(Wanted { kind: kind.to_owned(), name: name?, hook: None }))
-        .collect())
+    let all = workloads::all(reader, namespace).await?;
+    let lasting = all.iter().filter(|workload| !matches!(workload.scale, Scale::Scheduled { .. }));
+    Ok(lasting.filter_map(|workload| Wanted::named(&workload.label)).collect())
 }
 
 /// Those of them that words mean; without words all.
@@ -106,8 +92,8 @@ mod tests {
     #[test]
     fn words_choose_workloads() {
         let all = || {
-            let of = |kind: &str, name: &str| Wanted { kind: kind.into(), name: name.into(), hook: None };
-            vec![of("Deployment", "shop-api"), of("StatefulSet", "db"), of("DaemonSet", "log")]
+            let labels = ["Deployment/shop-api", "StatefulSet/db", "DaemonSet/log"];
+            labels.iter().filter_map(|label| Wanted::named(label)).collect::<Vec<_>>()
         };
         let names = |words: &[&str]| -> Result<Vec<String>, SelectionError> {
             let words: Vec<_> = words.iter().map(|w| (*w).to_owned()).collect();

@@ -4,20 +4,22 @@
 //! in the hands of somebody else. So wake gives the fields back to nobody, and the next delivery takes
 //! them. <https://kubernetes.io/docs/reference/using-api/server-side-apply/#conflicts>
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 use envctl_model::record::Asleep;
 use futures_util::StreamExt as _;
-use futures_util::future::try_join_all;
+use futures_util::future::{join_all, try_join_all};
 use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::batch::v1::CronJob;
-use kube::api::{ListParams, Patch, PatchParams};
+use kube::api::{Patch, PatchParams};
 use kube::runtime::watcher;
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use super::workloads::{self, Scale};
 use crate::client::ClusterReader;
 use crate::error::ClusterError;
 use crate::guard::VerifiedCluster;
@@ -29,7 +31,7 @@ const MANAGER: &str = "envctl-sleep";
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Awake {
     /// Replicas by workload: `Deployment/api`.
-    pub replicas: std::collections::BTreeMap<String, i32>,
+    pub replicas: BTreeMap<String, i32>,
     /// CronJobs that are not suspended.
     pub cron_jobs: Vec<String>,
     /// Workloads that have no replicas to take away.
@@ -41,41 +43,17 @@ pub struct Awake {
 /// # Errors
 /// When the cluster refuses or does not answer.
 pub async fn look(reader: &ClusterReader, namespace: &str) -> Result<Awake, ClusterError> {
-    let everything = ListParams::default();
-    let deployments: Api<Deployment> = Api::namespaced(reader.client(), namespace);
-    let stateful_sets: Api<StatefulSet> = Api::namespaced(reader.client(), namespace);
-    let daemon_sets: Api<DaemonSet> = Api::namespaced(reader.client(), namespace);
-    let cron_jobs: Api<CronJob> = Api::namespaced(reader.client(), namespace);
-    let (deployments, stateful_sets, daemon_sets, cron_jobs) = tokio::try_join!(
-        deployments.list(&everything),
-        stateful_sets.list(&everything),
-        daemon_sets.list_metadata(&everything),
-        cron_jobs.list(&everything)
-    )
-    .map_err(reader.failed("to list workloads"))?;
     let mut awake = Awake::default();
-    let scaled = deployments
-        .items
-        .into_iter()
-        .map(|d| ("Deployment", d.metadata.name, d.spec.and_then(|s| s.replicas)))
-        .chain(
-            stateful_sets
-                .items
-                .into_iter()
-                .map(|s| ("StatefulSet", s.metadata.name, s.spec.and_then(|s| s.replicas))),
-        );
-    for (kind, name, replicas) in scaled {
-        if let Some(name) = name {
-            awake.replicas.insert(format!("{kind}/{name}"), replicas.unwrap_or(1));
+    for workload in workloads::all(reader, namespace).await? {
+        match workload.scale {
+            Scale::Replicas(replicas) => {
+                awake.replicas.insert(workload.label, replicas);
+            }
+            Scale::EachNode => awake.sleepless.push(workload.label),
+            Scale::Scheduled { suspended: false } => awake.cron_jobs.push(workload.component().to_owned()),
+            Scale::Scheduled { suspended: true } => {}
         }
     }
-    let runs = |c: &CronJob| !c.spec.as_ref().and_then(|s| s.suspend).unwrap_or(false);
-    awake.cron_jobs = cron_jobs.items.into_iter().filter(runs).filter_map(|c| c.metadata.name).collect();
-    awake.sleepless = daemon_sets
-        .items
-        .into_iter()
-        .filter_map(|d| Some(format!("DaemonSet/{}", d.metadata.name?)))
-        .collect();
     Ok(awake)
 }
 
@@ -88,7 +66,7 @@ pub async fn sleep(cluster: &VerifiedCluster, namespace: &str, asleep: &Asleep) 
     let scaled = asleep.replicas.keys().map(|workload| scale(cluster, namespace, workload, 0));
     tokio::try_join!(try_join_all(suspended), try_join_all(scaled))?;
     let none = asleep.replicas.keys().map(|workload| without_pods(cluster.reader(), namespace, workload));
-    try_join_all(none).await?;
+    join_all(none).await;
     Ok(())
 }
 
@@ -189,48 +167,31 @@ where
     }
 }
 
-async fn without_pods(reader: &ClusterReader, namespace: &str, workload: &str) -> Result<(), ClusterError> {
+async fn without_pods(reader: &ClusterReader, namespace: &str, workload: &str) {
     match workload.split_once('/') {
         Some(("Deployment", name)) => {
-            settled::<Deployment>(reader, namespace, name, |d| {
-                d.status.as_ref().is_none_or(|s| s.replicas.unwrap_or(0) == 0)
-            })
-            .await
+            let none = |d: &Deployment| d.status.as_ref().is_none_or(|s| s.replicas.unwrap_or(0) == 0);
+            until(Api::namespaced(reader.streaming(), namespace), name, none).await;
         }
         Some(("StatefulSet", name)) => {
-            settled::<StatefulSet>(reader, namespace, name, |s| {
-                s.status.as_ref().is_none_or(|s| s.replicas == 0)
-            })
-            .await
+            let none = |s: &StatefulSet| s.status.as_ref().is_none_or(|s| s.replicas == 0);
+            until(Api::namespaced(reader.streaming(), namespace), name, none).await;
         }
-        _ => Ok(()),
+        _ => {}
     }
 }
 
-/// Watches an object until it is as wanted, or gone.
-async fn settled<K>(
-    reader: &ClusterReader,
-    namespace: &str,
-    name: &str,
-    wanted: impl Fn(&K) -> bool,
-) -> Result<(), ClusterError>
+/// Watches an object until it is as wanted, or gone. A watch that breaks is taken up again by itself.
+async fn until<K>(api: Api<K>, name: &str, wanted: impl Fn(&K) -> bool)
 where
-    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
-        + Clone
-        + Debug
-        + DeserializeOwned
-        + Send
-        + 'static,
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
 {
-    let api: Api<K> = Api::namespaced(reader.streaming(), namespace);
     let mut seen = watcher::watch_object(api, name).boxed();
     while let Some(next) = seen.next().await {
         match next {
-            Ok(None) => return Ok(()),
-            Ok(Some(object)) if wanted(&object) => return Ok(()),
-            // The watch is taken up again by itself.
-            _ => {}
+            Ok(None) => return,
+            Ok(Some(object)) if wanted(&object) => return,
+            Ok(Some(_)) | Err(_) => {}
         }
     }
-    Ok(())
 }

@@ -43,14 +43,23 @@ impl<I, O, E> std::fmt::Debug for Joined<I, O, E> {
     }
 }
 
-/// Starts a command in a container, and gives its exit code.
+/// Which process of a container is meant.
+#[derive(Debug, Clone, Copy)]
+pub enum Process<'a> {
+    /// One that is started beside what the container runs.
+    Command(&'a [String]),
+    /// The one that the container was started for.
+    Main,
+}
+
+/// Joins a process of a container until it ends, and gives its exit code.
 ///
 /// # Errors
 /// When the cluster refuses or does not answer, or the container has no such command.
-pub async fn exec<I, O, E>(
+pub async fn join<I, O, E>(
     cluster: &VerifiedCluster,
     within: Within<'_>,
-    command: &[String],
+    process: Process<'_>,
     joined: Joined<I, O, E>,
 ) -> Result<i32, ClusterError>
 where
@@ -58,45 +67,26 @@ where
     O: AsyncWrite + Unpin,
     E: AsyncWrite + Unpin,
 {
-    let api: Api<Pod> = Api::namespaced(cluster.reader().streaming(), within.namespace);
-    let doing = format!("to execute in {}/{}", within.pod, within.container);
-    let params = parameters(within, &joined);
-    let process = api.exec(within.pod, command, &params).await.map_err(cluster.failed(&doing))?;
-    join(process, joined, &doing).await
-}
-
-/// Joins the process that a container was started for. Its exit code is the container's.
-///
-/// # Errors
-/// When the cluster refuses or does not answer.
-pub async fn attach<I, O, E>(
-    cluster: &VerifiedCluster,
-    within: Within<'_>,
-    joined: Joined<I, O, E>,
-) -> Result<i32, ClusterError>
-where
-    I: AsyncRead + Unpin,
-    O: AsyncWrite + Unpin,
-    E: AsyncWrite + Unpin,
-{
-    let api: Api<Pod> = Api::namespaced(cluster.reader().streaming(), within.namespace);
-    let doing = format!("to attach to {}/{}", within.pod, within.container);
-    let params = parameters(within, &joined);
-    let process = api.attach(within.pod, &params).await.map_err(cluster.failed(&doing))?;
-    join(process, joined, &doing).await
-}
-
-fn parameters<I, O, E>(within: Within<'_>, joined: &Joined<I, O, E>) -> AttachParams {
+    let Within { namespace, pod, container } = within;
+    let api: Api<Pod> = Api::namespaced(cluster.reader().streaming(), namespace);
     let terminal = joined.terminal.is_some();
-    AttachParams::default()
-        .container(within.container)
+    let params = AttachParams::default()
+        .container(container)
         .stdin(joined.stdin.is_some())
         .stdout(true)
         .stderr(!terminal)
-        .tty(terminal)
+        .tty(terminal);
+    let (doing, attached) = match process {
+        Process::Command(command) => {
+            (format!("to execute in {pod}/{container}"), api.exec(pod, command, &params).await)
+        }
+        Process::Main => (format!("to attach to {pod}/{container}"), api.attach(pod, &params).await),
+    };
+    carry(attached.map_err(cluster.failed(&doing))?, joined, &doing).await
 }
 
-async fn join<I, O, E>(
+/// Carries what is typed and said.
+async fn carry<I, O, E>(
     mut process: AttachedProcess,
     joined: Joined<I, O, E>,
     doing: &str,

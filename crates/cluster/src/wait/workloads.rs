@@ -27,6 +27,13 @@ pub struct Wanted {
 }
 
 impl Wanted {
+    /// A workload by kind and name, such as `Deployment/api`.
+    #[must_use]
+    pub fn named(label: &str) -> Option<Self> {
+        let (kind, name) = label.split_once('/')?;
+        Some(Self { kind: kind.to_owned(), name: name.to_owned(), hook: None })
+    }
+
     /// The workloads among rendered objects that are waited for. Hooks that only other operations run
     /// are not among them.
     #[must_use]

@@ -12,7 +12,6 @@ use std::time::Instant;
 use envctl_cluster::records;
 use envctl_model::Event;
 use envctl_model::record::Place as Lives;
-use jiff::Timestamp;
 
 pub(crate) use preflight::{Checked, check};
 use world::UpWorld;
@@ -23,7 +22,7 @@ use crate::config::{Base, Project, Settings};
 use crate::flows::interrupts::Interrupts;
 use crate::flows::locate;
 use crate::flows::run::{Run, Screen, open_journal};
-use crate::flows::up::{Options, begin};
+use crate::flows::up::{Options, begin, lifetime};
 use crate::ui::Failure;
 
 /// Brings the environment up.
@@ -90,10 +89,7 @@ async fn locked_up(
         environment: name.to_string(),
         target: format!("{} (eks {})", settings.target.value, checked.cluster.facts().cluster),
         steps: plan.steps.len(),
-        expires: Some(record.expires.map_or_else(
-            || "never expires".to_owned(),
-            |at| format!("expires in {}", crate::ui::ago(Timestamp::now(), at)),
-        )),
+        expires: Some(lifetime(&record)),
     });
     let world = UpWorld {
         base,

@@ -10,7 +10,6 @@ use std::time::Instant;
 
 use envctl_model::Event;
 use envctl_model::record::{ComposePlace, Phase, Place as Lives};
-use jiff::Timestamp;
 
 use preflight::Checked;
 pub(crate) use preflight::check;
@@ -22,7 +21,7 @@ use crate::config::{Base, Project, Settings};
 use crate::flows::Store;
 use crate::flows::interrupts::Interrupts;
 use crate::flows::run::{Run, Screen, open_journal};
-use crate::flows::up::{Options, begin};
+use crate::flows::up::{Options, begin, lifetime};
 use crate::ui::Failure;
 
 /// Brings the environment up.
@@ -102,10 +101,7 @@ async fn run(
             environment: name.to_string(),
             target: format!("{} (compose)", settings.target.value),
             steps: plan.steps.len(),
-            expires: Some(record.expires.map_or_else(
-                || "never expires".to_owned(),
-                |at| format!("expires in {}", crate::ui::ago(Timestamp::now(), at)),
-            )),
+            expires: Some(lifetime(&record)),
         });
         let world = UpWorld {
             base,
