@@ -60,6 +60,9 @@ fn an_unknown_target_is_named_with_those_that_exist() {
         .exits(2)
         .says("there is no target `prod` (flag --target)")
         .says("local");
+    for verb in ["list", "gc"] {
+        house.envctl(&[verb, "--target", "dve"]).exits(2).says("there is no target `dve`");
+    }
 }
 
 #[test]
