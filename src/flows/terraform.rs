@@ -19,7 +19,8 @@ use envctl_model::record::TerraformRecord;
 use envctl_model::{Thing, ThingKind, stack};
 use envctl_programs::process::{Command, Input, ProgramError, Supervisor};
 use envctl_programs::terraform::{
-    Answer, Closure, Copy, Mode, Output, Plan, Progress, Purpose, Resource, Sought, Terraform, Workspace,
+    Answer, Closure, Copy, Mode, Output, Plan, Progress, Purpose, Resource, Sought, Terraform,
+    TerraformError, Workspace,
 };
 use envctl_runner::{Context, Done, StepError};
 use serde::{Deserialize, Serialize};
@@ -255,7 +256,7 @@ impl Steps<'_> {
         let by = self.supervisor(context);
         let report = |p: &Progress| context.progress(format!("{} {}", p.action, p.address));
         let file = place.plan_file();
-        let plan = terraform.plan(&file, Purpose::Apply, &by, report).await.map_err(terraform_failed)?;
+        let plan = self.plan(context, Purpose::Apply).await?;
         guard.check(&plan).await?;
         for warning in &plan.warnings {
             context.warn(format!("terraform: {}", warning.summary));
@@ -289,6 +290,38 @@ impl Steps<'_> {
         Ok((outputs, Done::shown(summary).with(things)))
     }
 
+    /// Plans, and saves the plan.
+    async fn plan(&self, context: &Context, purpose: Purpose) -> Result<Plan, StepError> {
+        let (by, file) = (self.supervisor(context), self.place.plan_file());
+        let report = |p: &Progress| context.progress(format!("{} {}", p.action, p.address));
+        let plan = || self.terraform.plan(&file, purpose, &by, report);
+        let planned = match plan().await {
+            Err(error) => {
+                self.release(context, error).await?;
+                plan().await
+            }
+            planned => planned,
+        };
+        planned.map_err(terraform_failed)
+    }
+
+    /// Releases a lock of the state that this machine left when it lost its power, or all its programs at
+    /// once: we hold the environment's own lock, and have waited for the programs of runs that died. Any
+    /// other error stays one.
+    async fn release(&self, context: &Context, error: TerraformError) -> Result<(), StepError> {
+        if let TerraformError::Locked { lock, .. } = &error
+            && lock.is_of_this_machine()
+            && self.terraform.release(lock, &self.supervisor(context)).await.is_ok()
+        {
+            context.warn(format!(
+                "the state's lock of a run that died was released ({}, since {})",
+                lock.operation, lock.created
+            ));
+            return Ok(());
+        }
+        Err(terraform_failed(error))
+    }
+
     /// Plans to destroy all that the state knows, if `guard` lets it, and has the providers find each
     /// thing while it is there: only then does it mean something when they find it no more.
     pub(crate) async fn plan_destroy(
@@ -316,8 +349,7 @@ impl Steps<'_> {
         let mut destroyed = place.resources(home).map_err(failure)?;
         destroyed.retain(|former| former.found && !resources.iter().any(|r| r.address == former.address));
         let mut known = place.save_resources(home, &resources).map_err(failure)?;
-        let report = |p: &Progress| context.progress(format!("{} {}", p.action, p.address));
-        let plan = terraform.plan(&file, Purpose::Destroy, &by, report).await.map_err(terraform_failed)?;
+        let plan = self.plan(context, Purpose::Destroy).await?;
         guard.check(&plan).await?;
         if plan.is_empty() {
             let _ = std::fs::remove_file(&file);
@@ -427,7 +459,10 @@ impl Steps<'_> {
     pub(crate) async fn delete_workspace(&self, context: &Context) -> Result<(End, Item), StepError> {
         let terraform = &self.terraform;
         let by = self.supervisor(context);
-        terraform.delete_workspace(&by).await.map_err(terraform_failed)?;
+        if let Err(error) = terraform.delete_workspace(&by).await {
+            self.release(context, error).await?;
+            terraform.delete_workspace(&by).await.map_err(terraform_failed)?;
+        }
         let item = |evidence: &str, remove| Item {
             kind: ThingKind::Workspace,
             id: terraform.workspace.clone(),

@@ -100,7 +100,7 @@ fn receipt(ran: &Ran) -> Value {
 fn what_terraform_made_is_looked_up_by_its_provider_from_another_machine() {
     let test = "the cluster: Terraform, looked up from elsewhere";
     let Some(cluster) = Cluster::shared(test) else { return };
-    if !have(&["terraform"], test) {
+    if !have(&["helm", "terraform"], test) {
         return;
     }
     let house = house(cluster, "ktf", &[("main.tf", ROOT), ("far/main.tf", FAR)]);
@@ -143,7 +143,7 @@ fn what_terraform_made_is_looked_up_by_its_provider_from_another_machine() {
 fn what_terraform_forgot_is_found_by_its_tag() {
     let test = "the cluster: Terraform forgets a queue";
     let Some(cluster) = Cluster::shared(test) else { return };
-    if !have(&["terraform"], test) {
+    if !have(&["helm", "terraform"], test) {
         return;
     }
     let knows = r#"
@@ -185,7 +185,7 @@ removed {
 fn an_orphan_of_a_killed_creation_is_found_by_its_tag() {
     let test = "the cluster: Terraform killed in mid-creation";
     let Some(cluster) = Cluster::shared(test) else { return };
-    if !have(&["terraform"], test) {
+    if !have(&["helm", "terraform"], test) {
         return;
     }
     let slow = r#"

@@ -83,7 +83,8 @@ impl Lock {
     }
 
     /// Whether a program on this machine took it.
-    pub(super) fn is_of_this_machine(&self) -> bool {
+    #[must_use]
+    pub fn is_of_this_machine(&self) -> bool {
         let machine = rustix::system::uname();
         self.who.rsplit_once('@').is_some_and(|(_, host)| host.as_bytes() == machine.nodename().to_bytes())
     }

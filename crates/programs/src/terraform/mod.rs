@@ -240,11 +240,18 @@ impl Terraform {
         // The selected workspace cannot be deleted, and whoever makes one selects it.
         let select = self.command("workspace").arg("select").arg("default");
         self.run_logged(select, "workspace select", by, &mut |_| ()).await?;
-        let delete = || {
-            let delete = self.command("workspace").args(["delete", "-no-color"]);
-            Ok(delete.arg(self.lock_timeout()).arg(&self.workspace))
-        };
-        self.run_locking(delete, "workspace delete", by, &mut |_| ()).await.map(drop)
+        let delete = self.command("workspace").args(["delete", "-no-color"]);
+        let delete = delete.arg(self.lock_timeout()).arg(&self.workspace);
+        self.run_logged(delete, "workspace delete", by, &mut |_| ()).await
+    }
+
+    /// Releases a lock of the state. Whoever calls knows that its holder is dead.
+    ///
+    /// # Errors
+    /// When Terraform fails, with all it says: the lock was released meanwhile, or is another one.
+    pub async fn release(&self, lock: &Lock, by: &Supervisor) -> Result<(), TerraformError> {
+        let unlock = self.in_workspace("force-unlock").args(["-force", "-no-color"]).arg(&lock.id);
+        self.run_logged(unlock, "force-unlock", by, &mut |_| ()).await
     }
 
     fn refuse_default(&self) -> Result<(), TerraformError> {
@@ -279,16 +286,17 @@ impl Terraform {
             .and_then(|file| file.set_permissions(fs::Permissions::from_mode(0o600)))
             .map_err(writing(file))?;
 
-        let command = || {
-            let command = self
-                .in_workspace("plan")
-                .args(["-input=false", "-json", "-detailed-exitcode"])
-                .arg(self.lock_timeout())
-                .arg(prefixed("-out=", file))
-                .accept([0, 2]);
-            self.with_variables(if purpose == Purpose::Destroy { command.arg("-destroy") } else { command })
-        };
-        let messages = self.run_locking(command, "plan", by, &mut progress).await?;
+        let mut command = self
+            .in_workspace("plan")
+            .args(["-input=false", "-json", "-detailed-exitcode"])
+            .arg(self.lock_timeout())
+            .arg(prefixed("-out=", file))
+            .accept([0, 2]);
+        if purpose == Purpose::Destroy {
+            command = command.arg("-destroy");
+        }
+        let command = self.with_variables(command)?;
+        let messages = self.run_streamed(command, "plan", by, &mut progress).await?;
         // By `-detailed-exitcode`: nothing changes, so that there is nothing to read.
         let mut plan = if messages.code == 0 { Plan::default() } else { self.saved_plan(file, by).await? };
         plan.warnings = messages.diagnostics;
@@ -412,26 +420,6 @@ impl Terraform {
                 Ok(messages)
             }
             Err(error) => Err(messages.error(verb, error)),
-        }
-    }
-
-    /// Runs what takes the state's lock first. One that this machine left when it lost its power, or all
-    /// its programs at once, is released: who runs Terraform here holds the environment's own lock, and has
-    /// waited for the programs of runs that died.
-    async fn run_locking(
-        &self,
-        command: impl Fn() -> Result<Command, TerraformError>,
-        verb: &'static str,
-        by: &Supervisor,
-        progress: &mut (dyn FnMut(&Progress) + Send),
-    ) -> Result<Messages, TerraformError> {
-        match self.run_streamed(command()?, verb, by, progress).await {
-            Err(TerraformError::Locked { lock, .. }) if lock.is_of_this_machine() => {
-                let unlock = self.in_workspace("force-unlock").arg("-force").arg(&lock.id);
-                self.run_logged(unlock, "force-unlock", by, &mut |_| ()).await?;
-                self.run_streamed(command()?, verb, by, progress).await
-            }
-            ran => ran,
         }
     }
 
