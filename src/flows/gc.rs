@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::cluster::down::{Expired, Options};
 use super::cluster::target::{Destination, explain};
 use super::interrupts::Interrupts;
-use super::locate::{Whereabouts, places};
+use super::locate::{Whereabouts, places, unasked};
 use super::run::Screen;
 use super::{Store, cluster, local};
 use crate::config::Base;
@@ -74,7 +74,7 @@ impl Collector {
                     let due = records.iter().filter_map(|record| due(record, cluster, horizon));
                     collector.found.extend(due.map(|found| (place.clone(), found)));
                 }
-                Err(failure) => collector.failures.push(failure),
+                Err(failure) => collector.failures.extend(unasked(base, &place, failure).err()),
             }
         }
         collector.found.sort_by(|(_, a), (_, b)| (a.expires, &a.name).cmp(&(b.expires, &b.name)));

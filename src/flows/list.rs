@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::Store;
 use super::cluster::target::{Destination, explain};
 use super::local::machine;
-use super::locate::{Whereabouts, places};
+use super::locate::{Whereabouts, places, unasked};
 use crate::config::Base;
 use crate::ui::Failure;
 
@@ -65,19 +65,20 @@ pub(crate) struct Listed {
 /// Looks everywhere at once.
 pub(crate) async fn list(base: &Base) -> Result<Listed, Failure> {
     let asked = places(base)?.into_iter().map(|place| async move {
-        match place {
+        let listed = match &place {
             Whereabouts::Local => local(base).await,
-            Whereabouts::Cluster(destination) => cluster(&destination).await,
-        }
+            Whereabouts::Cluster(destination) => cluster(destination).await,
+        };
+        (place, listed)
     });
     let mut listed = Listed::default();
-    for one in futures_util::future::join_all(asked).await {
+    for (place, one) in futures_util::future::join_all(asked).await {
         match one {
             Ok(one) => {
                 listed.rows.extend(one.rows);
                 listed.failures.extend(one.failures);
             }
-            Err(failure) => listed.failures.push(failure),
+            Err(failure) => listed.failures.extend(unasked(base, &place, failure).err()),
         }
     }
     listed.rows.sort_by(|a, b| (&a.name, &a.cluster).cmp(&(&b.name, &b.cluster)));

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::cluster::target::{Destination, explain};
 use super::{Home, Store};
 use crate::config::{Base, Origin};
-use crate::ui::Failure;
+use crate::ui::{Failure, notice};
 
 /// A place where an environment may live.
 #[derive(Debug, Clone)]
@@ -99,6 +99,19 @@ pub(crate) fn whereabouts(base: &Base, name: &EnvironmentName) -> Result<Whereab
             places.join(", and on ")
         ))
     })
+}
+
+/// What to make of a place that could not be asked. One that was named is a failure; one that only might
+/// hold something is no reason not to go on: laptops without AWS credentials have stack files, too.
+pub(crate) fn unasked(base: &Base, place: &Whereabouts, failure: Failure) -> Result<(), Failure> {
+    let named = base.cluster().is_some() || base.flags.target.is_some() || base.variables.target.is_some();
+    match (place, &failure) {
+        (Whereabouts::Cluster(destination), Failure::Failed(why) | Failure::Refused(why)) if !named => {
+            notice(&format!("warning: cluster {} was not asked: {why}", destination.expected.cluster));
+            Ok(())
+        }
+        _ => Err(failure),
+    }
 }
 
 /// Every place that may hold environments: the one that flags or variables name; else this machine, the

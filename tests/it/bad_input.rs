@@ -106,6 +106,19 @@ fn what_is_of_the_other_kind_of_target_says_so() {
 }
 
 #[test]
+fn a_cluster_that_nobody_named_does_not_keep_list_from_listing() {
+    let house = House::small("noaws");
+    let target = "dev: {kind: eks, account: '333333333333', region: ap-northeast-1, cluster: shared, aws: {profile: nobody}}";
+    house.edit("envctl.yaml", |text| {
+        text.replace("local: {kind: compose}", &format!("local: {{kind: compose}}\n  {target}"))
+    });
+    for verb in ["list", "gc"] {
+        house.envctl(&[verb]).exits(0).says("cluster shared was not asked: ").says("profile nobody");
+        house.envctl(&[verb, "--target", "dev"]).exits(3).says("profile nobody");
+    }
+}
+
+#[test]
 fn no_docker_says_what_to_do() {
     let house = House::small("nodocker");
     let mut command = house.command(crate::support::envctl());
