@@ -292,7 +292,8 @@ impl Examined {
             }
             _ => {}
         }
-        let Seen { session, reader, tokens, facts, description, .. } = seen;
+        let Seen { session, reader, tokens, facts, description, renew } = seen;
+        reader.prove(renew);
         Ok(VerifiedCluster { reader, session, tokens, facts, description, warnings })
     }
 }

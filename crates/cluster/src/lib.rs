@@ -17,6 +17,7 @@ pub mod marks;
 pub mod namespace;
 pub mod nodes;
 pub mod objects;
+mod patience;
 pub mod preflight;
 pub mod records;
 pub mod registry;

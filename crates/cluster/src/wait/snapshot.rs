@@ -190,7 +190,7 @@ impl Object {
 /// that was away.
 pub(super) struct Watches {
     merged: SelectAll<BoxStream<'static, Result<Change, watcher::Error>>>,
-    endpoint: String,
+    reader: ClusterReader,
 }
 
 impl Watches {
@@ -220,7 +220,7 @@ impl Watches {
             Endpoints,
             Event
         );
-        Self { merged, endpoint: reader.endpoint().to_owned() }
+        Self { merged, reader: reader.clone() }
     }
 
     /// The next change.
@@ -259,9 +259,9 @@ impl Watches {
             }
             _ => return Ok(()),
         };
-        let error = ClusterError::from_kube(&self.endpoint, "to be watched", inner);
+        let error = self.reader.failed("to be watched")(inner);
         match &error {
-            ClusterError::Api { status: 401 | 403, .. } => Err(error),
+            ClusterError::Api { status: 401 | 403, .. } | ClusterError::Credentials { .. } => Err(error),
             _ => Ok(()),
         }
     }

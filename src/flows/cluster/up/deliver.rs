@@ -14,7 +14,7 @@ use jiff::Timestamp;
 
 use super::world::{Rendered, UpWorld};
 use crate::flows::chart::helm_failed;
-use crate::flows::cluster::target::cluster;
+use crate::flows::cluster::target::{cluster, was_away};
 use crate::flows::run::supervisor;
 use crate::flows::step_error::failure;
 
@@ -42,7 +42,20 @@ impl UpWorld<'_> {
         }
         context.failpoint("delivering")?;
         let wanted = Wanted::of(&rendered.objects);
-        let outcome = self.helm_and_wait(context, &rendered, &wanted, &identity).await?;
+        let deadline = Instant::now() + self.options.timeout;
+        let outcome = loop {
+            let begun = Instant::now();
+            let error = match self.helm_and_wait(context, &rendered, &wanted, &identity, deadline).await? {
+                Ok(outcome) => break outcome,
+                Err(error) => error,
+            };
+            let is_interrupted = matches!(error, HelmError::Program(ProgramError::Interrupted { .. }));
+            if is_interrupted || !was_away(target.reader(), begun).await? || Instant::now() >= deadline {
+                return Err(failure(helm_failed(error)));
+            }
+            context.warn("the API server was away while helm was at work: helm starts again");
+            release::recover(target, &name, &name, &identity).await.map_err(cluster)?;
+        };
         match outcome {
             Outcome::Ready => {}
             Outcome::Failed(failed, logs) => return Err(self.explain(&failed, &logs).await),
@@ -58,7 +71,8 @@ impl UpWorld<'_> {
         rendered: &Rendered,
         wanted: &[Wanted],
         identity: &str,
-    ) -> Result<Outcome, StepError> {
+        deadline: Instant,
+    ) -> Result<Result<Outcome, HelmError>, StepError> {
         let (stop, signals) = self.interrupts.derived();
         let by = Supervisor { signals, ..supervisor(self.interrupts, context) };
         let how = Delivery {
@@ -71,7 +85,7 @@ impl UpWorld<'_> {
             namespace: self.name(),
             wanted,
             since: Timestamp::now(),
-            deadline: Instant::now() + self.options.timeout,
+            deadline,
             schedule_grace: self.options.schedule_grace,
         };
         let (delivered, is_delivered) = tokio::sync::watch::channel(false);
@@ -80,11 +94,16 @@ impl UpWorld<'_> {
         });
         let (mut helm, mut watching) = (std::pin::pin!(helm), std::pin::pin!(watching));
         tokio::select! {
+            // Helm would try again and again, until its timeout.
+            error = self.checked.cluster.reader().credentials_end() => {
+                stop.request();
+                let _ = helm.await;
+                Err(cluster(error))
+            }
             outcome = &mut watching => {
                 let outcome = outcome.map_err(cluster)?;
                 if matches!(outcome, Outcome::Ready) {
-                    helm.await.map_err(|e| failure(helm_failed(e)))?;
-                    return Ok(outcome);
+                    return Ok(helm.await.map(|()| outcome));
                 }
                 // Before helm is stopped, and takes away what explains it.
                 let explained = self.captured(&outcome).await;
@@ -96,7 +115,7 @@ impl UpWorld<'_> {
                 let Err(error) = result else {
                     delivered.send_replace(true);
                     return tokio::select! {
-                        outcome = &mut watching => outcome.map_err(cluster),
+                        outcome = &mut watching => outcome.map(Ok).map_err(cluster),
                         () = self.interrupts.token.cancelled() => Err(StepError::Interrupted),
                     };
                 };
@@ -104,9 +123,9 @@ impl UpWorld<'_> {
                     && let Ok(outcome) = tokio::time::timeout(SEEN_WITHIN, &mut watching).await
                     && let outcome @ Outcome::Failed(..) = outcome.map_err(cluster)?
                 {
-                    return Ok(outcome);
+                    return Ok(Ok(outcome));
                 }
-                Err(failure(helm_failed(error)))
+                Ok(Err(error))
             }
         }
     }
