@@ -148,6 +148,13 @@ impl Cluster {
         if ran.stdout.trim().is_empty() { Value::Null } else { ran.json() }
     }
 
+    /// Makes an object.
+    pub(crate) fn apply(&self, object: &Value) {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        std::io::Write::write_all(&mut file, object.to_string().as_bytes()).unwrap();
+        self.kubectl(&["apply", "-f", &file.path().display().to_string()]).exits(0);
+    }
+
     /// A verb of the control socket.
     pub(crate) fn ctl(&self, arguments: &[&str]) -> Value {
         let mut command = Command::new(program());

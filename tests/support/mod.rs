@@ -4,12 +4,14 @@
 #![allow(dead_code)]
 
 pub(crate) mod cluster;
+mod running;
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+pub(crate) use running::Running;
 use serde_json::Value;
 
 /// The environment variables that are passed on; everything else is unset.

@@ -7,6 +7,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr))]
 
 pub mod aws;
+pub mod balancers;
 mod client;
 mod error;
 mod guard;

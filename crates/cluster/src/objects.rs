@@ -3,6 +3,7 @@
 
 use futures_util::StreamExt;
 use futures_util::stream;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
 use kube::api::{DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::core::{GroupVersionKind, PartialObjectMeta, TypeMeta};
@@ -206,23 +207,20 @@ impl Kinds {
     }
 
     /// Everything in a namespace that can be listed and deleted, except what only reports (events) and
-    /// what the cluster makes by itself in each.
+    /// what the cluster makes by itself in each; with what its metadata says.
     ///
     /// # Errors
     /// When the cluster does not answer. Kinds that we may not list are left out.
-    pub async fn inventory(
+    pub async fn list(
         &self,
         reader: &ClusterReader,
         namespace: &str,
-    ) -> Result<Vec<ObjectRef>, ClusterError> {
-        let kinds = self.0.groups().flat_map(kube::discovery::ApiGroup::recommended_resources).filter(
-            |(kind, can)| {
-                can.scope == Scope::Namespaced
-                    && can.supports_operation(verbs::LIST)
-                    && can.supports_operation(verbs::DELETE)
-                    && kind.kind != "Event"
-            },
-        );
+    ) -> Result<Vec<(ObjectRef, ObjectMeta)>, ClusterError> {
+        let kinds = self.namespaced().filter(|(kind, can)| {
+            can.supports_operation(verbs::LIST)
+                && can.supports_operation(verbs::DELETE)
+                && kind.kind != "Event"
+        });
         let lists = stream::iter(kinds.map(|(kind, _)| async move {
             let api: Api<DynamicObject> = Api::namespaced_with(reader.client(), namespace, &kind);
             match api
@@ -237,20 +235,54 @@ impl Kinds {
                 Err(error) => Err(error),
             }
         }));
-        let lists: Vec<Result<Vec<ObjectRef>, ClusterError>> =
+        let lists: Vec<Result<Vec<(ObjectRef, ObjectMeta)>, ClusterError>> =
             lists.buffer_unordered(AT_ONCE).collect().await;
         let mut all = Vec::new();
         for list in lists {
             all.extend(list?);
         }
-        all.retain(|object| {
+        all.retain(|(object, _)| {
             !matches!(
                 (object.kind.as_str(), object.name.as_str()),
                 ("ConfigMap", "kube-root-ca.crt") | ("ServiceAccount", "default")
             )
         });
-        all.sort();
+        all.sort_by(|(one, _), (other, _)| one.cmp(other));
         Ok(all)
+    }
+
+    fn namespaced(&self) -> impl Iterator<Item = (ApiResource, ApiCapabilities)> + '_ {
+        let all = self.0.groups().flat_map(kube::discovery::ApiGroup::recommended_resources);
+        all.filter(|(_, can)| can.scope == Scope::Namespaced)
+    }
+
+    /// The kinds that `Ingress` or `Ingress.networking.k8s.io` may mean: their groups, and where their
+    /// objects are.
+    pub(crate) fn named(
+        &self,
+        reader: &ClusterReader,
+        namespace: &str,
+        kind: &str,
+    ) -> Vec<(String, Api<DynamicObject>)> {
+        let (name, group) = kind.split_once('.').map_or((kind, None), |(name, group)| (name, Some(group)));
+        self.namespaced()
+            .filter(|(resource, _)| resource.kind.eq_ignore_ascii_case(name))
+            .filter(|(resource, _)| group.is_none_or(|group| resource.group == group))
+            .map(|(resource, _)| {
+                let api = Api::namespaced_with(reader.client(), namespace, &resource);
+                (resource.group, api)
+            })
+            .collect()
+    }
+
+    /// Where objects like this one are; nowhere if the cluster knows no such kind.
+    pub(crate) fn of(&self, client: kube::Client, object: &ObjectRef) -> Option<Api<DynamicObject>> {
+        let value = serde_json::json!({"apiVersion": object.api_version, "kind": object.kind});
+        let (resource, _) = self.resolve(&value)?;
+        Some(match &object.namespace {
+            Some(namespace) => Api::namespaced_with(client, namespace, &resource),
+            None => Api::all_with(client, &resource),
+        })
     }
 
     /// Whether an object that a release made is still there. One of the same name that another release
@@ -265,12 +297,7 @@ impl Kinds {
         release: &str,
         namespace: &str,
     ) -> Result<bool, ClusterError> {
-        let value = serde_json::json!({"apiVersion": object.api_version, "kind": object.kind});
-        let Some((resource, _)) = self.resolve(&value) else { return Ok(false) };
-        let api: Api<DynamicObject> = match &object.namespace {
-            Some(namespace) => Api::namespaced_with(reader.client(), namespace, &resource),
-            None => Api::all_with(reader.client(), &resource),
-        };
+        let Some(api) = self.of(reader.client(), object) else { return Ok(false) };
         let found = api.get_metadata_opt(&object.name).await;
         let found = found.map_err(reader.failed(&format!("to look {object} up")))?;
         let annotations = found.and_then(|found| found.metadata.annotations);
@@ -280,13 +307,14 @@ impl Kinds {
     }
 }
 
-fn of_kind(kind: &ApiResource, meta: PartialObjectMeta<DynamicObject>) -> Option<ObjectRef> {
-    Some(ObjectRef {
+fn of_kind(kind: &ApiResource, found: PartialObjectMeta<DynamicObject>) -> Option<(ObjectRef, ObjectMeta)> {
+    let object = ObjectRef {
         api_version: kind.api_version.clone(),
         kind: kind.kind.clone(),
-        namespace: meta.metadata.namespace,
-        name: meta.metadata.name?,
-    })
+        namespace: found.metadata.namespace.clone(),
+        name: found.metadata.name.clone()?,
+    };
+    Some((object, found.metadata))
 }
 
 /// To whom an object belongs that Helm would not take for the release's.

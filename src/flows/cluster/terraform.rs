@@ -162,7 +162,7 @@ fn window(values: &Value) -> Option<i64> {
 }
 
 /// The command that removes a thing of AWS, for the services that environments use most.
-fn remove_command(arn: &str) -> String {
+pub(crate) fn remove_command(arn: &str) -> String {
     let mut parts = arn.splitn(6, ':').skip(2);
     let service = parts.next().unwrap_or_default();
     let (region, account) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
@@ -170,6 +170,16 @@ fn remove_command(arn: &str) -> String {
     match service {
         "sqs" => format!(
             "aws sqs delete-queue --region {region} --queue-url https://sqs.{region}.amazonaws.com/{account}/{rest}"
+        ),
+        "elasticloadbalancing" if rest.starts_with("loadbalancer/") => {
+            format!("aws elbv2 delete-load-balancer --region {region} --load-balancer-arn {arn}")
+        }
+        "elasticloadbalancing" if rest.starts_with("targetgroup/") => {
+            format!("aws elbv2 delete-target-group --region {region} --target-group-arn {arn}")
+        }
+        "ec2" if rest.starts_with("security-group/") => format!(
+            "aws ec2 delete-security-group --region {region} --group-id {}",
+            rest.rsplit('/').next().unwrap_or(rest)
         ),
         "s3" => format!("aws s3 rb --force s3://{rest}"),
         "iam" => format!("aws iam delete-role --role-name {}", rest.rsplit('/').next().unwrap_or(rest)),

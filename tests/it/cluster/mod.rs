@@ -1,9 +1,11 @@
 //! The cluster target, on a real Kubernetes with real pods.
 
 mod album;
+mod controllers;
 mod guard;
 mod life;
 mod lifecycle;
 mod platform;
 mod terraform;
+mod volumes;
 mod waiting;

@@ -4,6 +4,7 @@
 //! program that we start, is signed by exactly the credentials that were checked.
 
 pub mod eks;
+mod tagged;
 mod token;
 
 use std::time::{Duration, SystemTime};
@@ -22,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{ClusterError, innermost};
 
+pub(crate) use tagged::{Tagged, tagged};
 pub use token::{Token, TokenSource};
 
 /// How to sign in.

@@ -1,9 +1,7 @@
 //! What AWS says exists because of an environment: everything that carries its tag. Terraform forgets what
 //! it made when it is killed between a creation and the write of its state; the tag remembers.
 
-use aws_sdk_resourcegroupstagging::types::TagFilter;
-
-use crate::aws::Session;
+use crate::aws::{Session, tagged};
 use crate::error::ClusterError;
 
 /// The tag of an environment's identity.
@@ -24,16 +22,6 @@ pub fn variables(name: &str, identity: &str) -> [(String, String); 2] {
 /// # Errors
 /// When AWS refuses or does not answer.
 pub async fn existing(session: &Session, identity: &str) -> Result<Vec<String>, ClusterError> {
-    let client = aws_sdk_resourcegroupstagging::Client::new(session.config());
-    let filter = TagFilter::builder().key(IDENTITY).values(identity).build();
-    let mut pages = client.get_resources().tag_filters(filter).into_paginator().send();
-    let mut arns = Vec::new();
-    while let Some(page) = pages.next().await {
-        let page = page.map_err(ClusterError::from_aws("to list what carries the environment's tag"))?;
-        arns.extend(
-            page.resource_tag_mapping_list.unwrap_or_default().into_iter().filter_map(|r| r.resource_arn),
-        );
-    }
-    arns.sort();
-    Ok(arns)
+    let found = tagged(session, IDENTITY, identity, "to list what carries the environment's tag").await?;
+    Ok(found.into_iter().map(|thing| thing.arn).collect())
 }

@@ -13,8 +13,12 @@ pub(crate) enum Action {
     Inventory,
     /// Remove Ingresses and load balancers while their controllers can still take part.
     Front,
+    /// Look up what these controllers made in AWS.
+    Balancers,
     /// Have Helm uninstall the release, with its hooks.
     Uninstall,
+    /// Remove what controllers hold, while we may still look at it.
+    Held,
     /// Remove the namespace.
     Namespace,
     /// Look up the volumes of its claims.
@@ -50,8 +54,10 @@ pub(crate) fn plan(record: &Record) -> Result<Plan<Action>, PlanError> {
     }
     steps.extend([
         step("front", "ingress", "", &before, Action::Front),
+        step("balancers", "aws", "load balancers", &["front"], Action::Balancers),
         step("helm/uninstall", "helm", "release", &["front"], Action::Uninstall),
-        step("namespace", "namespace", name, &["helm/uninstall"], Action::Namespace),
+        step("held", "objects", "", &["helm/uninstall"], Action::Held),
+        step("namespace", "namespace", name, &["held"], Action::Namespace),
         step("volumes", "volumes", "", &["namespace"], Action::Volumes),
         step("images", "images", "", &[], Action::Images),
     ]);

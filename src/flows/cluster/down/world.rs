@@ -1,19 +1,21 @@
 //! What the steps of `down` do. Each adds to the receipt.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use envctl_cluster::VerifiedCluster;
+use envctl_cluster::balancers;
 use envctl_cluster::namespace::{self, Found};
 use envctl_cluster::objects::{Kinds, ObjectRef};
 use envctl_cluster::release;
 use envctl_cluster::remove::{self, Blocked, Removed, Volume};
 use envctl_cluster::terraform::guard::Allowed;
+use envctl_cluster::{ClusterError, ClusterReader, VerifiedCluster};
 use envctl_model::receipt::{End, Item};
 use envctl_model::record::{Place as Lives, Record};
 use envctl_model::{Receipt, Step, Thing, ThingKind};
-use envctl_programs::helm::Template;
+use envctl_programs::helm::{HelmError, Template};
+use envctl_programs::process::ProgramError;
 use envctl_runner::{Context, Done, StepError, World};
 use serde::{Deserialize, Serialize};
 
@@ -22,8 +24,8 @@ use super::plan::Action;
 use crate::config::Base;
 use crate::flows::Home;
 use crate::flows::chart::{SCRATCH, helm_failed};
-use crate::flows::cluster::target::cluster;
-use crate::flows::cluster::terraform;
+use crate::flows::cluster::target::{cluster, was_away};
+use crate::flows::cluster::terraform::{self, remove_command};
 use crate::flows::interrupts::Interrupts;
 use crate::flows::run::supervisor;
 use crate::flows::step_error::{failed, failure};
@@ -48,19 +50,38 @@ pub(super) struct DownWorld<'a> {
 #[derive(Debug, Default)]
 pub(super) struct Progress {
     uid: Option<String>,
+    /// Our rights in a namespace that is going are gone.
+    terminating: bool,
     inventory: Inventory,
+    /// Why AWS cannot be asked what load balancer controllers made there.
+    unasked: Option<String>,
 }
 
 /// What there was before anything was removed. It is kept until all of it is gone: a run that was
 /// killed half-way must not make the next one forget.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 struct Inventory {
     objects: BTreeSet<String>,
-    /// Volume, reclaim policy, claim.
-    volumes: BTreeSet<(String, String, String)>,
+    volumes: BTreeSet<Volume>,
+    /// Ingresses and Services with load balancers.
+    front: BTreeSet<String>,
+    /// What controllers hold by finalizers.
+    held: BTreeSet<String>,
+    /// What their controllers made in AWS.
+    balancers: BTreeSet<String>,
+    /// Objects whose finalizers were taken off, and these.
+    stripped: BTreeMap<String, Vec<String>>,
 }
 
 const INVENTORY: &str = "inventory.json";
+
+/// How long what Helm has deleted from the cluster may take to go.
+const GOES_WITHIN: Duration = Duration::from_secs(10);
+/// How often it is looked up meanwhile.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+/// How long AWS' lists of what has a tag may lag behind what its controller has removed.
+const LISTS_LAG: Duration = Duration::from_secs(60);
 
 impl World for DownWorld<'_> {
     type Action = Action;
@@ -69,6 +90,8 @@ impl World for DownWorld<'_> {
         match step.action {
             Action::Inventory => self.inventory().await,
             Action::Front => self.front(context).await,
+            Action::Balancers => self.balancers().await,
+            Action::Held => self.held(context).await,
             Action::Uninstall => self.uninstall(context).await,
             Action::Namespace => self.namespace(context).await,
             Action::Volumes => self.volumes().await,
@@ -100,17 +123,30 @@ impl DownWorld<'_> {
     async fn inventory(&self) -> Result<Done, StepError> {
         let reader = self.cluster.reader();
         let mut known: Inventory = self.home.read_json(INVENTORY).map_err(failure)?.unwrap_or_default();
-        let found = namespace::find(reader, self.name(), &self.record.identity).await.map_err(cluster)?;
-        if let Found::Ours { uid, .. } = found {
-            let kinds = Kinds::discover(reader).await.map_err(cluster)?;
-            let (objects, volumes) =
-                tokio::join!(kinds.inventory(reader, self.name()), remove::volumes(reader, self.name()));
-            known.objects.extend(objects.map_err(cluster)?.iter().map(ToString::to_string));
-            let volumes = volumes.map_err(cluster)?.into_iter();
-            known.volumes.extend(volumes.map(|Volume { name, policy, claim }| (name, policy, claim)));
-            self.home.write_json(INVENTORY, &known).map_err(failure)?;
-            self.progress().uid = Some(uid);
+        // Load balancers and volumes outlive the namespace: a run that was killed on another machine has
+        // left no word of them.
+        let (found, made, volumes) = tokio::join!(
+            namespace::find(reader, self.name(), &self.record.identity),
+            balancers::of_namespace(self.cluster, self.name()),
+            remove::volumes(reader, self.name())
+        );
+        known.volumes.extend(volumes.map_err(cluster)?);
+        match made {
+            Ok(made) => known.balancers.extend(made),
+            Err(error) => self.progress().unasked = Some(error.to_string()),
         }
+        if let Found::Ours { uid, terminating } = found.map_err(cluster)? {
+            let kinds = Kinds::discover(reader).await.map_err(cluster)?;
+            let (objects, front) =
+                tokio::join!(kinds.list(reader, self.name()), remove::front(reader, self.name()));
+            let objects = objects.map_err(cluster)?;
+            known.held.extend(remove::held(&objects).iter().map(ToString::to_string));
+            known.objects.extend(objects.iter().map(|(object, _)| object.to_string()));
+            known.front.extend(front.map_err(cluster)?);
+            let mut progress = self.progress();
+            (progress.uid, progress.terminating) = (Some(uid), terminating);
+        }
+        self.home.write_json(INVENTORY, &known).map_err(failure)?;
         let count = known.objects.len();
         self.progress().inventory = known;
         Ok(Done::quiet(format!("{count} objects")))
@@ -135,36 +171,58 @@ impl DownWorld<'_> {
             "start the controller again, or fix what it waits for, and type the same command again"
                 .to_owned(),
         );
-        let strippable =
-            blocked.iter().find(|one| one.by.contains("finalizer") && !one.object.starts_with("Namespace"));
-        if let Some(one) = strippable {
+        if blocked.iter().all(|one| one.object.starts_with("Namespace/")) {
             lines.push(format!(
-                "or give up what the finalizer protects, which then stays behind outside of the cluster: \
-                 envctl down --name {} --strip-finalizers {}",
+                "in a namespace that is going nobody but the platform engineer may look: kubectl -n {} get what is named above",
+                self.name()
+            ));
+        }
+        let strippable = blocked.iter().filter(|one| one.strippable);
+        let strip: Vec<_> = strippable.map(|one| format!(" --strip-finalizers {}", one.object)).collect();
+        if !strip.is_empty() {
+            lines.push(format!(
+                "or give up what the finalizers protect, which then stays behind outside of the cluster: \
+                 envctl down --name {}{}",
                 self.name(),
-                one.object
+                strip.concat()
             ));
         }
         StepError::Stuck(lines.join("\n"))
+    }
+
+    async fn strip(&self, context: &Context) -> Result<(), StepError> {
+        for object in &self.options.strip {
+            let finalizers =
+                remove::strip_finalizers(self.cluster, self.name(), object).await.map_err(cluster)?;
+            if finalizers.is_empty() {
+                context.warn(format!("there is no {object} with finalizers: nothing was taken off"));
+                continue;
+            }
+            context.warn(format!(
+                "the finalizers of {object} were taken off, as you asked: what its controller made outside of the cluster stays"
+            ));
+            let known = {
+                let mut progress = self.progress();
+                progress.inventory.stripped.insert(object.clone(), finalizers);
+                progress.inventory.clone()
+            };
+            self.home.write_json(INVENTORY, &known).map_err(failure)?;
+        }
+        Ok(())
     }
 
     async fn front(&self, context: &Context) -> Result<Done, StepError> {
         if self.progress().uid.is_none() {
             return Ok(Done::quiet("no namespace"));
         }
-        for object in &self.options.strip {
-            remove::strip_finalizers(self.cluster, self.name(), object).await.map_err(cluster)?;
-            context.warn(format!(
-                "the finalizers of {object} were taken off, as you asked: what its controller made outside of the cluster stays"
-            ));
-        }
+        self.strip(context).await?;
         let names = remove::front(self.cluster.reader(), self.name()).await.map_err(cluster)?;
         if names.is_empty() {
             return Ok(Done::quiet("none"));
         }
         let tell = Self::blocked(context);
-        let removed = remove::remove_front(self.cluster, self.name(), &names, self.deadline(), tell);
-        match removed.await.map_err(cluster)? {
+        let removing = remove::remove_front(self.cluster, self.name(), &names, self.deadline(), tell);
+        match until_interrupted(self.cluster.reader(), context, removing).await? {
             Removed::Gone => Ok(Done::shown(format!("{} removed", names.len()))),
             Removed::Blocked(blocked) => {
                 Err(self.still_blocked("Ingresses and load balancers are still there", &blocked))
@@ -172,10 +230,63 @@ impl DownWorld<'_> {
         }
     }
 
+    /// What controllers made in AWS is theirs to remove. Whether they did is asked of AWS.
+    async fn balancers(&self) -> Result<Done, StepError> {
+        let (inventory, unasked) = {
+            let progress = self.progress();
+            (progress.inventory.clone(), progress.unasked.clone())
+        };
+        let item = |id: String, evidence: String, remove| Item {
+            kind: ThingKind::Resource,
+            id,
+            evidence,
+            used_by: vec![],
+            remove,
+        };
+        // What was given up, nobody removes any more.
+        let patience =
+            if inventory.stripped.is_empty() { LISTS_LAG.min(self.options.timeout) } else { Duration::ZERO };
+        let left = match unasked {
+            Some(error) => Err(error),
+            None if inventory.balancers.is_empty() && inventory.front.is_empty() => {
+                return Ok(Done::quiet("none"));
+            }
+            None => balancers::await_gone(self.cluster, self.name(), Instant::now() + patience)
+                .await
+                .map_err(|error| error.to_string()),
+        };
+        let left = match left {
+            Ok(left) => left,
+            Err(error) => {
+                for object in inventory.front {
+                    let evidence = format!("AWS could not be asked what its controller left there: {error}");
+                    self.add(End::Unverified, item(format!("load balancer of {object}"), evidence, None));
+                }
+                return Ok(Done::quiet("not looked up"));
+            }
+        };
+        for arn in inventory.balancers.difference(&left) {
+            let evidence = "AWS lists no such thing under the tags of the cluster's controllers";
+            self.add(End::Gone, item(arn.clone(), evidence.to_owned(), None));
+        }
+        // In the order in which they can be removed: load balancer, its target groups, its security groups.
+        let mut ordered: Vec<_> = left.iter().collect();
+        ordered.sort_by_key(|arn| (arn.contains(":security-group/"), arn.contains(":targetgroup/")));
+        for arn in ordered {
+            let evidence = "AWS still lists it under the tags of the cluster's controllers".to_owned();
+            self.add(End::Left, item(arn.clone(), evidence, Some(remove_command(arn))));
+        }
+        Ok(match inventory.balancers.len() {
+            0 => Done::quiet("none"),
+            made if left.is_empty() => Done::shown(format!("{made} things of theirs gone")),
+            _ => Done::shown(format!("{} things of theirs left", left.len())),
+        })
+    }
+
     async fn uninstall(&self, context: &Context) -> Result<Done, StepError> {
         let reader = self.cluster.reader();
-        if self.progress().uid.is_none() {
-            return Ok(Done::quiet("no namespace"));
+        if self.progress().uid.is_none() || self.progress().terminating {
+            return Ok(Done::quiet("no namespace, or one that is going"));
         }
         let newest = release::newest(reader, self.name(), self.name(), &self.record.identity);
         if newest.await.map_err(cluster)?.is_none() {
@@ -188,9 +299,36 @@ impl DownWorld<'_> {
         let access = release::access(self.cluster, &self.home.file(SCRATCH), &plugin).map_err(failed)?;
         let by = supervisor(self.interrupts, context);
         let template = Template::new(&self.base.programs.helm.value, "", self.name(), self.name());
-        let uninstalled = template.uninstall(&access, self.options.timeout, &by).await;
-        uninstalled.map_err(|error| failure(helm_failed(error)))?;
+        loop {
+            let begun = Instant::now();
+            let Err(error) = template.uninstall(&access, self.options.timeout, &by).await else { break };
+            let is_interrupted = matches!(error, HelmError::Program(ProgramError::Interrupted { .. }));
+            if is_interrupted || !was_away(reader, begun).await? {
+                return Err(failure(helm_failed(error)));
+            }
+            context.warn("the API server was away while helm was at work: helm starts again");
+        }
         Ok(Done::shown("uninstalled"))
+    }
+
+    async fn held(&self, context: &Context) -> Result<Done, StepError> {
+        let reader = self.cluster.reader();
+        if self.progress().uid.is_none() || self.progress().terminating {
+            return Ok(Done::quiet("no namespace, or one that is going"));
+        }
+        if self.progress().inventory.held.is_empty() {
+            return Ok(Done::quiet("none"));
+        }
+        let kinds = Kinds::discover(reader).await.map_err(cluster)?;
+        let held = remove::held(&kinds.list(reader, self.name()).await.map_err(cluster)?);
+        let tell = Self::blocked(context);
+        let removing = remove::remove_held(self.cluster, self.name(), &held, self.deadline(), tell);
+        match until_interrupted(self.cluster.reader(), context, removing).await? {
+            Removed::Gone => Ok(Done::quiet(format!("{} removed", held.len()))),
+            Removed::Blocked(blocked) => {
+                Err(self.still_blocked("what controllers hold is still there", &blocked))
+            }
+        }
     }
 
     async fn namespace(&self, context: &Context) -> Result<Done, StepError> {
@@ -200,8 +338,10 @@ impl DownWorld<'_> {
         };
         if let Some(uid) = &uid {
             let tell = Self::blocked(context);
-            let removed = remove::remove_namespace(self.cluster, self.name(), uid, self.deadline(), tell);
-            if let Removed::Blocked(blocked) = removed.await.map_err(cluster)? {
+            let removing = remove::remove_namespace(self.cluster, self.name(), uid, self.deadline(), tell);
+            if let Removed::Blocked(blocked) =
+                until_interrupted(self.cluster.reader(), context, removing).await?
+            {
                 return Err(self.still_blocked("the namespace is still there", &blocked));
             }
         }
@@ -225,6 +365,13 @@ impl DownWorld<'_> {
         }
         for object in inventory.objects {
             self.add(End::Gone, item(ThingKind::Object, object, evidence.clone()));
+        }
+        for (object, finalizers) in inventory.stripped {
+            let evidence = format!(
+                "it is gone, but its controller did not take part: {} was taken off as you asked, and what it made outside of the cluster may still be there",
+                finalizers.iter().map(|f| format!("`{f}`")).collect::<Vec<_>>().join(", ")
+            );
+            self.add(End::Unverified, item(ThingKind::Object, object, evidence));
         }
         self.look_up_cluster_wide().await?;
         Ok(if uid.is_some() { Done::shown("removed") } else { Done::quiet("there was none") })
@@ -252,7 +399,14 @@ impl DownWorld<'_> {
                 used_by: vec![],
                 remove,
             };
-            if kinds.exists(reader, &reference, self.name(), self.name()).await.map_err(cluster)? {
+            let exists = || kinds.exists(reader, &reference, self.name(), self.name());
+            let looked_until = Instant::now() + GOES_WITHIN;
+            let mut is_there = exists().await.map_err(cluster)?;
+            while is_there && Instant::now() < looked_until {
+                tokio::time::sleep(LOOK_AGAIN).await;
+                is_there = exists().await.map_err(cluster)?;
+            }
+            if is_there {
                 let remove = format!("kubectl delete {} {}", object.kind.to_lowercase(), object.name);
                 self.add(End::Left, item("still in the cluster", Some(remove)));
             } else {
@@ -266,12 +420,12 @@ impl DownWorld<'_> {
         let volumes = self.progress().inventory.volumes.clone();
         let deleted: BTreeSet<_> = volumes
             .iter()
-            .filter(|(_, policy, _)| policy == "Delete")
-            .map(|(name, ..)| name.clone())
+            .filter(|volume| volume.policy == "Delete")
+            .map(|volume| volume.name.clone())
             .collect();
         let left =
             remove::await_volumes(self.cluster.reader(), deleted, self.deadline()).await.map_err(cluster)?;
-        for (name, policy, claim) in volumes {
+        for Volume { name, policy, claim, disk } in volumes {
             let item = |evidence: String, remove| Item {
                 kind: ThingKind::PersistentVolume,
                 id: name.clone(),
@@ -281,8 +435,10 @@ impl DownWorld<'_> {
             };
             let remove = format!("kubectl delete persistentvolume {name}");
             if policy != "Delete" {
+                let disk = disk.map_or_else(String::new, |disk| format!(" on {disk}"));
                 let evidence = format!(
-                    "its reclaim policy is {policy}: the data of claim {claim} stays until somebody removes it: {remove}"
+                    "its reclaim policy is {policy}: the data of claim {claim} stays{disk} until somebody removes it, \
+                     first the volume ({remove}), then what holds the data"
                 );
                 self.add(End::Retained, item(evidence, None));
             } else if left.contains(&name) {
@@ -395,5 +551,18 @@ impl DownWorld<'_> {
     /// Whether the only place that knows of something is this environment's directory.
     pub(super) fn lost_sight(&self, receipt: &Receipt) -> bool {
         receipt.unverified.iter().any(|item| item.kind == ThingKind::Workspace)
+    }
+}
+
+/// Waits for the cluster, unless the user has had enough, or it has had enough of us.
+async fn until_interrupted(
+    reader: &ClusterReader,
+    context: &Context,
+    removing: impl Future<Output = Result<Removed, ClusterError>>,
+) -> Result<Removed, StepError> {
+    tokio::select! {
+        removed = removing => removed.map_err(cluster),
+        () = context.interrupted.cancelled() => Err(StepError::Interrupted),
+        error = reader.credentials_end() => Err(cluster(error)),
     }
 }
