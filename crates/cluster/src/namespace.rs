@@ -7,6 +7,7 @@ use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
 };
 use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::rbac::v1::{RoleBinding, RoleRef, Subject};
 use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Api, Resource};
@@ -17,7 +18,7 @@ use serde_json::json;
 use crate::client::ClusterReader;
 use crate::error::ClusterError;
 use crate::guard::VerifiedCluster;
-use crate::guardrails::Guards;
+use crate::guardrails::{Guards, NAME};
 use crate::marks::{self, EXPIRES, IDENTITY, OWNER};
 
 /// RBAC is eventually consistent: rights that were just given arrive within this time.
@@ -125,7 +126,13 @@ pub async fn ensure(
     let policy = async {
         match &guards.policy {
             Some(policy) => ensure_one(cluster, &name, policy).await,
-            None => Ok(None),
+            // Nobody asked for it any more, and it may not be removed: it says who made it.
+            None => {
+                let api: Api<NetworkPolicy> = Api::namespaced(cluster.client(), &name);
+                let found = api.get_metadata_opt(NAME).await;
+                let found = found.map_err(cluster.failed("to show a guardrail"))?;
+                Ok(found.map(|_| format!("NetworkPolicy {NAME}")))
+            }
         }
     };
     let (quota, limits, policy) = tokio::join!(

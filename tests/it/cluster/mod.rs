@@ -3,6 +3,7 @@
 mod album;
 mod controllers;
 mod guard;
+mod isolation;
 mod life;
 mod lifecycle;
 mod platform;
