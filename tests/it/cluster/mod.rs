@@ -10,3 +10,4 @@ mod platform;
 mod terraform;
 mod volumes;
 mod waiting;
+mod waiting_faults;

@@ -465,7 +465,7 @@ fn what_fails_is_named_with_its_cause_and_what_to_do() {
     let failed: Vec<_> = said.iter().filter_map(|(_, ran)| ran.as_ref().err()).collect();
     assert!(failed.is_empty(), "{}", failed.iter().map(|f| format!("--- {f}\n")).collect::<String>());
     let said: Vec<_> = said.into_iter().map(|(index, ran)| (rows[index].title, ran.unwrap())).collect();
-    compare_document(&said);
+    compare_document(Part::SharedCluster, &said);
 }
 
 fn play(cluster: &Cluster, row: &Row) -> Result<String, String> {
@@ -495,7 +495,7 @@ fn play(cluster: &Cluster, row: &Row) -> Result<String, String> {
 }
 
 /// What `up` says, without what differs from run to run.
-fn normal(text: &str, name: &str, cluster: &Cluster) -> String {
+pub(super) fn normal(text: &str, name: &str, cluster: &Cluster) -> String {
     let mut text = text.replace(name, "raw-aki").replace(cluster.text("registry"), "registry.example.com");
     let port = cluster.text("registry").rsplit(':').next().unwrap();
     text = text
@@ -551,18 +551,37 @@ const HEAD: &str = "# What fails in a cluster, and what envctl says of it\n\n\
     mend. Each message below is what `up` printed for it on a real kubelet, in the tests of this repository, which also \
     write this page (`ENVCTL_BLESS=1`).\n";
 
-fn compare_document(said: &[(&str, String)]) {
+const HEAD_OF_FAULTS: &str = "# What goes wrong around an environment\n\n\
+    Nodes, credentials, the API server: in a cluster of the test's own. One that is away for ten seconds is waited for, \
+    and so is a node that joins late.\n";
+
+/// The parts of the document: each is written by one test.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    SharedCluster,
+    OwnCluster,
+}
+
+pub(super) fn compare_document(part: Part, said: &[(&str, String)]) {
+    static WRITING: Mutex<()> = Mutex::new(());
+    let _alone = WRITING.lock().unwrap();
     let path = root().join("docs/waiting.md");
-    let mut text = HEAD.to_owned();
-    for (title, message) in said {
-        write!(text, "\n## {title}\n\n```\n{message}\n```\n").unwrap();
-    }
+    let there = std::fs::read_to_string(&path).unwrap_or_default();
+    let (first, second) = there.split_at(there.find(HEAD_OF_FAULTS).unwrap_or(there.len()));
     if std::env::var_os("ENVCTL_BLESS").is_some() {
-        std::fs::write(&path, &text).unwrap();
+        let mut text = String::new();
+        for (title, message) in said {
+            write!(text, "\n## {title}\n\n```\n{message}\n```\n").unwrap();
+        }
+        let text = match part {
+            Part::SharedCluster => format!("{HEAD}{text}\n{second}"),
+            Part::OwnCluster => format!("{}\n\n{HEAD_OF_FAULTS}{text}", first.trim_end()),
+        };
+        std::fs::write(&path, format!("{}\n", text.trim_end())).unwrap();
         return;
     }
     // Words of the kubelet and the scheduler vary with time and load; titles and causes do not.
-    let there = std::fs::read_to_string(&path).unwrap_or_default();
+    let there = if part == Part::SharedCluster { first } else { second };
     for (title, message) in said {
         let headline = message.lines().find(|line| line.contains(": ")).unwrap_or_default().trim();
         assert!(

@@ -413,7 +413,10 @@ impl Shortage {
             Self::Cpu | Self::Memory => "ask for less, or have the cluster grow",
             Self::Pods => "run fewer replicas, or have the cluster grow",
             Self::Selector => "correct nodeSelector and affinity: `kubectl get nodes --show-labels`",
-            Self::Taint => "add a toleration, if these nodes are meant for it",
+            Self::Taint => {
+                "add a toleration, if these nodes are meant for it: \
+                 `kubectl get nodes -o custom-columns=NAME:.metadata.name,TAINTS:.spec.taints`"
+            }
             Self::Claim => "name a StorageClass that exists, and a size and access mode that it gives",
             Self::Other => "its message says why",
         }
