@@ -1,11 +1,13 @@
 # The work is done by scripts/, in plain sh; this file only names it.
 .DEFAULT_GOAL := help
-.PHONY: up down test check bench cluster-up cluster-down help setup build
+.PHONY: up down test check bench chaos cluster-up cluster-down help setup build
 
 # Flags of `envctl up` and `envctl down`, of `cargo test`, and of the benchmark: make up ARGS=--json
 ARGS ?=
 # Of the test cluster.
 NAME ?= dev
+# Of the chaos: a number that repeats one.
+SEED ?=
 
 ENVCTL := $(CURDIR)/target/release/envctl
 # What setup built comes first, so that all of it has the versions that tools/go.mod pins.
@@ -28,6 +30,9 @@ check: ## Checks format, lints, dependencies and scripts
 
 bench: build ## Measures envctl against the same work by hand
 	@scripts/bench $(ARGS)
+
+chaos: ## Kills envctl at random places on a test cluster, fifty times, and expects that nothing is left
+	@ENVCTL_CHAOS_SEED=$(SEED) scripts/chaos $(ARGS)
 
 cluster-up: ## Starts a test cluster and prints the variables for a shell
 	@scripts/cluster up $(NAME) $(ARGS)

@@ -32,6 +32,8 @@ pub(crate) const DOCKER: &str = "ENVCTL_DOCKER";
 pub(crate) const COMPOSE: &str = "ENVCTL_COMPOSE";
 /// For tests: `STEP@MOMENT` at which envctl kills itself.
 pub(crate) const FAILPOINT: &str = "ENVCTL_FAILPOINT";
+/// For tests: the file to which each `STEP@MOMENT` is appended when it is reached.
+pub(crate) const FAILPOINT_LOG: &str = "ENVCTL_FAILPOINT_LOG";
 
 /// What the environment said.
 #[derive(Debug, Clone)]
@@ -63,6 +65,8 @@ pub(crate) struct Variables {
     pub(crate) compose: Option<PathBuf>,
     /// [`FAILPOINT`].
     pub(crate) failpoint: Option<String>,
+    /// [`FAILPOINT_LOG`].
+    pub(crate) failpoint_log: Option<PathBuf>,
     /// `DOCKER_HOST`, as Docker's own client reads it.
     pub(crate) docker_host: Option<String>,
     /// `DOCKER_CONTEXT`, likewise.
@@ -95,6 +99,7 @@ impl Variables {
             docker: path(DOCKER),
             compose: path(COMPOSE),
             failpoint: text(FAILPOINT),
+            failpoint_log: path(FAILPOINT_LOG),
             docker_host: text("DOCKER_HOST"),
             docker_context: text("DOCKER_CONTEXT"),
             docker_config: path("DOCKER_CONFIG"),

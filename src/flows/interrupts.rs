@@ -1,5 +1,7 @@
 //! Ctrl-C.
 
+use std::sync::Arc;
+
 use envctl_programs::process::{Interrupter, Signals};
 
 use crate::ui::Failure;
@@ -13,6 +15,23 @@ pub(crate) struct Interrupts {
     /// What the runner listens to.
     pub(crate) token: tokio_util::sync::CancellationToken,
     requests: tokio::sync::watch::Receiver<u32>,
+    raising: Raising,
+}
+
+/// What one more request sets off.
+#[derive(Debug, Clone)]
+struct Raising {
+    interrupter: Interrupter,
+    token: tokio_util::sync::CancellationToken,
+    counted: Arc<tokio::sync::watch::Sender<u32>>,
+}
+
+impl Raising {
+    fn raise(&self) {
+        self.interrupter.request();
+        self.token.cancel();
+        self.counted.send_modify(|n| *n += 1);
+    }
 }
 
 impl Interrupts {
@@ -23,23 +42,27 @@ impl Interrupts {
         let token = tokio_util::sync::CancellationToken::new();
         let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::failed)?;
         let mut terminate = signal(SignalKind::terminate()).map_err(Failure::failed)?;
-        let cancelled = token.clone();
         let (counted, requests) = tokio::sync::watch::channel(0);
+        let raising = Raising { interrupter, token: token.clone(), counted: Arc::new(counted) };
+        let raised = raising.clone();
         tokio::spawn(async move {
             loop {
                 tokio::select! {
                     _ = interrupt.recv() => {}
                     _ = terminate.recv() => {}
                 }
-                interrupter.request();
-                if !cancelled.is_cancelled() {
+                if !raised.token.is_cancelled() {
                     crate::ui::notice("interrupted: waiting for what runs to end well; Ctrl-C again insists");
                 }
-                cancelled.cancel();
-                counted.send_modify(|n| *n += 1);
+                raised.raise();
             }
         });
-        Ok(Self { signals, token, requests })
+        Ok(Self { signals, token, requests, raising })
+    }
+
+    /// Interrupts the run ourselves, as the first Ctrl-C would.
+    pub(crate) fn raise(&self) {
+        self.raising.raise();
     }
 
     /// Signals that follow these, and that we can raise ourselves: for a program that is to end for a

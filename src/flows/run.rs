@@ -4,12 +4,13 @@ use std::sync::{Arc, Mutex};
 
 use envctl_model::{Event, Plan};
 use envctl_programs::process::{Child, Children, Supervisor};
-use envctl_runner::{Context, Executor, Failpoints, Journal, Lock, RunError, World};
+use envctl_runner::{Context, Executor, Failpoints, Journal, Killed, Lock, RunError, World};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
 
 use super::Home;
 use super::interrupts::Interrupts;
+use crate::config::variables::Variables;
 use crate::ui::{Failure, Format, Printer};
 
 /// The screen, fed by events until they end.
@@ -91,6 +92,11 @@ fn disk(error: envctl_runner::JournalError) -> Failure {
     Failure::Failed(format!("{error}{help}"))
 }
 
+/// Dies here if a test wants it: a moment of a verb that belongs to no step.
+pub(crate) fn reach(failpoints: &Failpoints, verb: &str, moment: &str) -> Result<(), Failure> {
+    failpoints.reach(verb, moment).map_err(|Killed| Failure::Interrupted)
+}
+
 /// Everything around a plan while it runs.
 #[derive(Debug)]
 pub(crate) struct Run<'a, L> {
@@ -105,7 +111,16 @@ pub(crate) struct Run<'a, L> {
     /// Ctrl-C.
     pub(crate) interrupts: &'a Interrupts,
     /// For tests.
-    pub(crate) failpoint: Option<&'a str>,
+    pub(crate) failpoints: Failpoints,
+}
+
+/// Where a test has this process die.
+pub(crate) fn failpoints(variables: &Variables) -> Failpoints {
+    let failpoints = variables.failpoint.as_deref().map_or_else(Failpoints::none, Failpoints::kill_at);
+    match &variables.failpoint_log {
+        Some(file) => failpoints.logged_to(file),
+        None => failpoints,
+    }
 }
 
 impl<L: Lock> Run<'_, L> {
@@ -116,7 +131,7 @@ impl<L: Lock> Run<'_, L> {
             lock: self.lock,
             journal: self.journal,
             events: self.screen.events.clone(),
-            failpoints: self.failpoint.map_or_else(Failpoints::none, Failpoints::kill_at),
+            failpoints: self.failpoints,
             interrupted: self.interrupts.token.clone(),
         };
         executor.run(self.verb, plan).await.map_err(|error| match error {

@@ -42,6 +42,8 @@ pub(crate) struct Home {
     dir: PathBuf,
 }
 
+const RECORD: &str = "record.json";
+
 /// An environment's name, and its record or why that cannot be read.
 pub(crate) type Named = (String, Result<Record, Failure>);
 
@@ -149,14 +151,14 @@ impl Home {
 
     /// The record, if there is one.
     pub(crate) fn record(&self) -> Result<Option<Record>, Failure> {
-        let path = self.file("record.json");
+        let path = self.file(RECORD);
         let Some(text) = read(&path)? else { return Ok(None) };
         Record::parse(&text).map(Some).map_err(|e| Failure::Failed(format!("{}: {e}", path.display())))
     }
 
     /// Writes the record.
     pub(crate) fn save_record(&self, record: &Record) -> Result<(), Failure> {
-        write_json(&self.file("record.json"), record)
+        write_json(&self.file(RECORD), record)
     }
 
     /// Reads a JSON file of it, if it is there.
@@ -169,9 +171,26 @@ impl Home {
         write_json(&self.file(name), value)
     }
 
-    /// Removes it with all that is in it.
+    /// Whether what is in it is of this environment. One of the same name may have lived here before,
+    /// and have been removed from another machine.
+    pub(crate) fn is_of(&self, identity: Option<&str>) -> Result<bool, Failure> {
+        Ok(self.record()?.is_none_or(|record| Some(record.identity.as_str()) == identity))
+    }
+
+    /// Removes it with all that is in it: the record last, since it says whose the rest is.
     pub(crate) fn remove(&self) -> Result<(), Failure> {
-        match fs::remove_dir_all(&self.dir) {
+        let removed = || {
+            for entry in fs::read_dir(&self.dir)? {
+                let entry = entry?;
+                if entry.file_type()?.is_dir() {
+                    fs::remove_dir_all(entry.path())?;
+                } else if entry.file_name() != RECORD {
+                    fs::remove_file(entry.path())?;
+                }
+            }
+            fs::remove_dir_all(&self.dir)
+        };
+        match removed() {
             Err(e) if e.kind() != io::ErrorKind::NotFound => {
                 Err(Failure::Failed(format!("cannot remove {}: {e}", self.dir.display())))
             }

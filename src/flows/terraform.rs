@@ -19,7 +19,7 @@ use envctl_model::record::TerraformRecord;
 use envctl_model::{Thing, ThingKind, stack};
 use envctl_programs::process::{Command, Input, ProgramError, Supervisor};
 use envctl_programs::terraform::{
-    Answer, Closure, Copy, Mode, Output, Plan, Progress, Purpose, Resource, Sought, Terraform,
+    Answer, Closure, Copy, ERRORED_STATE, Mode, Output, Plan, Progress, Purpose, Resource, Sought, Terraform,
     TerraformError, Workspace,
 };
 use envctl_runner::{Context, Done, StepError};
@@ -104,6 +104,15 @@ impl Place {
             record.backend_config.iter().map(|(k, v)| (k.clone(), v.clone().into())).collect();
         terraform.env = BTreeMap::new();
         terraform
+    }
+
+    /// Whether a state lies here, and nowhere else.
+    pub(crate) fn holds_a_state(&self) -> bool {
+        let Ok(Some(copy)) = self.archived() else { return false };
+        let workspaces = std::fs::read_dir(copy.root.join("terraform.tfstate.d"));
+        let mut workspaces = workspaces.into_iter().flatten().flatten();
+        copy.root.join(ERRORED_STATE).exists()
+            || workspaces.any(|workspace| workspace.path().join("terraform.tfstate").exists())
     }
 
     /// Remembers the variables of this `up`.
@@ -256,6 +265,7 @@ impl Steps<'_> {
         let by = self.supervisor(context);
         let report = |p: &Progress| context.progress(format!("{} {}", p.action, p.address));
         let file = place.plan_file();
+        self.rescue(context).await?;
         let plan = self.plan(context, Purpose::Apply).await?;
         guard.check(&plan).await?;
         for warning in &plan.warnings {
@@ -271,7 +281,12 @@ impl Steps<'_> {
         }
         let changed = !plan.is_empty();
         if changed {
-            terraform.apply(&file, &by, report).await.map_err(terraform_failed)?;
+            // A test that has us die here leaves Terraform at work.
+            let applying = |p: &Progress| {
+                report(p);
+                let _ = context.failpoint("applying");
+            };
+            terraform.apply(&file, &by, applying).await.map_err(terraform_failed)?;
             context.failpoint("applied")?;
         }
         let _ = std::fs::remove_file(&file);
@@ -322,6 +337,17 @@ impl Steps<'_> {
         Err(terraform_failed(error))
     }
 
+    /// Writes the state that an earlier run could not write.
+    async fn rescue(&self, context: &Context) -> Result<(), StepError> {
+        let by = self.supervisor(context);
+        if self.terraform.rescue_state(&by).await.map_err(terraform_failed)? {
+            context.warn(
+                "an earlier Terraform could not write its state, since its backend was away: written now",
+            );
+        }
+        Ok(())
+    }
+
     /// Plans to destroy all that the state knows, if `guard` lets it, and has the providers find each
     /// thing while it is there: only then does it mean something when they find it no more.
     pub(crate) async fn plan_destroy(
@@ -340,6 +366,7 @@ impl Steps<'_> {
         if terraform.workspace(&by).await.map_err(terraform_failed)? != Workspace::Found {
             return Ok(nothing);
         }
+        self.rescue(context).await?;
         // A state that an `up` wrote and died before it could tell us.
         let resources = terraform.resources(&by).await.map_err(terraform_failed)?;
         if resources.is_empty() {
@@ -373,7 +400,10 @@ impl Steps<'_> {
         let mut done = Done::quiet("nothing to destroy");
         if file.exists() {
             let by = self.supervisor(context);
-            let report = |p: &Progress| context.progress(format!("{} {}", p.action, p.address));
+            let report = |p: &Progress| {
+                context.progress(format!("{} {}", p.action, p.address));
+                let _ = context.failpoint("destroying");
+            };
             let applied = terraform.apply(&file, &by, report).await.map_err(terraform_failed)?;
             let _ = std::fs::remove_file(&file);
             done = Done::shown(format!("{} destroyed", applied.destroyed));

@@ -29,7 +29,7 @@ pub enum ClusterError {
         /// The command that renews them.
         hint: String,
     },
-    /// AWS said no, or did not answer.
+    /// AWS said no.
     #[error("AWS refused {doing}: {message}")]
     Aws {
         /// What was asked.
@@ -37,6 +37,14 @@ pub enum ClusterError {
         /// AWS' own code, where there was an answer: `AccessDeniedException`.
         code: Option<String>,
         /// AWS' own words.
+        message: String,
+    },
+    /// AWS did not answer.
+    #[error("AWS does not answer when it is asked {doing}: {message}")]
+    AwsUnreachable {
+        /// What was asked.
+        doing: String,
+        /// The system's words.
         message: String,
     },
     /// The API server said no.
@@ -86,6 +94,9 @@ impl ClusterError {
             ),
             Self::Api { status: 403, .. } => {
                 Some("`envctl whoami` shows who you are; the cluster's owner gives rights".to_owned())
+            }
+            Self::AwsUnreachable { .. } => {
+                Some("is the network up? The same command again goes on from here".to_owned())
             }
             Self::Unreachable { .. } => {
                 Some("is the VPN up, and may this machine reach the cluster's endpoint?".to_owned())
@@ -142,6 +153,9 @@ impl ClusterError {
         let doing = doing.to_owned();
         move |error| {
             let code = error.code().map(str::to_owned);
+            if matches!(error, SdkError::DispatchFailure(_) | SdkError::TimeoutError(_)) {
+                return Self::AwsUnreachable { doing, message: innermost(&error) };
+            }
             let message = match (error.message(), &code) {
                 (Some(message), Some(code)) => format!("{message} ({code})"),
                 (None, Some(code)) => code.clone(),

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::client::ClusterReader;
 use crate::error::ClusterError;
 use crate::guard::VerifiedCluster;
 use crate::marks::{self, SYSTEM_NAMESPACE};
@@ -155,6 +156,16 @@ pub async fn acquire(
     }
 }
 
+/// Whether somebody holds the lock of an environment, or died with it.
+///
+/// # Errors
+/// When the cluster does not answer.
+pub async fn exists(reader: &ClusterReader, name: &str) -> Result<bool, ClusterError> {
+    let leases: Api<Lease> = Api::namespaced(reader.client(), SYSTEM_NAMESPACE);
+    let found = leases.get_opt(name).await.map_err(reader.failed("to show a lock"))?;
+    Ok(found.is_some())
+}
+
 fn mine(cluster: &VerifiedCluster, name: &str, holder: &Holder, version: Option<String>) -> Lease {
     let owner = (marks::OWNER.to_owned(), cluster.facts().username.clone());
     let text = serde_json::json!(holder).to_string();
@@ -238,11 +249,7 @@ impl Lock {
             match &*self.renewed.borrow() {
                 Renewed::Lost(by) => return Err(taken(by)),
                 Renewed::At(at) if at.elapsed() > DEADLINE => {
-                    return Err(format!(
-                        "the lock of this environment could not be renewed for {} s: the cluster does not answer; \
-                         nothing more was done",
-                        DEADLINE.as_secs()
-                    ));
+                    return Err(not_renewed());
                 }
                 Renewed::At(_) => {}
             }
@@ -264,6 +271,22 @@ impl Lock {
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(Duration::from_secs(2));
                 }
+            }
+        }
+    }
+
+    /// Waits until the lock is ours no more: somebody took it, or may have, since it could not be renewed.
+    pub async fn lost(&self) -> String {
+        let mut renewed = self.renewed.clone();
+        loop {
+            let until = match &*renewed.borrow_and_update() {
+                Renewed::Lost(by) => return taken(by),
+                Renewed::At(at) => *at + DEADLINE,
+            };
+            tokio::select! {
+                // Nobody renews it any more: then it was released.
+                changed = renewed.changed() => if changed.is_err() { std::future::pending().await },
+                () = tokio::time::sleep_until(until.into()) => return not_renewed(),
             }
         }
     }
@@ -296,6 +319,13 @@ impl Drop for Lock {
     fn drop(&mut self) {
         self.renewing.abort();
     }
+}
+
+fn not_renewed() -> String {
+    format!(
+        "the lock of this environment could not be renewed for {} s: the cluster does not answer; nothing more was done",
+        DEADLINE.as_secs()
+    )
 }
 
 fn taken(by: &str) -> String {

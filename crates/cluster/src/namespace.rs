@@ -141,7 +141,7 @@ pub async fn ensure(
         policy,
     );
     stale.extend([quota?, limits?, policy?].into_iter().flatten());
-    await_rights(cluster, &name).await?;
+    await_rights(cluster.reader(), &name).await?;
     Ok(Ensured { uid, created, stale })
 }
 
@@ -207,9 +207,12 @@ fn covers(found: &serde_json::Value, wanted: &serde_json::Value) -> bool {
     }
 }
 
-/// Waits until the rights that the binding gives have arrived.
-async fn await_rights(cluster: &VerifiedCluster, namespace: &str) -> Result<(), ClusterError> {
-    let reviews: Api<SelfSubjectAccessReview> = Api::all(cluster.client());
+/// Waits until the rights that the binding gives have arrived, or are known again.
+///
+/// # Errors
+/// When they do not come, and when the cluster does not answer.
+pub async fn await_rights(reader: &ClusterReader, namespace: &str) -> Result<(), ClusterError> {
+    let reviews: Api<SelfSubjectAccessReview> = Api::all(reader.client());
     let review = SelfSubjectAccessReview {
         spec: SelfSubjectAccessReviewSpec {
             resource_attributes: Some(ResourceAttributes {
@@ -226,7 +229,7 @@ async fn await_rights(cluster: &VerifiedCluster, namespace: &str) -> Result<(), 
         let mut pause = Duration::from_millis(20);
         loop {
             let answer = reviews.create(&PostParams::default(), &review).await;
-            let answer = answer.map_err(cluster.failed("to say what we may do"))?;
+            let answer = answer.map_err(reader.failed("to say what we may do"))?;
             if answer.status.is_some_and(|status| status.allowed) {
                 return Ok(());
             }

@@ -1,5 +1,9 @@
 //! Places where a test can have the process die.
 
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
 use envctl_model::StepId;
 
 /// A moment in the life of a step.
@@ -35,6 +39,7 @@ pub struct Killed;
 pub struct Failpoints {
     at: Option<String>,
     in_process: bool,
+    log: Option<PathBuf>,
 }
 
 impl Failpoints {
@@ -47,22 +52,41 @@ impl Failpoints {
     /// The process gets SIGKILL at `STEP@MOMENT`, such as `terraform/apply@after-effect`.
     #[must_use]
     pub fn kill_at(place: &str) -> Self {
-        Self { at: Some(place.to_owned()), in_process: false }
+        Self { at: Some(place.to_owned()), ..Self::default() }
     }
 
     /// The executor stops as if it had died, for tests on an in-memory world.
     #[must_use]
     pub fn abort_at(place: &str) -> Self {
-        Self { at: Some(place.to_owned()), in_process: true }
+        Self { at: Some(place.to_owned()), in_process: true, log: None }
     }
 
-    /// Dies here if here is the place.
+    /// Appends each place that is reached to a file, a line each: so tests know which there are.
+    #[must_use]
+    pub fn logged_to(mut self, file: &Path) -> Self {
+        self.log = Some(file.to_owned());
+        self
+    }
+
+    /// Dies in this moment of a step if that is the place.
     ///
     /// # Errors
     /// [`Killed`], for failpoints made by [`Failpoints::abort_at`].
     pub fn hit(&self, step: &StepId, moment: &Moment) -> Result<(), Killed> {
-        let Some(at) = &self.at else { return Ok(()) };
-        if at.split_once('@') != Some((step.0.as_str(), moment.name())) {
+        self.reach(&step.0, moment.name())
+    }
+
+    /// Dies here if here is the place: a moment before, between or after the steps of a verb.
+    ///
+    /// # Errors
+    /// As [`Failpoints::hit`].
+    pub fn reach(&self, what: &str, moment: &str) -> Result<(), Killed> {
+        if let Some(log) = &self.log {
+            let appended = File::options().create(true).append(true).open(log);
+            // A test that misses a place in it says so.
+            let _ = appended.and_then(|mut file| file.write_all(format!("{what}@{moment}\n").as_bytes()));
+        }
+        if self.at.as_ref().and_then(|at| at.split_once('@')) != Some((what, moment)) {
             return Ok(());
         }
         if !self.in_process {

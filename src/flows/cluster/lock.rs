@@ -7,6 +7,7 @@ use envctl_runner::Lock;
 
 use super::target::explain;
 use crate::config::Base;
+use crate::flows::interrupts::Interrupts;
 use crate::ui::Failure;
 
 /// The only writer of an environment.
@@ -34,6 +35,25 @@ impl Locked {
             Acquired::Held { by, break_command } => Err(Failure::Refused(format!(
                 "environment `{name}` is locked by {by}\n  wait for it; if you know that it is dead, break the lock with: {break_command}"
             ))),
+        }
+    }
+
+    /// Works while the lock is ours. Whoever loses it in the middle of a step stops as if interrupted: by
+    /// now somebody else may be at work.
+    pub(crate) async fn hold<T>(
+        &self,
+        interrupts: &Interrupts,
+        work: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        let mut work = std::pin::pin!(work);
+        tokio::select! {
+            result = &mut work => result,
+            reason = self.0.lost() => {
+                interrupts.raise();
+                work.await.map_err(|_| {
+                    Failure::Refused(format!("{reason}\n  when it answers again, the same command goes on from here"))
+                })
+            }
         }
     }
 

@@ -4,6 +4,7 @@ pub(crate) mod down;
 pub(crate) mod forward;
 mod lock;
 pub(crate) mod owned;
+mod patiently;
 pub(crate) mod restart;
 pub(crate) mod session;
 mod settle;

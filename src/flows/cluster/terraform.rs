@@ -78,11 +78,11 @@ impl PlanGuard for Guard<'_> {
 pub(crate) async fn keep(
     cluster: &VerifiedCluster,
     record: &Record,
-    state: &State,
+    at: &ArchivePlace,
     place: &Place,
-) -> Result<ArchivePlace, StepError> {
+) -> Result<(), StepError> {
     let packed = archive::pack(place.dir(), &KEPT).map_err(failed)?;
-    archive::keep(cluster, record, state, &packed).await.map_err(cluster_failed)
+    archive::keep(cluster, record, at, &packed).await.map_err(cluster_failed)
 }
 
 /// Brings the root here, if this machine does not have it.

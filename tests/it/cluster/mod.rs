@@ -1,7 +1,11 @@
 //! The cluster target, on a real Kubernetes with real pods.
 
 mod album;
+mod chaos;
 mod controllers;
+mod converge;
+mod crashes;
+mod faults;
 mod guard;
 mod isolation;
 mod life;

@@ -88,16 +88,30 @@ fn secrets(client: kube::Client) -> Api<Secret> {
     Api::namespaced(client, SYSTEM_NAMESPACE)
 }
 
-/// Keeps a packed root, and says where. The key lies in a Secret of the environment's name.
+/// Where the root of an environment is kept whose state is there.
+#[must_use]
+pub fn place(record: &Record, state: &State) -> ArchivePlace {
+    match state {
+        State::S3(bucket) => ArchivePlace::S3 {
+            bucket: bucket.bucket.clone(),
+            key: format!("{}/{}/{}.envctl", bucket.prefix, record.name, bucket.key),
+            region: bucket.region.clone(),
+            path_style: bucket.path_style,
+        },
+        State::Local | State::Trusted => ArchivePlace::Secret,
+    }
+}
+
+/// Keeps a packed root at a [`place`]. The key lies in a Secret of the environment's name.
 ///
 /// # Errors
 /// When S3 or the cluster refuses, or a Secret would be too small.
 pub async fn keep(
     cluster: &VerifiedCluster,
     record: &Record,
-    state: &State,
+    place: &ArchivePlace,
     packed: &[u8],
-) -> Result<ArchivePlace, ClusterError> {
+) -> Result<(), ClusterError> {
     let api = secrets(cluster.client());
     let name = record.name.as_str();
     let former = api.get_opt(name).await.map_err(cluster.failed("to show a key"))?;
@@ -111,28 +125,19 @@ pub async fn keep(
     };
     let sealed = seal(&key, &record.identity, packed)?;
     let mut data = vec![(KEY.to_owned(), ByteString(key.to_vec()))];
-    let place = match state {
-        State::S3(bucket) => ArchivePlace::S3 {
-            bucket: bucket.bucket.clone(),
-            key: format!("{}/{name}/{}.envctl", bucket.prefix, bucket.key),
-            region: bucket.region.clone(),
-            path_style: bucket.path_style,
-        },
-        State::Local | State::Trusted => {
-            if sealed.len() > SECRET_MAX {
-                return Err(ClusterError::Refused {
-                    message: format!(
-                        "the Terraform root takes {} KiB, and a Secret of the cluster holds {} KiB",
-                        sealed.len() >> 10,
-                        SECRET_MAX >> 10
-                    ),
-                    hint: "keep the state in S3: then the root is kept beside it".to_owned(),
-                });
-            }
-            data.push((ARCHIVE.to_owned(), ByteString(sealed.clone())));
-            ArchivePlace::Secret
+    if *place == ArchivePlace::Secret {
+        if sealed.len() > SECRET_MAX {
+            return Err(ClusterError::Refused {
+                message: format!(
+                    "the Terraform root takes {} KiB, and a Secret of the cluster holds {} KiB",
+                    sealed.len() >> 10,
+                    SECRET_MAX >> 10
+                ),
+                hint: "keep the state in S3: then the root is kept beside it".to_owned(),
+            });
         }
-    };
+        data.push((ARCHIVE.to_owned(), ByteString(sealed.clone())));
+    }
     let secret = Secret {
         metadata: ObjectMeta {
             name: Some(name.to_owned()),
@@ -151,12 +156,12 @@ pub async fn keep(
         Some(_) => api.replace(name, &params, &secret).await,
     };
     kept.map_err(cluster.failed("to keep a key"))?;
-    if let (ArchivePlace::S3 { bucket, key, .. }, State::S3(of)) = (&place, state) {
-        let put = client(cluster.session(), of).put_object().bucket(bucket).key(key);
+    if let ArchivePlace::S3 { bucket, key, .. } = place {
+        let put = client(cluster.session(), &bucket_of(place)).put_object().bucket(bucket).key(key);
         let put = put.body(ByteStream::from(sealed)).send().await;
         put.map_err(ClusterError::from_aws("to keep the Terraform root beside its state"))?;
     }
-    Ok(place)
+    Ok(())
 }
 
 fn key_of(secret: &Secret, identity: &str) -> Option<[u8; KEY_BYTES]> {

@@ -96,6 +96,8 @@ pub enum Purpose {
 }
 
 /// How long another run's lock is waited for, unless told otherwise.
+/// Where Terraform leaves a state that it cannot write, beside the root.
+pub const ERRORED_STATE: &str = "errored.tfstate";
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Terraform {
@@ -301,6 +303,25 @@ impl Terraform {
         let mut plan = if messages.code == 0 { Plan::default() } else { self.saved_plan(file, by).await? };
         plan.warnings = messages.diagnostics;
         Ok(plan)
+    }
+
+    /// Writes the state of a run that could not write it: when its backend is away, Terraform leaves it in
+    /// a file beside the root. Whether there was one.
+    ///
+    /// # Errors
+    /// As [`Terraform::plan`].
+    pub async fn rescue_state(&self, by: &Supervisor) -> Result<bool, TerraformError> {
+        let left = self.root.join(ERRORED_STATE);
+        if !left.exists() {
+            return Ok(false);
+        }
+        let push = || {
+            let push = self.in_workspace("state").args(["push", "-no-color"]).arg(self.lock_timeout());
+            Ok(push.arg(ERRORED_STATE))
+        };
+        self.run_locking(push, "state push", by, &mut |_| ()).await?;
+        fs::remove_file(&left).map_err(writing(&left))?;
+        Ok(true)
     }
 
     /// What is in a saved plan.

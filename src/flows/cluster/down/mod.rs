@@ -8,19 +8,21 @@ use std::time::Duration;
 
 use envctl_cluster::namespace::{self, Found};
 use envctl_cluster::terraform::archive;
-use envctl_cluster::{ClusterReader, VerifiedCluster, records};
+use envctl_cluster::{ClusterReader, VerifiedCluster, lock, records};
 use envctl_model::name::EnvironmentName;
 use envctl_model::record::{Phase, Record};
 use envctl_model::{Event, Receipt};
+use envctl_runner::Failpoints;
 use jiff::Timestamp;
 
 use super::lock::Locked;
 use super::owned::{refuse_others, same_cluster, verified};
 use super::target::{Destination, explain};
 use crate::config::Base;
-use crate::flows::Store;
 use crate::flows::interrupts::Interrupts;
-use crate::flows::run::{Run, Screen, open_journal};
+use crate::flows::run::{Run, Screen, failpoints, open_journal, reach};
+use crate::flows::terraform::Place;
+use crate::flows::{Home, Store};
 use crate::ui::Failure;
 use world::DownWorld;
 
@@ -54,29 +56,55 @@ pub(crate) async fn remove(
     for warning in cluster.warnings() {
         screen.warn(warning.clone());
     }
-    let Some(stored) = records::read(cluster.reader(), name.as_str()).await.map_err(|e| explain(&e))? else {
-        return nothing(cluster.reader(), name, screen).await;
-    };
-    let record = stored.record.map_err(Failure::failed)?;
-    same_cluster(&cluster, &record)?;
-    match options.only {
-        None => refuse_others(&cluster, &record)?,
-        Some(Expired) => enter(&cluster, &record).await?,
+    let reader = cluster.reader();
+    let stored = records::read(reader, name.as_str()).await.map_err(|e| explain(&e))?;
+    if let Some(stored) = stored {
+        may_remove(&cluster, &stored.record.map_err(Failure::failed)?, options).await?;
+    } else if !home.exists() && !lock::exists(reader, name.as_str()).await.map_err(|e| explain(&e))? {
+        return nothing(reader, name, screen).await;
     }
-    home.create()?;
     let locked = Locked::acquire(base, &cluster, name.as_str(), "down", |w| screen.warn(w)).await?;
-    let result = async {
+    let down = Down { base, cluster: &cluster, store: &store, home: &home, options, interrupts, screen };
+    let result = locked.hold(interrupts, down.locked(name, &locked)).await;
+    let released = locked.release().await;
+    let receipt = result?;
+    released?;
+    let Some(receipt) = receipt else { return nothing(reader, name, screen).await };
+    let left = !receipt.left.is_empty();
+    screen.show(Event::Receipt(receipt));
+    if left { Err(Failure::Left) } else { Ok(()) }
+}
+
+/// What all of `down` goes by, once the cluster is verified.
+struct Down<'a> {
+    base: &'a Base,
+    cluster: &'a VerifiedCluster,
+    store: &'a Store,
+    home: &'a Home,
+    options: &'a Options,
+    interrupts: &'a Interrupts,
+    screen: &'a Screen,
+}
+
+impl Down<'_> {
+    /// Removes the environment; `None` where there is none, or none any more.
+    async fn locked(&self, name: &EnvironmentName, locked: &Locked) -> Result<Option<Receipt>, Failure> {
+        let Self { base, cluster, store, home, options, interrupts, screen } = *self;
+        let failpoints = failpoints(&base.variables);
+        reach(&failpoints, "down", "locked")?;
         // Read again under the lock: its owner may have extended it, or another `down` was first.
-        let again = records::read(cluster.reader(), name.as_str()).await.map_err(|e| explain(&e))?;
-        let Some(again) = again else { return Ok(None) };
-        let mut record = again.record.map_err(Failure::failed)?;
-        if options.only.is_some() {
-            has_expired(&record)?;
-        }
-        let journal = open_journal(&home, screen, interrupts).await?;
+        let stored = records::read(cluster.reader(), name.as_str()).await.map_err(|e| explain(&e))?;
+        let Some(stored) = stored else {
+            self.forget_home(name).await?;
+            return Ok(None);
+        };
+        let mut record = stored.record.map_err(Failure::failed)?;
+        may_remove(cluster, &record, options).await?;
+        home.create()?;
+        let journal = open_journal(home, screen, interrupts).await?;
         let things = journal.lock().unwrap_or_else(PoisonError::into_inner).things().clone();
         record.phase = Phase::Removing;
-        records::save(&cluster, &record).await.map_err(|e| explain(&e))?;
+        records::save(cluster, &record).await.map_err(|e| explain(&e))?;
         home.save_record(&record)?;
         let plan = plan::plan(&record).map_err(Failure::failed)?;
         screen.show(Event::Planned {
@@ -90,35 +118,73 @@ pub(crate) async fn remove(
             base,
             options,
             interrupts,
-            cluster: &cluster,
-            home: &home,
+            cluster,
+            home,
             record: &record,
             things,
             progress: Mutex::default(),
             receipt: Mutex::new(Receipt::new(name.as_str())),
         };
-        let failpoint = base.variables.failpoint.as_deref();
-        let run = Run { verb: "down", lock: &locked, journal, screen, interrupts, failpoint };
+        let run =
+            Run { verb: "down", lock: locked, journal, screen, interrupts, failpoints: failpoints.clone() };
         run.execute(&world, &plan).await?;
-        let receipt = world.finish();
+        reach(&failpoints, "down", "done")?;
+        let receipt = world.finish(store.receipt(name)?.as_ref());
         store.save_receipt(&receipt)?;
         // What was left is still to be found: the record says where.
         if receipt.left.is_empty() && !world.lost_sight(&receipt) {
-            let archive = record.terraform.as_ref().and_then(|terraform| terraform.archive.as_ref());
-            archive::remove(&cluster, &record, archive).await.map_err(|e| explain(&e))?;
-            records::remove(&cluster, name.as_str(), &record.identity).await.map_err(|e| explain(&e))?;
-            home.remove()?;
+            self.forget(record, &failpoints).await?;
         }
-        Ok::<_, Failure>(Some(receipt))
+        Ok(Some(receipt))
     }
-    .await;
-    let released = locked.release().await;
-    let receipt = result?;
-    released?;
-    let Some(receipt) = receipt else { return nothing(cluster.reader(), name, screen).await };
-    let left = !receipt.left.is_empty();
-    screen.show(Event::Receipt(receipt));
-    if left { Err(Failure::Left) } else { Ok(()) }
+
+    /// Removes what knows of an environment that is gone. Whoever dies on the way leaves what the next
+    /// `down` needs to go on.
+    async fn forget(&self, mut record: Record, failpoints: &Failpoints) -> Result<(), Failure> {
+        let Self { cluster, home, .. } = *self;
+        if let Some(terraform) = record.terraform.as_mut().filter(|terraform| terraform.claimed) {
+            // So that nobody looks for the root, which goes next.
+            terraform.claimed = false;
+            records::save(cluster, &record).await.map_err(|e| explain(&e))?;
+        }
+        let archive = record.terraform.as_ref().and_then(|terraform| terraform.archive.as_ref());
+        archive::remove(cluster, &record, archive).await.map_err(|e| explain(&e))?;
+        reach(failpoints, "down", "unarchived")?;
+        let name = record.name.as_str();
+        records::remove(cluster, name, &record.identity).await.map_err(|e| explain(&e))?;
+        reach(failpoints, "down", "forgotten")?;
+        home.remove()?;
+        reach(failpoints, "down", "finished")
+    }
+
+    /// Removes what this machine still has of an environment that was removed from elsewhere, or by a run
+    /// that died at the very end.
+    async fn forget_home(&self, name: &EnvironmentName) -> Result<(), Failure> {
+        if !self.home.exists() {
+            return Ok(());
+        }
+        // Not before programs of that run have ended.
+        drop(open_journal(self.home, self.screen, self.interrupts).await?);
+        if Place::of(self.home).holds_a_state() {
+            let kept = self.home.file("terraform/root");
+            let message = format!(
+                "the cluster no longer knows `{name}`, and this machine has a Terraform state of it: {} stays",
+                kept.display()
+            );
+            self.screen.warn(message);
+            return Ok(());
+        }
+        self.home.remove()
+    }
+}
+
+/// The environment is of this cluster, and ours or at its end.
+async fn may_remove(cluster: &VerifiedCluster, record: &Record, options: &Options) -> Result<(), Failure> {
+    same_cluster(cluster, record)?;
+    match options.only {
+        None => refuse_others(cluster, record),
+        Some(Expired) => enter(cluster, record).await,
+    }
 }
 
 /// Takes the rights that are needed in an expired environment of somebody else. The cluster gives them to

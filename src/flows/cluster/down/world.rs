@@ -23,8 +23,9 @@ use super::Options;
 use super::plan::Action;
 use crate::config::Base;
 use crate::flows::Home;
-use crate::flows::chart::{SCRATCH, helm_failed};
-use crate::flows::cluster::target::{cluster, was_away};
+use crate::flows::chart::SCRATCH;
+use crate::flows::cluster::patiently::patiently;
+use crate::flows::cluster::target::cluster;
 use crate::flows::cluster::terraform::{self, remove_command};
 use crate::flows::interrupts::Interrupts;
 use crate::flows::run::supervisor;
@@ -292,22 +293,18 @@ impl DownWorld<'_> {
         if newest.await.map_err(cluster)?.is_none() {
             return Ok(Done::quiet("no release"));
         }
-        release::recover(self.cluster, self.name(), self.name(), &self.record.identity)
-            .await
-            .map_err(cluster)?;
         let plugin = std::env::current_exe().map_err(failed)?;
         let access = release::access(self.cluster, &self.home.file(SCRATCH), &plugin).map_err(failed)?;
         let by = supervisor(self.interrupts, context);
         let template = Template::new(&self.base.programs.helm.value, "", self.name(), self.name());
-        loop {
-            let begun = Instant::now();
-            let Err(error) = template.uninstall(&access, self.options.timeout, &by).await else { break };
-            let is_interrupted = matches!(error, HelmError::Program(ProgramError::Interrupted { .. }));
-            if is_interrupted || !was_away(reader, begun).await? {
-                return Err(failure(helm_failed(error)));
-            }
-            context.warn("the API server was away while helm was at work: helm starts again");
-        }
+        let (template, access, by) = (&template, &access, &by);
+        patiently(reader, self.name(), context, || async move {
+            release::recover(self.cluster, self.name(), self.name(), &self.record.identity)
+                .await
+                .map_err(cluster)?;
+            Ok(template.uninstall(access, self.options.timeout, by).await)
+        })
+        .await?;
         Ok(Done::shown("uninstalled"))
     }
 
@@ -528,11 +525,21 @@ impl DownWorld<'_> {
         Done::quiet("kept")
     }
 
-    pub(super) fn finish(&self) -> Receipt {
+    /// The receipt. `before` is that of the run before this one.
+    pub(super) fn finish(&self, before: Option<&Receipt>) -> Receipt {
+        // What Terraform made was looked up by a run that died after it had written its receipt.
+        let before = before.filter(|_| self.record.terraform.as_ref().is_some_and(|t| !t.claimed));
         let mut receipt = self.receipt.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for thing in &self.things {
             let known = receipt.items().any(|(_, item)| item.kind == thing.kind && item.id == thing.id);
             if !known && matches!(thing.kind, ThingKind::Workspace | ThingKind::Resource) {
+                let seen = before.and_then(|before| {
+                    before.items().find(|(_, item)| item.kind == thing.kind && item.id == thing.id)
+                });
+                if let Some((end, item)) = seen {
+                    receipt.add(end, item.clone());
+                    continue;
+                }
                 receipt.add(
                     End::Unverified,
                     Item {

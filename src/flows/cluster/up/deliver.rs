@@ -13,10 +13,9 @@ use envctl_runner::{Context, Done, StepError};
 use jiff::Timestamp;
 
 use super::world::{Rendered, UpWorld};
-use crate::flows::chart::helm_failed;
-use crate::flows::cluster::target::{cluster, was_away};
+use crate::flows::cluster::patiently::patiently;
+use crate::flows::cluster::target::cluster;
 use crate::flows::run::supervisor;
-use crate::flows::step_error::failure;
 
 /// How long the watcher may take to see the failure that helm has reported.
 const SEEN_WITHIN: Duration = Duration::from_secs(3);
@@ -28,34 +27,26 @@ impl UpWorld<'_> {
         let rendered = self.rendered()?;
         let (name, identity) = (self.name().to_owned(), self.identity());
         let target = &self.checked.cluster;
-        match release::recover(target, &name, &name, &identity).await.map_err(cluster)? {
-            Recovered::Nothing => {}
-            Recovered::Forgotten(revision) => context.warn(format!(
-                "revision {} of the release was {}: the helm of an earlier run was killed; it is done again",
-                revision.number, revision.status
-            )),
-        }
         // Helm gives back what the chart names; whoever sleeps has more to get back than that.
         let asleep = self.record().asleep.clone();
         if let Some(asleep) = asleep {
             scale::wake(target, &name, &asleep).await.map_err(cluster)?;
         }
-        context.failpoint("delivering")?;
         let wanted = Wanted::of(&rendered.objects);
         let deadline = Instant::now() + self.options.timeout;
-        let outcome = loop {
-            let begun = Instant::now();
-            let error = match self.helm_and_wait(context, &rendered, &wanted, &identity, deadline).await? {
-                Ok(outcome) => break outcome,
-                Err(error) => error,
-            };
-            let is_interrupted = matches!(error, HelmError::Program(ProgramError::Interrupted { .. }));
-            if is_interrupted || !was_away(target.reader(), begun).await? || Instant::now() >= deadline {
-                return Err(failure(helm_failed(error)));
+        let (name, identity, rendered, wanted) = (&name, &identity, &rendered, &wanted);
+        let outcome = patiently(target.reader(), name, context, || async move {
+            match release::recover(target, name, name, identity).await.map_err(cluster)? {
+                Recovered::Nothing => {}
+                Recovered::Forgotten(revision) => context.warn(format!(
+                    "revision {} of the release was {}: its helm did not live to end it; it is done again",
+                    revision.number, revision.status
+                )),
             }
-            context.warn("the API server was away while helm was at work: helm starts again");
-            release::recover(target, &name, &name, &identity).await.map_err(cluster)?;
-        };
+            context.failpoint("delivering")?;
+            self.helm_and_wait(context, rendered, wanted, identity, deadline).await
+        })
+        .await?;
         match outcome {
             Outcome::Ready => {}
             Outcome::Failed(failed, logs) => return Err(self.explain(&failed, &logs).await),
@@ -91,6 +82,8 @@ impl UpWorld<'_> {
         let (delivered, is_delivered) = tokio::sync::watch::channel(false);
         let watching = wait::wait(self.checked.cluster.reader(), &waiting, is_delivered, |standings| {
             context.progress(progress(standings));
+            // A test that has us die here leaves helm at work.
+            let _ = context.failpoint("waiting");
         });
         let (mut helm, mut watching) = (std::pin::pin!(helm), std::pin::pin!(watching));
         tokio::select! {

@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use envctl_cluster::records;
 use envctl_model::Event;
+use envctl_model::name::EnvironmentName;
 use envctl_model::record::Place as Lives;
 
 pub(crate) use preflight::{Checked, check};
@@ -19,9 +20,11 @@ use world::UpWorld;
 use super::lock::Locked;
 use super::target::{explain, place};
 use crate::config::{Base, Project, Settings};
+use crate::flows::Home;
 use crate::flows::interrupts::Interrupts;
 use crate::flows::locate;
-use crate::flows::run::{Run, Screen, open_journal};
+use crate::flows::run::{Run, Screen, failpoints, open_journal, reach};
+use crate::flows::terraform::Place;
 use crate::flows::up::{Options, begin, lifetime};
 use crate::ui::Failure;
 
@@ -42,10 +45,23 @@ pub(crate) async fn up(
     }
     let name = &settings.name.value;
     let locked = Locked::acquire(base, &checked.cluster, name.as_str(), "up", |w| screen.warn(w)).await?;
-    let result =
-        locked_up(base, project, settings, options, interrupts, screen, begun, &checked, &locked).await;
+    let work = locked_up(base, project, settings, options, interrupts, screen, begun, &checked, &locked);
+    let result = locked.hold(interrupts, work).await;
     let released = locked.release().await;
     result.and(released)
+}
+
+/// Empties the directory of an environment that was removed without this machine's knowledge.
+fn forget_earlier(home: &Home, name: &EnvironmentName) -> Result<(), Failure> {
+    if Place::of(home).holds_a_state() {
+        return Err(Failure::Refused(format!(
+            "this machine has the Terraform state of an earlier environment `{name}`, which the cluster no longer \
+             knows\n  see what it still holds, destroy that, and remove {}; or choose another name with --name",
+            home.file("terraform/root").display()
+        )));
+    }
+    home.remove()?;
+    home.create()
 }
 
 #[allow(clippy::too_many_arguments, reason = "all of them live for one call")]
@@ -62,6 +78,8 @@ async fn locked_up(
 ) -> Result<(), Failure> {
     let name = &settings.name.value;
     let home = &checked.home;
+    let failpoints = failpoints(&base.variables);
+    reach(&failpoints, "up", "locked")?;
     home.create()?;
     // Read again under the lock: another `up` may have been first.
     let former = records::read(checked.cluster.reader(), name.as_str()).await.map_err(|e| explain(&e))?;
@@ -77,9 +95,16 @@ async fn locked_up(
     let lives = Lives::Eks(place(checked.cluster.facts(), &project.file.stack.protected, cluster_wide));
     let mut record = begin(base, project, settings, former, lives, images.collect())?;
     record.owner.clone_from(&checked.cluster.facts().username);
-    let journal = open_journal(home, screen, interrupts).await?;
+    let mut journal = open_journal(home, screen, interrupts).await?;
+    if !home.is_of(Some(&record.identity))? {
+        // What an earlier environment left here would be taken for this one's: its workspace, its outputs.
+        drop(journal);
+        forget_earlier(home, name)?;
+        journal = open_journal(home, screen, interrupts).await?;
+    }
     // First of all: from here on any machine can see what was begun, and remove it.
     records::save(&checked.cluster, &record).await.map_err(|e| explain(&e))?;
+    reach(&failpoints, "up", "recorded")?;
     home.save_record(&record)?;
     checked.secrets.keep(home)?;
     locate::remember(home, &checked.by)?;
@@ -101,10 +126,11 @@ async fn locked_up(
         record: Mutex::new(record),
         progress: Mutex::default(),
     };
-    let failpoint = base.variables.failpoint.as_deref();
-    let run = Run { verb: "up", lock: locked, journal, screen, interrupts, failpoint };
+    let run = Run { verb: "up", lock: locked, journal, screen, interrupts, failpoints: failpoints.clone() };
     run.execute(&world, &plan).await?;
+    reach(&failpoints, "up", "done")?;
     let record = world.finish().await?;
+    reach(&failpoints, "up", "finished")?;
     screen.show(Event::Ready {
         environment: name.to_string(),
         urls: record.urls,

@@ -8,12 +8,14 @@ use envctl_cluster::guardrails::Guards;
 use envctl_cluster::namespace::{self, Found};
 use envctl_cluster::objects::Kinds;
 use envctl_cluster::registry::{Lookup, Registries};
+use envctl_cluster::terraform::guard;
 use envctl_cluster::{Intent, VerifiedCluster, nodes, records, secrets};
 use envctl_model::facts::Facts;
 use envctl_model::record::{ClusterObject, Place as Lives, Record};
 use envctl_model::stack::Target;
 use envctl_programs::git::{WorkTree, is_pushed, work_tree};
 use envctl_programs::process::Supervisor;
+use envctl_programs::terraform::Backend;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
@@ -22,6 +24,7 @@ use crate::config::{Base, Project, Settings};
 use crate::flows::chart::{self, ChartInputs, Objects, Purpose};
 use crate::flows::check;
 use crate::flows::cluster::target::{Destination, explain, place};
+use crate::flows::cluster::terraform::allowed;
 use crate::flows::images::{self, StackImage};
 use crate::flows::known::{self, Sources};
 use crate::flows::local::machine::Machine;
@@ -103,7 +106,8 @@ pub(crate) async fn check(
     let (former, platforms) = (former?, platforms.map_err(|e| explain(&e))?);
     let there = Secrets::of_cluster(there.map_err(|e| explain(&e))?);
     // A run that was killed before the namespace was there has kept them on this machine alone.
-    let there = if there.is_empty() { Secrets::kept(&home)? } else { there };
+    let ours_here = home.is_of(former.as_ref().map(|former| former.identity.as_str()))?;
+    let there = if there.is_empty() && ours_here { Secrets::kept(&home)? } else { there };
     let (secrets, warnings) = Secrets::resolve(base, project, &there, &supervisor).await?;
     let source = source(project, options, git.as_ref(), &supervisor).await;
     let tags = known::git_facts(git.as_ref());
@@ -128,6 +132,7 @@ pub(crate) async fn check(
         sensitive: Vec::new(),
     };
     let namespace_is_there = checked.free_namespace(name).await?;
+    checked.check_state(target).await?;
     checked.look_up_images().await;
     if checked.images.values().any(|image| image.built().is_some() && image.fact.digest.is_none()) {
         // Before anything is written: without an Engine nothing could be built.
@@ -139,7 +144,7 @@ pub(crate) async fn check(
         .map(|t| declared_outputs(&project.dir.join(&t.path.value)))
         .unwrap_or_default();
     // What is known of Terraform's outputs from the last `up`, and placeholders for the rest.
-    let outputs = Place::of(&checked.home).outputs(&checked.home)?;
+    let outputs = if ours_here { Place::of(&checked.home).outputs(&checked.home)? } else { Vec::new() };
     let facts = known::with_placeholders(checked.facts(base, target, settings), &declared);
     let facts = known::with_outputs(facts, &outputs);
     let outputs = outputs.into_iter().filter(|o| o.sensitive).map(|o| o.value);
@@ -241,6 +246,23 @@ impl Checked {
             Found::Ours { .. } => Ok(true),
             Found::Missing => Ok(false),
         }
+    }
+
+    /// The bucket of Terraform's state is there and of an allowed account, as far as the stack file names it:
+    /// what the root adds is known after `terraform init`.
+    async fn check_state(&self, target: &Target) -> Result<(), Failure> {
+        let Some(terraform) = &target.terraform else { return Ok(()) };
+        let given = &terraform.backend_config;
+        if !["bucket", "key"].iter().all(|key| given.contains_key(*key)) {
+            return Ok(());
+        }
+        // Terraform reads what is given as text by the types of its settings.
+        let typed = |text: &String| text.parse().map_or_else(|_| Value::from(text.as_str()), Value::Bool);
+        let config = given.iter().map(|(key, text)| (key.clone(), typed(text))).collect();
+        let backend = Backend { kind: "s3".to_owned(), config };
+        let allowed = allowed(&self.cluster, Some(terraform));
+        let state = guard::check_backend(self.cluster.session(), Some(&backend), &allowed).await;
+        state.map(drop).map_err(|e| explain(&e))
     }
 
     /// Which images the registry has already, and by which digest.

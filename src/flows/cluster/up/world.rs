@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 use envctl_cluster::guardrails::Guards;
 use envctl_cluster::objects::Kinds;
 use envctl_cluster::registry::Lookup;
+use envctl_cluster::terraform::archive;
 use envctl_cluster::terraform::guard::State;
 use envctl_cluster::{namespace, records, release, secrets};
 use envctl_local::images;
 use envctl_model::Plan;
 use envctl_model::facts::Facts;
-use envctl_model::record::{Phase, Record};
+use envctl_model::record::{Phase, Record, TerraformRecord};
 use envctl_model::stack::Target;
 use envctl_model::{Step, Thing, ThingKind};
 use envctl_programs::helm::{Access, Template};
@@ -24,7 +25,8 @@ use serde_json::Value;
 use super::Checked;
 use super::plan::{Action, Outline, plan};
 use crate::config::{Base, Project, Settings};
-use crate::flows::chart::{self, helm_failed};
+use crate::flows::chart;
+use crate::flows::cluster::patiently::patiently;
 use crate::flows::cluster::target::{cluster, explain};
 use crate::flows::cluster::terraform::{Guard, allowed, equip, keep, state};
 use crate::flows::images::Source;
@@ -246,19 +248,35 @@ impl UpWorld<'_> {
                  A backend in S3 mends that",
             );
         }
-        steps.claim(context).await?;
-        let mut record = self.record().clone();
-        let archive = keep(target, &record, &state, &steps.place).await?;
-        if let Some(terraform) = &mut record.terraform {
-            terraform.claimed = true;
-            terraform.archive = Some(archive);
+        let archive = archive::place(&self.record(), &state);
+        if self.record().terraform.as_ref().is_some_and(|terraform| terraform.claimed) {
+            // Perhaps by an `up` from another machine.
+            steps.place.claim_workspace(steps.home, &steps.terraform.workspace).map_err(failure)?;
+        } else {
+            steps.claim(context).await?;
         }
-        // Before the workspace is made: whoever finds it finds the root, too.
-        records::save(target, &record).await.map_err(cluster)?;
-        self.checked.home.save_record(&record).map_err(failure)?;
-        *self.record() = record;
+        // Whoever dies from here on leaves nothing that the record does not know of: first where the root
+        // will be kept, then the root, then that the workspace is ours, then the workspace.
+        self.learn(|terraform| terraform.archive = Some(archive.clone())).await?;
+        let record = self.record().clone();
+        keep(target, &record, &archive, &steps.place).await?;
+        context.failpoint("kept")?;
+        self.learn(|terraform| terraform.claimed = true).await?;
         context.failpoint("claimed")?;
         steps.make(context).await
+    }
+
+    /// Notes in the record what was learnt of Terraform, unless it is there already.
+    async fn learn(&self, change: impl FnOnce(&mut TerraformRecord)) -> Result<(), StepError> {
+        let mut record = self.record().clone();
+        record.terraform.as_mut().map(change);
+        if record == *self.record() {
+            return Ok(());
+        }
+        records::save(&self.checked.cluster, &record).await.map_err(cluster)?;
+        self.checked.home.save_record(&record).map_err(failure)?;
+        *self.record() = record;
+        Ok(())
     }
 
     async fn apply_terraform(&self, context: &Context) -> Result<Done, StepError> {
@@ -293,14 +311,16 @@ impl UpWorld<'_> {
         let plugin = std::env::current_exe().map_err(failed)?;
         let scratch = home.file(chart::SCRATCH);
         let access = release::access(&self.checked.cluster, &scratch, &plugin).map_err(failed)?;
-        let revision =
-            release::newest(self.checked.cluster.reader(), self.name(), self.name(), &self.identity())
-                .await
-                .map_err(cluster)?;
-        let rendered = template
-            .render_on(&access, revision.is_some(), &by)
-            .await
-            .map_err(|error| failure(helm_failed(error)))?;
+        let by = supervisor(self.interrupts, context);
+        let reader = self.checked.cluster.reader();
+        let identity = self.identity();
+        let revision = release::newest(reader, self.name(), self.name(), &identity);
+        let is_upgrade = revision.await.map_err(cluster)?.is_some();
+        let (chart, through, by) = (&template, &access, &by);
+        let rendered = patiently(reader, self.name(), context, || async move {
+            Ok(chart.render_on(through, is_upgrade, by).await)
+        })
+        .await?;
         let objects = chart::parse(&rendered.manifests, "helm template").map_err(failure)?;
         let objects = objects.into_iter().map(|object| object.body).collect();
         self.progress().rendered = Some(Rendered { template, access, objects });

@@ -17,7 +17,7 @@ use super::lock::Locked;
 use super::machine::{Machine, explain, look};
 use crate::config::Base;
 use crate::flows::interrupts::Interrupts;
-use crate::flows::run::{Run, Screen, open_journal};
+use crate::flows::run::{Run, Screen, failpoints, open_journal};
 use crate::flows::terraform::Place;
 use crate::flows::{Home, Store};
 use crate::ui::Failure;
@@ -76,8 +76,8 @@ pub(crate) async fn remove(
             images_in_use: images_in_use(&store, name)?,
             receipt: Mutex::new(Receipt::new(name.as_str())),
         };
-        let failpoint = base.variables.failpoint.as_deref();
-        let run = Run { verb: "down", lock: &locked, journal, screen, interrupts, failpoint };
+        let failpoints = failpoints(&base.variables);
+        let run = Run { verb: "down", lock: &locked, journal, screen, interrupts, failpoints };
         run.execute(&world, &plan).await?;
         let mut receipt = world.receipt.into_inner().unwrap_or_else(PoisonError::into_inner);
         look_up_the_rest(&machine, &record.identity, &things, &mut receipt).await?;

@@ -20,7 +20,7 @@ use super::lock::Locked;
 use crate::config::{Base, Project, Settings};
 use crate::flows::Store;
 use crate::flows::interrupts::Interrupts;
-use crate::flows::run::{Run, Screen, open_journal};
+use crate::flows::run::{Run, Screen, failpoints, open_journal};
 use crate::flows::up::{Options, begin, lifetime};
 use crate::ui::Failure;
 
@@ -116,8 +116,8 @@ async fn run(
             record: Mutex::new(record),
             progress: Mutex::default(),
         };
-        let failpoint = base.variables.failpoint.as_deref();
-        let run = Run { verb: "up", lock: &locked, journal, screen, interrupts, failpoint };
+        let failpoints = failpoints(&base.variables);
+        let run = Run { verb: "up", lock: &locked, journal, screen, interrupts, failpoints };
         run.execute(&world, &plan).await?;
         let record = world.finish()?;
         screen.show(Event::Ready {

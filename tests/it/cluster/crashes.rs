@@ -1,0 +1,101 @@
+//! SIGKILL anywhere, then the same command again: with a small real chart and a small Terraform root, on a
+//! real Kubernetes and with a state in S3.
+
+use std::collections::BTreeSet;
+
+use super::converge::{Stack, States, elsewhere, expect, gone, killed_at, left_of, places, side_by_side};
+use crate::support::House;
+use crate::support::cluster::Cluster;
+use crate::support::have;
+
+/// How many environments live side by side.
+const AT_ONCE: usize = 5;
+
+/// What dies, and what is done then.
+enum Cycle {
+    /// `up` dies and is done again; `down` dies and is done again.
+    Again { up: String, down: String },
+    /// `up` dies, and somebody with nothing but the cluster takes it down.
+    Elsewhere { up: String },
+}
+
+impl std::fmt::Display for Cycle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Again { up, down } => write!(f, "up dies at {up}, down at {down}"),
+            Self::Elsewhere { up } => write!(f, "up dies at {up}, down from elsewhere"),
+        }
+    }
+}
+
+impl Cycle {
+    fn play(&self, house: &House, cluster: &Cluster) -> Result<(), String> {
+        match self {
+            Self::Again { up, down } => {
+                killed_at(house, up, &["up"])?;
+                expect(&house.envctl(&["up"]), 0, &["ready"])?;
+                killed_at(house, down, &["down", "--yes"])?;
+                expect(&house.envctl(&["down", "--yes"]), 0, &["0 left"])?;
+            }
+            Self::Elsewhere { up } => {
+                killed_at(house, up, &["up"])?;
+                let (name, arn) = (house.environment(), cluster.arn());
+                let down = ["down", "--yes", "--name", &name, "--cluster", &arn, "--profile", "aki"];
+                expect(&elsewhere(cluster).envctl(&down), 0, &["0 left"])?;
+                // Here nobody knows of that yet.
+                expect(&house.envctl(&["down", "--yes"]), 0, &["there is no environment", "0 left"])?;
+            }
+        }
+        gone(house, cluster)
+    }
+}
+
+/// Plays a cycle for each place of `up` and of `down` that `chosen` takes.
+fn kill(cluster: &Cluster, stack: Stack, known: [&str; 2], chosen: impl Fn(&str) -> bool) {
+    let states = States::new(cluster, "killed");
+    let first = states.house("kplaces", stack);
+    let mut ups = places(&first, &["up"]);
+    let mut downs = places(&first, &["down", "--yes"]);
+    assert_eq!(left_of(&first, cluster), [""; 0]);
+    // Whoever adds a step need not name it here; these say that the log is one.
+    assert!(ups.iter().any(|place| place == known[0]), "{ups:?}");
+    assert!(downs.iter().any(|place| place == known[1]), "{downs:?}");
+    ups.retain(|place| chosen(place));
+    downs.retain(|place| chosen(place));
+    eprintln!("{} places of up, {} of down", ups.len(), downs.len());
+    let again = (0..ups.len().max(downs.len()))
+        .map(|i| Cycle::Again { up: ups[i % ups.len()].clone(), down: downs[i % downs.len()].clone() });
+    // Between steps it makes no difference to another machine where exactly.
+    let within = ups.iter().filter(|place| !place.contains("@after-"));
+    let elsewhere = within.map(|up| Cycle::Elsewhere { up: up.clone() });
+    let cycles: Vec<_> = again.chain(elsewhere).collect();
+    let house = || states.house("kkill", stack);
+    let mut projects: BTreeSet<_> =
+        side_by_side(&cycles, AT_ONCE, house, |cycle, house| cycle.play(house, cluster));
+    projects.insert(first.project.clone());
+    assert_eq!(states.left(&projects), [""; 0]);
+}
+
+fn is_of_terraform(place: &str) -> bool {
+    ["terraform/", "up@", "down@"].iter().any(|of| place.starts_with(of))
+}
+
+#[test]
+fn killed_at_any_step_of_the_chart_the_same_command_converges() {
+    let test = "the cluster: killed at any step of the chart";
+    let Some(cluster) = Cluster::shared(test) else { return };
+    if have(&["helm"], test) {
+        let known = ["helm/deliver@after-outcome", "front@after-effect"];
+        kill(cluster, Stack::Chart, known, |place| !is_of_terraform(place));
+    }
+}
+
+#[test]
+fn killed_at_any_step_of_terraform_the_same_command_converges() {
+    let test = "the cluster: killed at any step of Terraform";
+    let Some(cluster) = Cluster::shared(test) else { return };
+    if have(&["helm", "terraform"], test) {
+        let known = ["terraform/apply@applied", "terraform/destroy@destroyed"];
+        kill(cluster, Stack::Terraform, known, is_of_terraform);
+    }
+}
