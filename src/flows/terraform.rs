@@ -309,15 +309,22 @@ impl Steps<'_> {
     async fn plan(&self, context: &Context, purpose: Purpose) -> Result<Plan, StepError> {
         let (by, file) = (self.supervisor(context), self.place.plan_file());
         let report = |p: &Progress| context.progress(format!("{} {}", p.action, p.address));
-        let plan = || self.terraform.plan(&file, purpose, &by, report);
-        let planned = match plan().await {
+        self.unlocking(context, || self.terraform.plan(&file, purpose, &by, report)).await
+    }
+
+    /// Does what needs the state's lock, and again if that had to be released.
+    async fn unlocking<T, F>(&self, context: &Context, attempt: impl Fn() -> F) -> Result<T, StepError>
+    where
+        F: Future<Output = Result<T, TerraformError>>,
+    {
+        let outcome = match attempt().await {
             Err(error) => {
                 self.release(context, error).await?;
-                plan().await
+                attempt().await
             }
-            planned => planned,
+            outcome => outcome,
         };
-        planned.map_err(terraform_failed)
+        outcome.map_err(terraform_failed)
     }
 
     /// Releases a lock of the state that this machine left when it lost its power, or all its programs at
@@ -340,7 +347,7 @@ impl Steps<'_> {
     /// Writes the state that an earlier run could not write.
     async fn rescue(&self, context: &Context) -> Result<(), StepError> {
         let by = self.supervisor(context);
-        if self.terraform.rescue_state(&by).await.map_err(terraform_failed)? {
+        if self.unlocking(context, || self.terraform.rescue_state(&by)).await? {
             context.warn(
                 "an earlier Terraform could not write its state, since its backend was away: written now",
             );

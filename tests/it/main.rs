@@ -13,5 +13,6 @@ mod command_line;
 mod crashes;
 mod faults;
 mod lifecycle;
+mod secrets;
 mod shells;
 mod waiting;

@@ -275,7 +275,7 @@ pub async fn enter(cluster: &VerifiedCluster, name: &str) -> Result<(), ClusterE
         Err(error) if !error.is_conflict() => return Err(error),
         _ => {}
     }
-    await_rights(cluster, name).await
+    await_rights(cluster.reader(), name).await
 }
 
 /// The binding by which the garbage collector enters.

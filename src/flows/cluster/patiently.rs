@@ -36,12 +36,14 @@ where
         if interrupted || left == 0 {
             return Err(failure(helm_failed(error)));
         }
-        // It may still be away: to ask is how that is noticed, and how it is waited for.
-        let back = namespace::await_rights(reader, namespace).await;
+        // It may still be away: to ask is how that is noticed, and how it is waited for. Credentials that
+        // have ended explain more than what Helm says of them.
+        reader.answers().await.map_err(cluster)?;
         if !reader.was_away_since(begun) {
             return Err(failure(helm_failed(error)));
         }
-        back.map_err(cluster)?;
+        // One that has just come back answers before it has read who may do what.
+        namespace::await_rights(reader, namespace).await.map_err(cluster)?;
         context.warn("the API server was away while helm was at work: that is done again");
     }
 }

@@ -1,7 +1,5 @@
 //! Which cluster is meant, and as whom we go there.
 
-use std::time::Instant;
-
 use envctl_cluster::aws::SignIn;
 use envctl_cluster::{ClusterError, ClusterReader, Examined, Expected, Facts, examine};
 use envctl_model::record::{ClusterObject, EksPlace};
@@ -86,13 +84,6 @@ pub(crate) fn explain(error: &ClusterError) -> Failure {
         ClusterError::NoSuch { .. } => Failure::Usage(text),
         _ => Failure::Failed(text),
     }
-}
-
-/// Whether the API server was away since `then`, so that what failed meanwhile may be tried again. It is
-/// waited for; credentials that have ended are an error.
-pub(crate) async fn was_away(reader: &ClusterReader, then: Instant) -> Result<bool, StepError> {
-    reader.answers().await.map_err(cluster)?;
-    Ok(reader.was_away_since(then))
 }
 
 /// An error of the cluster as a step's.

@@ -60,7 +60,7 @@ impl LivePod {
     }
 
     fn of(pod: Pod) -> Option<Self> {
-        let workload = workload(&pod)?;
+        let workload = workload_of(&pod)?;
         let (spec, status) = (pod.spec.unwrap_or_default(), pod.status.unwrap_or_default());
         let is_ready =
             |c: &k8s_openapi::api::core::v1::PodCondition| c.type_ == "Ready" && c.status == "True";
@@ -87,7 +87,7 @@ impl LivePod {
 }
 
 /// Who made a pod. A Deployment makes it by a ReplicaSet, whose name has the hash of its template behind.
-fn workload(pod: &Pod) -> Option<String> {
+pub(crate) fn workload_of(pod: &Pod) -> Option<String> {
     let owner = pod.metadata.owner_references.iter().flatten().find(|o| o.controller == Some(true));
     let Some(owner) = owner else { return Some(format!("Pod/{}", pod.metadata.name.as_deref()?)) };
     let hash = pod.metadata.labels.as_ref().and_then(|l| l.get("pod-template-hash"));

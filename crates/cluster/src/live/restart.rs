@@ -55,6 +55,12 @@ pub fn chosen(all: Vec<Wanted>, words: &[String]) -> Result<Vec<Wanted>, Selecti
     Ok(chosen)
 }
 
+/// Whether pods of it can be replaced: those of a Job run once.
+#[must_use]
+pub fn can_restart(workload: &Wanted) -> bool {
+    matches!(workload.kind.as_str(), "Deployment" | "StatefulSet" | "DaemonSet")
+}
+
 /// Has the pods of a workload replaced.
 ///
 /// # Errors

@@ -315,11 +315,8 @@ impl Terraform {
         if !left.exists() {
             return Ok(false);
         }
-        let push = || {
-            let push = self.in_workspace("state").args(["push", "-no-color"]).arg(self.lock_timeout());
-            Ok(push.arg(ERRORED_STATE))
-        };
-        self.run_locking(push, "state push", by, &mut |_| ()).await?;
+        let push = self.in_workspace("state").args(["push", "-no-color"]).arg(self.lock_timeout());
+        self.run_logged(push.arg(ERRORED_STATE), "state push", by, &mut |_| ()).await?;
         fs::remove_file(&left).map_err(writing(&left))?;
         Ok(true)
     }

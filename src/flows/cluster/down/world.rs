@@ -14,8 +14,7 @@ use envctl_cluster::{ClusterError, ClusterReader, VerifiedCluster};
 use envctl_model::receipt::{End, Item};
 use envctl_model::record::{Place as Lives, Record};
 use envctl_model::{Receipt, Step, Thing, ThingKind};
-use envctl_programs::helm::{HelmError, Template};
-use envctl_programs::process::ProgramError;
+use envctl_programs::helm::Template;
 use envctl_runner::{Context, Done, StepError, World};
 use serde::{Deserialize, Serialize};
 

@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use envctl_cluster::live::scale;
+use envctl_cluster::live::{restart, scale};
 use envctl_cluster::release::{self, Recovered};
+use envctl_cluster::secrets;
 use envctl_cluster::wait::{
     self, Diagnosis, Failing, Logs, Outcome, Standing, State, Waiting, Wanted, diagnose,
 };
@@ -34,6 +35,7 @@ impl UpWorld<'_> {
         }
         let wanted = Wanted::of(&rendered.objects);
         let deadline = Instant::now() + self.options.timeout;
+        self.replace_outdated(context, &wanted).await?;
         let (name, identity, rendered, wanted) = (&name, &identity, &rendered, &wanted);
         let outcome = patiently(target.reader(), name, context, || async move {
             match release::recover(target, name, name, identity).await.map_err(cluster)? {
@@ -54,6 +56,21 @@ impl UpWorld<'_> {
         }
         let names: Vec<_> = wanted.iter().map(|w| format!("{} ✔", w.name)).collect();
         Ok(Done::shown(names.join("  ")))
+    }
+
+    /// Pods that have read a Secret of the stack file keep its former content until they are replaced. Before
+    /// Helm is at work: it would wait for pods that may need the new one.
+    async fn replace_outdated(&self, context: &Context, wanted: &[Wanted]) -> Result<(), StepError> {
+        let target = &self.checked.cluster;
+        let changed = self.progress().secrets.clone();
+        let outdated =
+            secrets::outdated_readers(target.reader(), self.name(), &changed).await.map_err(cluster)?;
+        let outdated = wanted.iter().filter(|w| restart::can_restart(w) && outdated.contains(&w.to_string()));
+        for workload in outdated {
+            context.warn(format!("{workload} restarts: it read a Secret of the stack file that has changed"));
+            restart::restart(target, self.name(), workload).await.map_err(cluster)?;
+        }
+        Ok(())
     }
 
     async fn helm_and_wait(

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use envctl_cluster::guardrails::Guards;
 use envctl_cluster::objects::Kinds;
 use envctl_cluster::registry::Lookup;
+use envctl_cluster::secrets::Changed;
 use envctl_cluster::terraform::archive;
 use envctl_cluster::terraform::guard::State;
 use envctl_cluster::{namespace, records, release, secrets};
@@ -57,6 +58,7 @@ pub(super) struct UpWorld<'a> {
 pub(super) struct Progress {
     digests: HashMap<String, String>,
     outputs: Vec<Output>,
+    pub(super) secrets: Changed,
     rendered: Option<Rendered>,
 }
 
@@ -111,7 +113,7 @@ impl Checked {
 }
 
 impl UpWorld<'_> {
-    fn progress(&self) -> MutexGuard<'_, Progress> {
+    pub(super) fn progress(&self) -> MutexGuard<'_, Progress> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -151,9 +153,8 @@ impl UpWorld<'_> {
 
     async fn secrets(&self) -> Result<Done, StepError> {
         let record = self.record().clone();
-        secrets::write(&self.checked.cluster, &record, self.checked.secrets.objects())
-            .await
-            .map_err(cluster)?;
+        let written = secrets::write(&self.checked.cluster, &record, self.checked.secrets.objects()).await;
+        self.progress().secrets = written.map_err(cluster)?;
         Ok(Done::quiet("kept"))
     }
 
