@@ -122,7 +122,7 @@ fn upload_to_thumbnail(house: &House) -> String {
 
 #[test]
 fn the_album_goes_up_works_changes_and_leaves_nothing() {
-    if !have(&["docker", "helm", "terraform", "curl"], "the album") {
+    if !have(&["docker", "helm", "terraform", "curl"]) {
         return;
     }
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -214,7 +214,7 @@ const DOWN: [&str; 4] = [
 
 #[test]
 fn the_album_killed_anywhere_on_its_way_up_or_down_converges() {
-    if !have(&["docker", "helm", "terraform", "curl"], "the album killed anywhere") {
+    if !have(&["docker", "helm", "terraform", "curl"]) {
         return;
     }
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);

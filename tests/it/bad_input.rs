@@ -130,7 +130,7 @@ fn no_docker_says_what_to_do() {
 
 #[test]
 fn an_unknown_fact_is_pointed_at_with_the_list() {
-    if !have(&["docker", "helm"], "an unknown fact") {
+    if !have(&["docker", "helm"]) {
         return;
     }
     let house = House::small("fact");
@@ -140,7 +140,7 @@ fn an_unknown_fact_is_pointed_at_with_the_list() {
 
 #[test]
 fn errors_of_helm_are_passed_through_whole() {
-    if !have(&["docker", "helm"], "errors of helm") {
+    if !have(&["docker", "helm"]) {
         return;
     }
     let house = House::small("template");
@@ -153,7 +153,7 @@ fn errors_of_helm_are_passed_through_whole() {
 
 #[test]
 fn a_missing_configmap_is_found_before_anything_is_created() {
-    if !have(&["docker", "helm"], "a missing ConfigMap") {
+    if !have(&["docker", "helm"]) {
         return;
     }
     let house = House::small("configmap");
@@ -166,7 +166,7 @@ fn a_missing_configmap_is_found_before_anything_is_created() {
 
 #[test]
 fn down_of_what_does_not_exist_says_so() {
-    if !have(&["docker"], "down of what does not exist") {
+    if !have(&["docker"]) {
         return;
     }
     let house = House::new("absent");
@@ -192,7 +192,7 @@ fn a_record_of_a_newer_version_is_refused() {
 
 #[test]
 fn a_state_directory_that_cannot_be_written_is_named() {
-    if !have(&["docker", "helm"], "a read-only home") {
+    if !have(&["docker", "helm"]) {
         return;
     }
     let house = House::small("readonly");
@@ -206,7 +206,7 @@ fn a_state_directory_that_cannot_be_written_is_named() {
 
 #[test]
 fn a_missing_program_says_how_to_get_it_before_anything_is_created() {
-    if !have(&["docker", "helm"], "missing programs") {
+    if !have(&["docker", "helm"]) {
         return;
     }
     let house = House::small("program");

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::crashes::with_terraform;
-use crate::support::{House, Ran, envctl, have, root};
+use crate::support::{House, Ran, envctl, have, root, skip};
 
 /// A Docker socket that leads to the real one until it is cut: to its clients the daemon is dead.
 struct Daemon {
@@ -64,11 +64,11 @@ fn real_socket() -> String {
 
 #[test]
 fn docker_dies_during_up_and_the_same_command_finishes_later() {
-    if !have(&["docker", "helm"], "Docker dies during up") {
+    if !have(&["docker", "helm"]) {
         return;
     }
     if !Path::new(&real_socket()).exists() {
-        eprintln!("SKIPPED Docker dies during up: the Engine is not at a Unix socket");
+        skip("the Engine is not at a Unix socket");
         return;
     }
     for request in ["/networks/create", "/containers/create?name=t"] {
@@ -108,12 +108,12 @@ impl Drop for TinyDisk {
 
 #[test]
 fn a_full_disk_is_named_and_with_room_the_same_command_goes_on() {
-    if !have(&["docker", "helm"], "a full disk") {
+    if !have(&["docker", "helm"]) {
         return;
     }
     let house = House::small("full");
     let Some(disk) = TinyDisk::at(house.state(), "64k") else {
-        eprintln!("SKIPPED a full disk: this user may not mount");
+        skip("this user may not mount");
         return;
     };
     // All but 8 KiB is taken: the record fits, the rendered chart does not.
@@ -128,7 +128,7 @@ fn a_full_disk_is_named_and_with_room_the_same_command_goes_on() {
 
 #[test]
 fn a_lock_of_somebody_else_is_explained_and_never_broken() {
-    if !have(&["docker", "helm"], "a lock of somebody else") {
+    if !have(&["docker", "helm"]) {
         return;
     }
     let house = House::small("lock");
@@ -144,7 +144,7 @@ fn a_lock_of_somebody_else_is_explained_and_never_broken() {
 
 #[test]
 fn an_interrupt_lets_terraform_save_its_state_and_the_same_command_goes_on() {
-    if !have(&["docker", "helm", "terraform"], "Ctrl-C during terraform apply") {
+    if !have(&["docker", "helm", "terraform"]) {
         return;
     }
     let house = with_terraform("ctrlc");
@@ -175,7 +175,7 @@ fn all_of_the_corpus_renders_to_what_compose_accepts() {
     let corpus =
         std::env::var_os("ENVCTL_CORPUS").map_or_else(|| root().join("../shared/corpus"), PathBuf::from);
     let Ok(entries) = std::fs::read_dir(&corpus) else {
-        eprintln!("SKIPPED the corpus: there is none at {} (ENVCTL_CORPUS)", corpus.display());
+        skip(format_args!("there is no corpus at {} (ENVCTL_CORPUS)", corpus.display()));
         return;
     };
     let house = House::new("corpus");

@@ -26,7 +26,7 @@ fn container_ids(house: &House) -> Vec<String> {
 
 #[test]
 fn up_use_change_down() {
-    if !have(&NEEDS, "up, use, change, down") {
+    if !have(&NEEDS) {
         return;
     }
     let house = House::small("life");
@@ -95,7 +95,7 @@ fn up_use_change_down() {
 
 #[test]
 fn a_url_of_the_router_works_inside_pods_too() {
-    if !have(&NEEDS, "one URL from browser and pod") {
+    if !have(&NEEDS) {
         return;
     }
     let house = House::small("url");
@@ -115,7 +115,7 @@ fn a_url_of_the_router_works_inside_pods_too() {
 
 #[test]
 fn down_works_without_the_sources() {
-    if !have(&NEEDS, "down without sources") {
+    if !have(&NEEDS) {
         return;
     }
     let house = House::small("gone");
@@ -128,7 +128,7 @@ fn down_works_without_the_sources() {
 
 #[test]
 fn what_we_did_not_create_is_never_touched() {
-    if !have(&NEEDS, "strangers are not touched") {
+    if !have(&NEEDS) {
         return;
     }
     let house = House::small("stranger");
@@ -143,7 +143,7 @@ fn what_we_did_not_create_is_never_touched() {
 
 #[test]
 fn two_ups_at_once_one_waits_its_turn_by_being_refused() {
-    if !have(&NEEDS, "two ups at once") {
+    if !have(&NEEDS) {
         return;
     }
     let house = House::small("twice");
@@ -165,7 +165,7 @@ fn two_ups_at_once_one_waits_its_turn_by_being_refused() {
 
 #[test]
 fn two_environments_side_by_side_share_the_router_and_nothing_else() {
-    if !have(&NEEDS, "two environments") {
+    if !have(&NEEDS) {
         return;
     }
     let house = House::small("pair");
@@ -182,7 +182,7 @@ fn two_environments_side_by_side_share_the_router_and_nothing_else() {
 
 #[test]
 fn events_are_one_json_object_a_line() {
-    if !have(&NEEDS, "--json events") {
+    if !have(&NEEDS) {
         return;
     }
     let house = House::small("json");
@@ -199,7 +199,7 @@ fn events_are_one_json_object_a_line() {
 
 #[test]
 fn names_of_branches_are_made_into_names() {
-    if !have(&NEEDS, "odd names") {
+    if !have(&NEEDS) {
         return;
     }
     let house = House::small("odd");
@@ -213,7 +213,7 @@ fn names_of_branches_are_made_into_names() {
 
 #[test]
 fn a_taken_port_is_named_with_who_has_it() {
-    if !have(&NEEDS, "a taken port") {
+    if !have(&NEEDS) {
         return;
     }
     let house = House::small("port");
@@ -229,7 +229,7 @@ fn a_taken_port_is_named_with_who_has_it() {
 
 #[test]
 fn another_engine_than_the_environments_is_refused() {
-    if !have(&NEEDS, "another Engine") {
+    if !have(&NEEDS) {
         return;
     }
     let house = House::small("engine");
@@ -249,7 +249,7 @@ fn another_engine_than_the_environments_is_refused() {
 #[test]
 fn nothing_of_the_state_can_be_read_by_others() {
     use std::os::unix::fs::PermissionsExt;
-    if !have(&NEEDS, "rights of the state") {
+    if !have(&NEEDS) {
         return;
     }
     let house = House::small("rights");
@@ -273,7 +273,7 @@ fn nothing_of_the_state_can_be_read_by_others() {
 
 #[test]
 fn what_was_taken_apart_by_hand_is_put_together_again() {
-    if !have(&NEEDS, "repairs") {
+    if !have(&NEEDS) {
         return;
     }
     let house = House::small("repair");
@@ -307,7 +307,7 @@ fn what_was_taken_apart_by_hand_is_put_together_again() {
 
 #[test]
 fn a_reader_that_goes_away_does_not_stop_an_up() {
-    if !have(&NEEDS, "a closed pipe") {
+    if !have(&NEEDS) {
         return;
     }
     let house = House::small("pipe");
@@ -321,7 +321,7 @@ fn a_reader_that_goes_away_does_not_stop_an_up() {
 
 #[test]
 fn rollback_never_removes_what_was_there_before() {
-    if !have(&NEEDS, "rollback of an update") {
+    if !have(&NEEDS) {
         return;
     }
     let house = House::small("keep");
@@ -332,7 +332,7 @@ fn rollback_never_removes_what_was_there_before() {
 
 #[test]
 fn a_compose_project_of_the_same_name_is_neither_adopted_nor_replaced() {
-    if !have(&NEEDS, "a foreign container") {
+    if !have(&NEEDS) {
         return;
     }
     let house = House::small("foreign");
@@ -346,7 +346,7 @@ fn a_compose_project_of_the_same_name_is_neither_adopted_nor_replaced() {
 
 #[test]
 fn a_changed_backing_service_is_made_anew_and_an_unchanged_one_is_not() {
-    if !have(&NEEDS, "a changed backing service") {
+    if !have(&NEEDS) {
         return;
     }
     let house = House::small("backing");

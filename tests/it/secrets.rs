@@ -125,7 +125,7 @@ fn lives(house: &House, record: impl Fn() -> String) {
 
 #[test]
 fn secrets_live_on_the_laptop() {
-    if !have(&["docker", "helm"], "secrets on the laptop") {
+    if !have(&["docker", "helm"]) {
         return;
     }
     let house = House::with_sources("secretsl", &root().join("tests/fixtures/raw"), "raw");
@@ -141,7 +141,7 @@ fn secrets_live_on_the_laptop() {
 
 #[test]
 fn secrets_live_in_the_cluster() {
-    let Some(cluster) = Cluster::shared("the cluster: secrets") else { return };
+    let Some(cluster) = Cluster::shared() else { return };
     let house = House::raw(cluster, "ksecrets");
     let name = house.environment();
     lives(&house, || cluster.object(&["configmap", &name, "-n", "envctl-system"]).to_string());

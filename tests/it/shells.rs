@@ -1,6 +1,6 @@
 //! The function `env` in real shells.
 
-use crate::support::{House, Ran, envctl};
+use crate::support::{House, Ran, envctl, skip};
 
 fn shell(program: &str, arguments: &[&str], script: &str) -> Option<Ran> {
     let house = House::new("shell");
@@ -13,7 +13,7 @@ fn shell(program: &str, arguments: &[&str], script: &str) -> Option<Ran> {
     match command.output() {
         Ok(output) => Some(Ran::from(output)),
         Err(_) => {
-            eprintln!("SKIPPED the function `env` in {program}: it is not installed");
+            skip(format_args!("{program} is not installed"));
             None
         }
     }

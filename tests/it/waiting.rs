@@ -2,13 +2,13 @@
 
 use crate::support::{House, have};
 
-fn skip(test: &str) -> bool {
-    !have(&["docker", "helm"], test)
+fn runs() -> bool {
+    have(&["docker", "helm"])
 }
 
 #[test]
 fn a_crash_loop_shows_exit_code_and_last_lines() {
-    if skip("a crash loop") {
+    if !runs() {
         return;
     }
     let house = House::small("crash");
@@ -28,7 +28,7 @@ fn a_crash_loop_shows_exit_code_and_last_lines() {
 
 #[test]
 fn a_missing_image_is_named() {
-    if skip("a missing image") {
+    if !runs() {
         return;
     }
     let house = House::small("image");
@@ -40,7 +40,7 @@ fn a_missing_image_is_named() {
 
 #[test]
 fn a_failing_probe_says_what_it_got() {
-    if skip("a failing probe") {
+    if !runs() {
         return;
     }
     let house = House::small("probe");
@@ -53,7 +53,7 @@ fn a_failing_probe_says_what_it_got() {
 
 #[test]
 fn a_failing_migration_stops_everything_after_it() {
-    if skip("a failing migration") {
+    if !runs() {
         return;
     }
     let house = House::small("migration");
@@ -71,7 +71,7 @@ fn a_failing_migration_stops_everything_after_it() {
 
 #[test]
 fn rollback_removes_what_a_failed_up_made() {
-    if skip("--rollback") {
+    if !runs() {
         return;
     }
     let house = House::small("rollback");

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use serde_json::Value;
 
-use super::{House, Ran, root};
+use super::{House, Ran, root, skip};
 
 /// A running cluster, prepared by what `envctl init --platform` writes.
 #[derive(Debug)]
@@ -29,23 +29,23 @@ pub(crate) const IMAGE: &str = "debian:bookworm-slim";
 impl Cluster {
     /// The cluster that all tests of this process share; `None`, after saying so, where there is none.
     /// `ENVCTL_TEST_CLUSTER` names the directory of one that runs already (`make cluster-up`).
-    pub(crate) fn shared(test: &str) -> Option<&'static Self> {
+    pub(crate) fn shared() -> Option<&'static Self> {
         static SHARED: OnceLock<Option<Cluster>> = OnceLock::new();
         let shared = SHARED.get_or_init(|| match std::env::var_os("ENVCTL_TEST_CLUSTER") {
             Some(dir) => Some(Self::at(PathBuf::from(dir), None, None)),
             None => Self::start("shared-dev", &[]),
         });
         if shared.is_none() {
-            eprintln!("SKIPPED {test}: there is no test cluster (scripts/cluster build)");
+            skip("there is no test cluster (scripts/cluster build)");
         }
         shared.as_ref()
     }
 
     /// A cluster of its own, for a test that breaks it.
-    pub(crate) fn own(name: &str, arguments: &[&str], test: &str) -> Option<Self> {
+    pub(crate) fn own(name: &str, arguments: &[&str]) -> Option<Self> {
         let own = Self::start(name, arguments);
         if own.is_none() {
-            eprintln!("SKIPPED {test}: there is no test cluster (scripts/cluster build)");
+            skip("there is no test cluster (scripts/cluster build)");
         }
         own
     }

@@ -5,6 +5,7 @@
 
 pub(crate) mod cluster;
 mod running;
+mod skip;
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 pub(crate) use running::Running;
 use serde_json::Value;
+pub(crate) use skip::skip;
 
 /// The environment variables that are passed on; everything else is unset.
 const PASSED: [&str; 6] = ["PATH", "DOCKER_HOST", "DOCKER_CONFIG", "LANG", "SSL_CERT_FILE", "TMPDIR"];
@@ -226,9 +228,9 @@ pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Whether the real programs are there. Where one is missing, says so: a test that returns early
-/// has been skipped, and its name is in the output.
-pub(crate) fn have(programs: &[&str], test: &str) -> bool {
+/// Whether the real programs are there. Where one is missing, says so: the test that returns early
+/// has been skipped.
+pub(crate) fn have(programs: &[&str]) -> bool {
     for program in programs {
         let mut probe = Command::new(program);
         let probe = match *program {
@@ -238,7 +240,7 @@ pub(crate) fn have(programs: &[&str], test: &str) -> bool {
         };
         let works = probe.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|s| s.success());
         if !works {
-            eprintln!("SKIPPED {test}: `{program}` does not work here");
+            skip(format_args!("`{program}` does not work here"));
             return false;
         }
     }

@@ -228,11 +228,10 @@ fn front(cluster: &Cluster, name: &str) -> Front {
 
 #[test]
 fn the_album_on_the_cluster_works_changes_and_leaves_nothing() {
-    let test = "the album on the cluster";
-    if !have(&["docker", "helm", "terraform", "curl"], test) {
+    if !have(&["docker", "helm", "terraform", "curl"]) {
         return;
     }
-    let Some(cluster) = &Cluster::own("shared-dev", &["--with", "albc"], test) else { return };
+    let Some(cluster) = &Cluster::own("shared-dev", &["--with", "albc"]) else { return };
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let backing = Backing::start(&format!("t{}kalb", std::process::id() % 10_000));
     let mut house = house();

@@ -60,9 +60,8 @@ fn number(variable: &str) -> Option<u64> {
 
 #[test]
 fn chaos_leaves_nothing_after_one_rerun() {
-    let test = "the cluster: chaos";
-    let Some(cluster) = Cluster::shared(test) else { return };
-    if !have(&["helm", "terraform"], test) {
+    let Some(cluster) = Cluster::shared() else { return };
+    if !have(&["helm", "terraform"]) {
         return;
     }
     let cycles = number("ENVCTL_CHAOS_CYCLES").map_or(SAMPLE, |n| usize::try_from(n).unwrap());
@@ -89,7 +88,7 @@ fn chaos_leaves_nothing_after_one_rerun() {
 
 #[test]
 fn twenty_environments_side_by_side_do_not_disturb_each_other() {
-    let Some(cluster) = Cluster::shared("the cluster: twenty environments") else { return };
+    let Some(cluster) = Cluster::shared() else { return };
     let houses: Vec<House> = (0..20).map(|_| House::raw(cluster, "kmany")).collect();
     let names: BTreeSet<_> = houses.iter().map(House::environment).collect();
     assert_eq!(names.len(), houses.len());

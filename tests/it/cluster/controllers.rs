@@ -68,7 +68,7 @@ fn ids(items: &[Value]) -> Vec<&str> {
 
 #[test]
 fn load_balancers_go_with_their_environment_or_are_named() {
-    let Some(cluster) = Cluster::own("balanced", &["--with", "albc"], "load balancers") else { return };
+    let Some(cluster) = Cluster::own("balanced", &["--with", "albc"]) else { return };
     a_living_controller_takes_its_load_balancers_away(&cluster);
     a_stopped_controller_is_named_and_taken_up_again(&cluster);
     what_a_controller_that_is_gone_left_is_named(&cluster);

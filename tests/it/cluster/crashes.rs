@@ -82,9 +82,8 @@ fn is_of_terraform(place: &str) -> bool {
 
 #[test]
 fn killed_at_any_step_of_the_chart_the_same_command_converges() {
-    let test = "the cluster: killed at any step of the chart";
-    let Some(cluster) = Cluster::shared(test) else { return };
-    if have(&["helm"], test) {
+    let Some(cluster) = Cluster::shared() else { return };
+    if have(&["helm"]) {
         let known = ["helm/deliver@after-outcome", "front@after-effect"];
         kill(cluster, Stack::Chart, known, |place| !is_of_terraform(place));
     }
@@ -92,9 +91,8 @@ fn killed_at_any_step_of_the_chart_the_same_command_converges() {
 
 #[test]
 fn killed_at_any_step_of_terraform_the_same_command_converges() {
-    let test = "the cluster: killed at any step of Terraform";
-    let Some(cluster) = Cluster::shared(test) else { return };
-    if have(&["helm", "terraform"], test) {
+    let Some(cluster) = Cluster::shared() else { return };
+    if have(&["helm", "terraform"]) {
         let known = ["terraform/apply@applied", "terraform/destroy@destroyed"];
         kill(cluster, Stack::Terraform, known, is_of_terraform);
     }

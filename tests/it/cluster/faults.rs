@@ -44,8 +44,7 @@ fn kill_helm(cluster: &Cluster, house: &House, hook: &str) {
 
 #[test]
 fn a_release_that_a_killed_helm_left_is_recovered_if_it_is_ours() {
-    let test = "the cluster: helm is killed";
-    let Some(cluster) = Cluster::shared(test) else { return };
+    let Some(cluster) = Cluster::shared() else { return };
     let house = House::raw(cluster, "kpending");
     let name = house.environment();
     house.objects(&[config_map("one")]);
@@ -90,8 +89,7 @@ fn a_release_that_a_killed_helm_left_is_recovered_if_it_is_ours() {
 
 #[test]
 fn an_api_server_that_restarts_is_survived_and_one_that_is_cut_off_is_told() {
-    let test = "the cluster: the API server is away";
-    let Some(cluster) = Cluster::own("away", &[], test) else { return };
+    let Some(cluster) = Cluster::own("away", &[]) else { return };
     let house = House::raw(&cluster, "kaway");
     house.objects(&[config_map("one"), job("slow", "sleep 5")]);
     let up = started(&house, &["up"]);
@@ -191,9 +189,8 @@ fn pass(
 
 #[test]
 fn without_the_bucket_of_the_state_nothing_begins_and_what_had_begun_goes_on_later() {
-    let test = "the cluster: the Terraform backend is away";
-    let Some(cluster) = Cluster::shared(test) else { return };
-    if !have(&["terraform"], test) {
+    let Some(cluster) = Cluster::shared() else { return };
+    if !have(&["terraform"]) {
         return;
     }
     let states = States::new(cluster, "away");

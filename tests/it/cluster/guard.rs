@@ -171,9 +171,8 @@ fn aws_writes(cluster: &Cluster, from: u64) -> Vec<String> {
 
 #[test]
 fn two_hundred_wrong_identities_write_nothing() {
-    let test = "two hundred wrong identities";
-    let Some(cluster) = Cluster::own("shared-dev", &[], test) else { return };
-    let Some(other) = Cluster::own("shared-dev", &[], test) else { return };
+    let Some(cluster) = Cluster::own("shared-dev", &[]) else { return };
+    let Some(other) = Cluster::own("shared-dev", &[]) else { return };
     let house = House::raw(&cluster, "kguard");
     std::fs::create_dir(house.src().join("tf")).unwrap();
     std::fs::write(house.src().join("tf/main.tf"), "terraform {\n  backend \"s3\" {}\n}\n").unwrap();
@@ -248,7 +247,7 @@ fn what_eks_says_is_checked(cluster: &Cluster, other: &Cluster, house: &House) {
 
 #[test]
 fn whoami_shows_what_would_be_used_and_why() {
-    let Some(cluster) = Cluster::shared("whoami") else { return };
+    let Some(cluster) = Cluster::shared() else { return };
     let house = House::on_cluster(cluster, "kwho");
     let text = house.envctl(&["whoami"]).exits(0).stdout;
     for part in [
@@ -269,7 +268,7 @@ fn whoami_shows_what_would_be_used_and_why() {
 
 #[test]
 fn credentials_that_end_too_soon_are_refused_with_the_command_that_renews_them() {
-    let Some(cluster) = Cluster::own("soon", &[], "credentials that end too soon") else { return };
+    let Some(cluster) = Cluster::own("soon", &[]) else { return };
     let keys = cluster.ctl(&["identity", "profile=short", "role=Developer", "name=short", "lasts=90s"]);
     let house = House::on_cluster(&cluster, "ksoon");
     // A program that says when its credentials end, as that of a company's sign-in does.

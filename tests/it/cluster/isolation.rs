@@ -82,7 +82,7 @@ fn comes_to(cluster: &Cluster, wanted: bool, from: &Pod, to: &Pod) {
 
 #[test]
 fn neighbours_connect_only_where_the_stack_lets_them() {
-    let Some(cluster) = Cluster::shared("isolation by traffic") else { return };
+    let Some(cluster) = Cluster::shared() else { return };
     let up = |guardrails: &str| {
         let house = House::raw(cluster, "kiso");
         house.objects(&pods());

@@ -71,7 +71,7 @@ fn replicas(cluster: &Cluster, namespace: &str) -> Vec<(String, i64)> {
 
 #[test]
 fn what_one_sees_and_does_day_by_day() {
-    let Some(cluster) = Cluster::shared("the cluster: day by day") else { return };
+    let Some(cluster) = Cluster::shared() else { return };
     let house = House::raw(cluster, "kday");
     house.objects(&stack());
     let name = house.environment();
@@ -194,7 +194,7 @@ fn uids(cluster: &Cluster, namespace: &str, app: &str) -> Vec<Value> {
 
 #[test]
 fn what_slept_wakes_as_it_was() {
-    let Some(cluster) = Cluster::shared("the cluster: sleep and wake") else { return };
+    let Some(cluster) = Cluster::shared() else { return };
     let house = House::raw(cluster, "ksleep");
     let mut objects = stack();
     objects.push(json!({
@@ -242,7 +242,7 @@ fn what_slept_wakes_as_it_was() {
 
 #[test]
 fn what_has_expired_is_collected_and_nothing_else() {
-    let Some(cluster) = Cluster::shared("the cluster: gc") else { return };
+    let Some(cluster) = Cluster::shared() else { return };
     let [mine, theirs, young] = ["kgcmine", "kgctheirs", "kgcyoung"].map(|what| House::raw(cluster, what));
     let configured = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}});
     for house in [&mine, &theirs, &young] {

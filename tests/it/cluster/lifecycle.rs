@@ -5,7 +5,7 @@ use crate::support::cluster::Cluster;
 
 #[test]
 fn up_use_change_down() {
-    let Some(cluster) = Cluster::shared("the cluster: up, use, change, down") else { return };
+    let Some(cluster) = Cluster::shared() else { return };
     let house = House::on_cluster(cluster, "klife");
     let name = house.environment();
     let before = cluster.object(&["namespaces"])["items"].as_array().unwrap().len();
@@ -30,7 +30,7 @@ fn up_use_change_down() {
 
 #[test]
 fn down_works_from_another_machine_without_the_sources() {
-    let Some(cluster) = Cluster::shared("the cluster: down from elsewhere") else { return };
+    let Some(cluster) = Cluster::shared() else { return };
     let house = House::on_cluster(cluster, "kelse");
     let name = house.environment();
     house.envctl(&["up"]).exits(0);
@@ -46,7 +46,7 @@ fn down_works_from_another_machine_without_the_sources() {
 
 #[test]
 fn manifests_are_delivered_and_what_leaves_them_goes() {
-    let Some(cluster) = Cluster::shared("the cluster: manifests instead of a chart") else { return };
+    let Some(cluster) = Cluster::shared() else { return };
     let house = House::on_cluster(cluster, "kmanifests");
     house.edit("envctl.yaml", |text| {
         text.replace("chart: {path: chart}", "manifests: {files: [all.yaml]}")

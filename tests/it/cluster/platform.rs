@@ -5,7 +5,7 @@ use crate::support::{House, Ran};
 
 #[test]
 fn a_developer_with_raw_kubectl_gets_no_further_than_with_envctl() {
-    let Some(cluster) = Cluster::shared("the platform, attacked") else { return };
+    let Some(cluster) = Cluster::shared() else { return };
     let house = House::on_cluster(cluster, "kattack");
     let name = house.environment();
     house.envctl(&["up"]).exits(0);

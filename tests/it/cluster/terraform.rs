@@ -98,9 +98,8 @@ fn receipt(ran: &Ran) -> Value {
 
 #[test]
 fn what_terraform_made_is_looked_up_by_its_provider_from_another_machine() {
-    let test = "the cluster: Terraform, looked up from elsewhere";
-    let Some(cluster) = Cluster::shared(test) else { return };
-    if !have(&["helm", "terraform"], test) {
+    let Some(cluster) = Cluster::shared() else { return };
+    if !have(&["helm", "terraform"]) {
         return;
     }
     let house = house(cluster, "ktf", &[("main.tf", ROOT), ("far/main.tf", FAR)]);
@@ -141,9 +140,8 @@ fn what_terraform_made_is_looked_up_by_its_provider_from_another_machine() {
 
 #[test]
 fn what_terraform_forgot_is_found_by_its_tag() {
-    let test = "the cluster: Terraform forgets a queue";
-    let Some(cluster) = Cluster::shared(test) else { return };
-    if !have(&["helm", "terraform"], test) {
+    let Some(cluster) = Cluster::shared() else { return };
+    if !have(&["helm", "terraform"]) {
         return;
     }
     let knows = r#"
@@ -183,9 +181,8 @@ removed {
 
 #[test]
 fn an_orphan_of_a_killed_creation_is_found_by_its_tag() {
-    let test = "the cluster: Terraform killed in mid-creation";
-    let Some(cluster) = Cluster::shared(test) else { return };
-    if !have(&["helm", "terraform"], test) {
+    let Some(cluster) = Cluster::shared() else { return };
+    if !have(&["helm", "terraform"]) {
         return;
     }
     let slow = r#"

@@ -13,7 +13,7 @@ fn claim(name: &str, class: &str) -> Value {
 
 #[test]
 fn volumes_go_or_are_retained_with_what_to_do() {
-    let Some(cluster) = Cluster::shared("volumes") else { return };
+    let Some(cluster) = Cluster::shared() else { return };
     let house = House::raw(cluster, "kvol");
     let name = house.environment();
     house.objects(&[
@@ -70,7 +70,7 @@ fn volumes_go_or_are_retained_with_what_to_do() {
 
 #[test]
 fn a_volume_that_was_looked_up_is_in_the_receipt() {
-    let Some(cluster) = Cluster::shared("a volume of class Delete") else { return };
+    let Some(cluster) = Cluster::shared() else { return };
     let house = House::raw(cluster, "kvolgone");
     let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web"}, "spec": {
         "terminationGracePeriodSeconds": 0,
@@ -92,7 +92,7 @@ fn a_volume_that_was_looked_up_is_in_the_receipt() {
 
 #[test]
 fn what_holds_a_namespace_is_named_and_given_up_only_when_asked() {
-    let Some(cluster) = Cluster::shared("a namespace that a finalizer holds") else { return };
+    let Some(cluster) = Cluster::shared() else { return };
     let house = House::raw(cluster, "kheld");
     let name = house.environment();
     let config = |name: &str| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}});

@@ -443,7 +443,7 @@ fn webhook(cluster: &Cluster, namespace: &str, kind: &str) {
 
 #[test]
 fn what_fails_is_named_with_its_cause_and_what_to_do() {
-    let Some(cluster) = Cluster::shared("waiting that explains") else { return };
+    let Some(cluster) = Cluster::shared() else { return };
     load_foreign_program(cluster);
     let rows = rows(cluster);
     let next = Mutex::new(rows.iter().enumerate());

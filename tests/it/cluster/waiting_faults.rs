@@ -41,7 +41,7 @@ fn await_pod(cluster: &Cluster, house: &House, condition: &str) {
 
 #[test]
 fn what_fails_around_an_environment_is_named_or_survived() {
-    let Some(cluster) = Cluster::own("shared-dev", &[], "faults around an environment") else { return };
+    let Some(cluster) = Cluster::own("shared-dev", &[]) else { return };
     let said = [
         ("The nodes have taints", the_nodes_have_taints(&cluster)),
         ("The AWS credentials end in the middle of it", the_credentials_end(&cluster)),

@@ -12,6 +12,8 @@ mod images;
 mod lock;
 mod network;
 mod router;
+#[path = "../../../../tests/support/skip.rs"]
+mod skip;
 mod support;
 
 use envctl_local::engine::{Engine, EngineError};

@@ -10,6 +10,8 @@ use envctl_local::docker_cli::DockerCli;
 use envctl_local::engine::{Engine, EngineReader, VerifiedEngine};
 use envctl_model::labels;
 
+use crate::skip::skip;
+
 /// The image that the containers of tests run.
 pub(crate) const IMAGE: &str = "debian:bookworm-slim";
 
@@ -28,12 +30,12 @@ impl World {
         let (reader, _) = match connected {
             Ok(connected) => connected,
             Err(error) => {
-                eprintln!("skipped: {error}");
+                skip(error);
                 return None;
             }
         };
         if envctl_local::images::inspect(&reader, IMAGE).await.unwrap().is_none() {
-            eprintln!("skipped: the image {IMAGE} is not on the Engine");
+            skip(format_args!("the image {IMAGE} is not on the Engine"));
             return None;
         }
         let engine = reader.verify(None).await.unwrap();
@@ -58,7 +60,7 @@ impl World {
         } else if works(&["docker", "compose", "version"]) {
             vec!["docker".into(), "compose".into()]
         } else {
-            eprintln!("skipped: there is no Compose on this machine");
+            skip("there is no Compose on this machine");
             return None;
         };
         Some(DockerCli::new(self.reader(), vec!["docker".into()], compose, vec![]))
@@ -140,7 +142,7 @@ pub(crate) fn stub_agent() -> Option<&'static [u8]> {
             .output()
             .unwrap();
         if !built.status.success() {
-            eprintln!("skipped: no static program can be built: {}", String::from_utf8_lossy(&built.stderr));
+            skip(format_args!("no static program can be built: {}", String::from_utf8_lossy(&built.stderr)));
             return None;
         }
         Some(std::fs::read(&program).unwrap())

@@ -2,10 +2,15 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
 
+#[path = "../../../../tests/support/skip.rs"]
+mod skip;
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
+
+use skip::skip;
 
 /// A directory of shell scripts.
 pub struct Scripts(tempfile::TempDir);
@@ -57,7 +62,7 @@ pub fn on_path(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&path).map(|dir| dir.join(program)).find(|file| file.is_file());
     if found.is_none() {
-        eprintln!("SKIPPED: {program} is not on PATH");
+        skip(format_args!("{program} is not on PATH"));
     }
     found
 }

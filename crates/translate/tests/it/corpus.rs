@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use envctl_translate::{MissingReferences, Object, Translation, parse, translate};
 
+use crate::skip::skip;
 use crate::support::{Compose, NEW_ENGINE, OLD_ENGINE, hashes, input};
 
 /// The rendered charts; none, with the reason printed, where they are not there.
@@ -12,7 +13,7 @@ fn corpus() -> Vec<(String, Vec<Object>)> {
     let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/corpus");
     let directory = std::env::var_os("ENVCTL_CORPUS").map_or(default, PathBuf::from);
     let Ok(entries) = std::fs::read_dir(&directory) else {
-        eprintln!("skipped: there are no rendered charts in {} (set ENVCTL_CORPUS)", directory.display());
+        skip(format_args!("there are no rendered charts in {} (set ENVCTL_CORPUS)", directory.display()));
         return Vec::new();
     };
     let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
@@ -60,7 +61,7 @@ fn every_chart_translates_and_no_field_is_unknown() {
 #[test]
 fn compose_accepts_every_chart() {
     let Some(compose) = Compose::find() else {
-        eprintln!("skipped: no Docker Compose (set ENVCTL_TEST_COMPOSE)");
+        skip("no Docker Compose (set ENVCTL_TEST_COMPOSE)");
         return;
     };
     for (name, objects) in corpus() {

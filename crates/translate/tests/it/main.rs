@@ -7,5 +7,7 @@ mod corpus;
 mod findings;
 mod network;
 mod pods;
+#[path = "../../../../tests/support/skip.rs"]
+mod skip;
 mod support;
 mod volumes;
