@@ -19,8 +19,8 @@ use envctl_model::record::TerraformRecord;
 use envctl_model::{Thing, ThingKind, stack};
 use envctl_programs::process::{Command, Input, ProgramError, Supervisor};
 use envctl_programs::terraform::{
-    Answer, Closure, Copy, ERRORED_STATE, Mode, Output, Plan, Progress, Purpose, Resource, Sought, Terraform,
-    TerraformError, Workspace,
+    Answer, Closure, Copy, Declared, ERRORED_STATE, Mode, Output, Plan, Progress, Purpose, Resource, Sought,
+    Terraform, TerraformError, Workspace,
 };
 use envctl_runner::{Context, Done, StepError};
 use serde::{Deserialize, Serialize};
@@ -587,27 +587,10 @@ async fn look_up(
     })
 }
 
-/// Names of the outputs that a root declares, read from its files without running anything: enough
-/// to check templates before the first write.
-pub(crate) fn declared_outputs(root: &Path) -> Vec<String> {
-    let Ok(entries) = std::fs::read_dir(root) else { return Vec::new() };
-    let mut names = Vec::new();
-    for path in entries.filter_map(|e| Some(e.ok()?.path())) {
-        let Ok(text) = std::fs::read_to_string(&path) else { continue };
-        let file = path.to_string_lossy();
-        if file.ends_with(".tf") {
-            names.extend(text.lines().filter_map(|line| {
-                let rest = line.trim_start().strip_prefix("output")?;
-                let quoted = rest.trim_start().strip_prefix('"')?;
-                Some(quoted.split('"').next()?.to_owned())
-            }));
-        } else if file.ends_with(".tf.json")
-            && let Ok(json) = serde_json::from_str::<Value>(&text)
-            && let Some(outputs) = json.get("output").and_then(Value::as_object)
-        {
-            names.extend(outputs.keys().cloned());
-        }
-    }
-    names.sort();
-    names
+/// What the target's root says before Terraform runs.
+pub(crate) fn declared(project: &Project, target: &stack::Target) -> Declared {
+    let Some(terraform) = &target.terraform else { return Declared::default() };
+    let root = project.dir.join(&terraform.path.value);
+    let var_files: Vec<_> = terraform.var_files.iter().map(|file| root.join(&file.value)).collect();
+    Declared::read(&root, var_files.iter().map(PathBuf::as_path))
 }

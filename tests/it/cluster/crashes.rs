@@ -51,8 +51,8 @@ impl Cycle {
 }
 
 /// Plays a cycle for each place of `up` and of `down` that `chosen` takes.
-fn kill(cluster: &Cluster, stack: Stack, known: [&str; 2], chosen: impl Fn(&str) -> bool) {
-    let states = States::new(cluster, "killed");
+fn kill(cluster: &Cluster, what: &str, stack: Stack, known: [&str; 2], chosen: impl Fn(&str) -> bool) {
+    let states = States::new(cluster, what);
     let first = states.house("kplaces", stack);
     let mut ups = places(&first, &["up"]);
     let mut downs = places(&first, &["down", "--yes"]);
@@ -85,7 +85,7 @@ fn killed_at_any_step_of_the_chart_the_same_command_converges() {
     let Some(cluster) = Cluster::shared() else { return };
     if have(&["helm"]) {
         let known = ["helm/deliver@after-outcome", "front@after-effect"];
-        kill(cluster, Stack::Chart, known, |place| !is_of_terraform(place));
+        kill(cluster, "killed-chart", Stack::Chart, known, |place| !is_of_terraform(place));
     }
 }
 
@@ -94,6 +94,6 @@ fn killed_at_any_step_of_terraform_the_same_command_converges() {
     let Some(cluster) = Cluster::shared() else { return };
     if have(&["helm", "terraform"]) {
         let known = ["terraform/apply@applied", "terraform/destroy@destroyed"];
-        kill(cluster, Stack::Terraform, known, is_of_terraform);
+        kill(cluster, "killed-terraform", Stack::Terraform, known, is_of_terraform);
     }
 }

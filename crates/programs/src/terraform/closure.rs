@@ -8,7 +8,7 @@ use std::path::{Component, Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::hcl;
+use super::configuration;
 
 /// What is never copied: Terraform's own data, states and logs, and what only looks like source.
 fn is_foreign(name: &str) -> bool {
@@ -92,7 +92,7 @@ impl Closure {
             gather(&module, &mut files)?;
             for file in configuration_files(&module)? {
                 let text = fs::read_to_string(&file).map_err(refused("read", &file))?;
-                let references = hcl::references(&file, &text);
+                let references = configuration::references(&file, &text);
                 for source_text in references.modules {
                     let directory = normal(&module.join(&source_text));
                     if !directory.is_dir() {
@@ -291,7 +291,7 @@ fn configuration_files(module: &Path) -> Result<Vec<PathBuf>, ClosureError> {
     let mut found = Vec::new();
     for entry in fs::read_dir(module).map_err(refused("read", module))? {
         let path = entry.map_err(refused("read", module))?.path();
-        if path.is_file() && hcl::is_configuration(&path) {
+        if path.is_file() && configuration::is_configuration(&path) {
             found.push(path);
         }
     }

@@ -2,8 +2,9 @@
 //! the user's selected workspace never changes, and `destroy` works when the sources are gone.
 
 mod closure;
+mod configuration;
+mod declared;
 mod diagnostic;
-mod hcl;
 mod lookup;
 mod plan;
 mod state;
@@ -20,6 +21,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 pub use closure::{Closure, ClosureError, Copy};
+pub use declared::Declared;
 pub use diagnostic::{Diagnostic, Known, Lock, Position, Range, Severity, Snippet, TerraformError};
 pub use lookup::{Answer, Sought};
 pub use plan::{Action, Change, OutputChange, Plan, ProviderConfig, Setting};

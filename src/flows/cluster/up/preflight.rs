@@ -29,7 +29,7 @@ use crate::flows::images::{self, StackImage};
 use crate::flows::known::{self, Sources};
 use crate::flows::local::machine::Machine;
 use crate::flows::secrets::Secrets;
-use crate::flows::terraform::{Place, declared_outputs};
+use crate::flows::terraform::{Place, declared};
 use crate::flows::up::{Images, Options, begin};
 use crate::flows::{Home, Store};
 use crate::ui::Failure;
@@ -138,18 +138,18 @@ pub(crate) async fn check(
         // Before anything is written: without an Engine nothing could be built.
         checked.machine = Some(Machine::connect(base, None).await?);
     }
-    let declared = target
-        .terraform
-        .as_ref()
-        .map(|t| declared_outputs(&project.dir.join(&t.path.value)))
-        .unwrap_or_default();
+    let declared = declared(project, target);
     // What is known of Terraform's outputs from the last `up`, and placeholders for the rest.
     let outputs = if ours_here { Place::of(&checked.home).outputs(&checked.home)? } else { Vec::new() };
-    let facts = known::with_placeholders(checked.facts(base, target, settings), &declared);
+    let facts = known::with_placeholders(checked.facts(base, target, settings), &declared.outputs());
     let facts = known::with_outputs(facts, &outputs);
     let outputs = outputs.into_iter().filter(|o| o.sensitive).map(|o| o.value);
     checked.sensitive = outputs.chain(checked.secrets.values()).collect();
-    known::terraform_variables(project, target, &checked.facts(base, target, settings))?;
+    let variables = known::terraform_variables(project, target, &checked.facts(base, target, settings))?;
+    // What cannot be told without running it, the guard of the plan tells before anything is applied.
+    let providers = declared.providers(name, &variables);
+    guard::check_providers(&providers, &allowed(&checked.cluster, target.terraform.as_ref()))
+        .map_err(|e| explain(&e))?;
     let inputs = checked.inputs(project, target, settings, options, &facts)?;
     let (objects, kinds) = tokio::join!(
         chart::render(base, project, &checked.home, inputs, Purpose::Check, &supervisor),

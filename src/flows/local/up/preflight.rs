@@ -27,7 +27,7 @@ use crate::flows::local::agent;
 use crate::flows::local::compose::{self, Ownership, Translated};
 use crate::flows::local::machine::{Machine, explain};
 use crate::flows::secrets::Secrets;
-use crate::flows::terraform::{Place, declared_outputs};
+use crate::flows::terraform::{Place, declared};
 use crate::flows::up::{Images, Options};
 use crate::flows::{Home, Store, check};
 use crate::ui::Failure;
@@ -116,14 +116,9 @@ pub(crate) async fn check(
         environment: name.to_owned(),
         terraform: target.terraform.is_some(),
     };
-    let declared = target
-        .terraform
-        .as_ref()
-        .map(|t| declared_outputs(&project.dir.join(&t.path.value)))
-        .unwrap_or_default();
     // What is known of Terraform's outputs from the last `up`, and placeholders for the rest.
     let outputs = Place::of(&home).outputs(&home)?;
-    let facts = known::with_placeholders(checked.facts(base, settings), &declared);
+    let facts = known::with_placeholders(checked.facts(base, settings), &declared(project, target).outputs());
     let facts = known::with_outputs(facts, &outputs);
     let outputs = outputs.into_iter().filter(|o| o.sensitive).map(|o| o.value);
     checked.sensitive = outputs.chain(checked.secrets.values()).collect();
