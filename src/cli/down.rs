@@ -16,12 +16,15 @@ pub(super) struct Arguments {
     #[arg(long, short)]
     yes: bool,
     /// In a cluster: how long to wait for controllers and for the namespace, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = super::seconds())]
     wait_timeout: u64,
     /// In a cluster: take the finalizers off this object, such as Ingress/web. What its controller made
     /// outside of the cluster stays there
     #[arg(long, value_name = "KIND/NAME")]
     strip_finalizers: Vec<String>,
+    /// In a cluster: go on without the chart's hooks, when one of them fails
+    #[arg(long)]
+    no_hooks: bool,
 }
 
 pub(super) async fn run(base: &Base, arguments: Arguments, format: Format) -> Result<(), Failure> {
@@ -33,6 +36,7 @@ pub(super) async fn run(base: &Base, arguments: Arguments, format: Format) -> Re
     let options = down::Options {
         timeout: Duration::from_secs(arguments.wait_timeout),
         strip: arguments.strip_finalizers,
+        hooks: !arguments.no_hooks,
         only: None,
     };
     down::down(base, &name, &options, format).await

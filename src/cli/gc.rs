@@ -30,9 +30,9 @@ pub(super) async fn run(base: &Base, arguments: &Arguments, format: Format) -> R
         if left {
             return Err(Failure::Left);
         }
-        // What was refused is somebody's: it is locked, or was extended.
-        let refused = |failure: &Failure| matches!(failure, Failure::Refused(_));
-        if !collected.kept.iter().all(|(_, failure)| refused(failure)) {
+        // It is locked, or was extended: somebody wants it.
+        let busy = |failure: &Failure| matches!(failure, Failure::Busy(_));
+        if !collected.kept.iter().all(|(_, failure)| busy(failure)) {
             return Err(Failure::Reported);
         }
     } else if format == Format::Json {

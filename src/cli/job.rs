@@ -21,7 +21,7 @@ enum Verb {
         /// The CronJob
         job: String,
         /// How long to wait for its end, in seconds
-        #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+        #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = super::seconds())]
         wait_timeout: u64,
     },
 }

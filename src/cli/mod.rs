@@ -47,6 +47,11 @@ struct Cli {
     verb: Verb,
 }
 
+/// Seconds to wait: a week at most, which no clock has trouble with.
+fn seconds() -> clap::builder::RangedU64ValueParser<u64> {
+    clap::value_parser!(u64).range(0..=7 * 24 * 60 * 60)
+}
+
 const AFTER_HELP: &str = "\
 Exit codes: 0 ok, 1 failed, 2 usage or bad input, 3 refused by a guard, 4 a gate failed, \
 5 something is left, 130 interrupted.";

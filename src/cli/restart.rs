@@ -15,7 +15,7 @@ pub(super) struct Arguments {
     /// Components or workloads [default: all]
     components: Vec<String>,
     /// How long to wait until all pods are ready, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = super::seconds())]
     wait_timeout: u64,
 }
 

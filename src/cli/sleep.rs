@@ -14,7 +14,7 @@ use crate::ui::{Failure, Format, print, print_json};
 #[derive(Debug, clap::Args)]
 pub(super) struct Wake {
     /// How long to wait until all pods are ready, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = super::seconds())]
     wait_timeout: u64,
 }
 
@@ -26,6 +26,7 @@ pub(super) async fn sleep(base: &Base, format: Format) -> Result<(), Failure> {
             "environment": name.as_str(),
             "asleep": shown(&slept.asleep),
             "sleepless": slept.sleepless,
+            "ending": slept.ending,
         }));
     }
     for (workload, replicas) in &slept.asleep.replicas {
@@ -36,6 +37,9 @@ pub(super) async fn sleep(base: &Base, format: Format) -> Result<(), Failure> {
     }
     for workload in &slept.sleepless {
         print(&format!("  {workload}: runs on, since it has no replicas to take away"));
+    }
+    for workload in &slept.ending {
+        print(&format!("  {workload}: its pods have not ended yet; `envctl status` shows them"));
     }
     print(&format!("{name} sleeps; `envctl wake` wakes it, and `envctl up` too"));
     Ok(())

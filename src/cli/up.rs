@@ -22,11 +22,11 @@ pub(super) struct Arguments {
     #[arg(long)]
     rollback: bool,
     /// How long to wait until all pods are ready, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = super::seconds())]
     wait_timeout: u64,
     /// In a cluster: how long a pod may find no node before that is a failure, in seconds; a cluster that
     /// grows takes a while
-    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = super::seconds())]
     schedule_grace: u64,
 }
 

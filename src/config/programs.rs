@@ -1,6 +1,6 @@
 //! Which programs envctl starts.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use super::variables::{COMPOSE, DOCKER, HELM, TERRAFORM};
@@ -17,13 +17,13 @@ pub(crate) struct Programs {
     pub(crate) docker: Sourced<PathBuf>,
     /// docker compose: the plugin, else a stand-alone docker-compose.
     pub(crate) compose: Sourced<Vec<OsString>>,
+    path: Vec<PathBuf>,
 }
 
 impl Programs {
     /// Looks for them on PATH.
     pub(super) fn find(variables: &Variables) -> Self {
-        let on_path =
-            |name: &str| variables.path.iter().map(|dir| dir.join(name)).find(|file| is_program(file));
+        let on_path = |name: &str| on(&variables.path, name.as_ref());
         let choose = |given: &Option<PathBuf>, variable: &'static str, names: &[&str]| match given {
             Some(path) => {
                 // A bare name is looked for on PATH, as a shell would.
@@ -53,7 +53,22 @@ impl Programs {
             terraform: choose(&variables.terraform, TERRAFORM, &["terraform", "tofu"]),
             docker,
             compose,
+            path: variables.path.clone(),
         }
+    }
+
+    /// The program that brought an environment up, on this machine: `recorded`, else one of its name, which
+    /// alone is sure to read its state; else whatever there is.
+    pub(crate) fn terraform_as(&self, recorded: &Path) -> PathBuf {
+        let ours = || self.terraform.value.clone();
+        if matches!(self.terraform.origin, Origin::Variable(_)) {
+            return ours();
+        }
+        if is_program(recorded) {
+            return recorded.to_owned();
+        }
+        let named = recorded.file_name().and_then(|name| on(&self.path, name));
+        named.unwrap_or_else(ours)
     }
 
     /// Whether the terraform program is there: asked before anything is written. Its version is not
@@ -91,6 +106,11 @@ fn has_plugin(variables: &Variables) -> bool {
         .map(|dir| dir.join("cli-plugins"))
         .chain(shared.into_iter().map(PathBuf::from))
         .any(|dir| is_program(&dir.join("docker-compose")))
+}
+
+/// The program of a name in these directories.
+fn on(path: &[PathBuf], name: &OsStr) -> Option<PathBuf> {
+    path.iter().map(|dir| dir.join(name)).find(|file| is_program(file))
 }
 
 fn is_program(file: &Path) -> bool {

@@ -27,15 +27,18 @@ pub(crate) async fn extend(
     match whereabouts(base, name)? {
         Whereabouts::Local => {
             let home = Store::new(base.state_dir.value.clone()).home(name);
-            let mut record = local_record(base, name)?;
-            let Place::Compose(place) = &record.place else {
+            let Place::Compose(place) = local_record(base, name)?.place else {
                 return Err(Failure::Failed(format!(
                     "environment `{name}` does not live on a Docker Engine"
                 )));
             };
             let machine = Machine::connect(base, Some(&place.engine_id)).await?;
             let locked = Locked::acquire(base, &machine, name.as_str(), None, "extend").await?;
-            let extended = lengthen(&mut record, expires).and_then(|()| home.save_record(&record));
+            // Read again under the lock: an `up` may have written it meanwhile.
+            let extended = local_record(base, name).and_then(|mut record| {
+                lengthen(&mut record, expires)?;
+                home.save_record(&record)
+            });
             locked.release().await?;
             extended?;
         }

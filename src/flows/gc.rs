@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use envctl_model::Event;
+use envctl_cluster::live::usage;
+use envctl_cluster::{marks, records};
 use envctl_model::name::EnvironmentName;
 use envctl_model::record::Record;
 use jiff::{SignedDuration, Timestamp};
@@ -16,7 +17,7 @@ use super::locate::{Whereabouts, places, unasked};
 use super::run::Screen;
 use super::{Store, cluster, local};
 use crate::config::Base;
-use crate::ui::{Failure, Format};
+use crate::ui::{Failure, Format, notice};
 
 /// An environment that has expired, or is about to.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
@@ -86,36 +87,45 @@ impl Collector {
         self.found.iter().map(|(_, found)| found.clone()).collect()
     }
 
-    /// Removes all that has expired. One that somebody else removes or extends at that moment is left to
-    /// them.
+    /// Removes all that has expired, the oldest first; whatever does not go soon waits until all else is gone.
+    /// One that somebody else removes or extends at that moment is left to them.
     pub(crate) async fn collect(&self, base: &Base, format: Format) -> Result<Collected, Failure> {
         let interrupts = Interrupts::listen()?;
         let mut collected = Collected::default();
-        for (place, found) in self.found.iter().filter(|(_, found)| found.expired) {
-            let name = EnvironmentName::from_text(&found.name).map_err(Failure::failed)?;
-            let screen = Screen::new(format);
-            let removed = match place {
-                Whereabouts::Local => local::down::remove(base, &name, &interrupts, &screen).await,
-                Whereabouts::Cluster(destination) => {
-                    let options = Options { timeout: PATIENCE, strip: Vec::new(), only: Some(Expired) };
-                    cluster::down::remove(base, destination, &name, &options, &interrupts, &screen).await
+        let mut due: Vec<_> = self.found.iter().filter(|(_, found)| found.expired).collect();
+        for patience in [SOON, PATIENCE] {
+            let mut stuck = Vec::new();
+            for one in due {
+                let (place, found) = one;
+                let name = EnvironmentName::from_text(&found.name).map_err(Failure::failed)?;
+                let screen = Screen::new(format);
+                let removed = match place {
+                    Whereabouts::Local => local::down::remove(base, &name, &interrupts, &screen).await,
+                    Whereabouts::Cluster(destination) => {
+                        let options = Options { only: Some(Expired), ..Options::within(patience) };
+                        cluster::down::remove(base, destination, &name, &options, &interrupts, &screen).await
+                    }
+                };
+                if let Err(Failure::Failed(text) | Failure::Refused(text) | Failure::Busy(text)) = &removed {
+                    screen.warn(format!("environment `{name}`: {text}"));
                 }
-            };
-            if let Err(Failure::Failed(text) | Failure::Refused(text)) = &removed {
-                screen.show(Event::Warning { message: format!("environment `{name}`: {text}") });
+                screen.finish().await;
+                match removed {
+                    Ok(()) => collected.removed += 1,
+                    Err(Failure::Interrupted) => return Err(Failure::Interrupted),
+                    Err(Failure::Reported) if patience == SOON => stuck.push(one),
+                    Err(failure) => collected.kept.push((found.name.clone(), failure)),
+                }
             }
-            screen.finish().await;
-            match removed {
-                Ok(()) => collected.removed += 1,
-                Err(Failure::Interrupted) => return Err(Failure::Interrupted),
-                Err(failure) => collected.kept.push((found.name.clone(), failure)),
-            }
+            due = stuck;
         }
         Ok(collected)
     }
 }
 
-/// How long one environment is waited for.
+/// How long one environment is waited for while others wait for their turn.
+const SOON: Duration = Duration::from_secs(60);
+/// How long one that did not go is waited for at the end.
 const PATIENCE: Duration = Duration::from_secs(300);
 
 fn on_engine(base: &Base) -> Result<Vec<Record>, Failure> {
@@ -123,10 +133,31 @@ fn on_engine(base: &Base) -> Result<Vec<Record>, Failure> {
     Ok(records.into_iter().filter_map(|(_, record)| record.ok()).collect())
 }
 
+/// The records of a cluster, each with the earliest time that it or its namespace states. What nobody can
+/// collect is told.
 async fn in_cluster(destination: &Destination) -> Result<Vec<Record>, Failure> {
     let (reader, _) = destination.look().await?;
-    let stored = envctl_cluster::records::all(&reader).await.map_err(|e| explain(&e))?;
-    Ok(stored.into_iter().filter_map(|stored| stored.record.ok()).collect())
+    let (stored, usage) = tokio::join!(records::all(&reader), usage::all(&reader));
+    let (stored, mut usage) = (stored.map_err(|e| explain(&e))?, usage.map_err(|e| explain(&e))?);
+    let mut all = Vec::new();
+    for one in stored {
+        let namespace = usage.remove(&one.name);
+        match one.record {
+            Ok(mut record) => {
+                record.expires = marks::earlier(record.expires, namespace.and_then(|n| n.expires));
+                all.push(record);
+            }
+            Err(error) => notice(&format!("warning: the record of environment `{}`: {error}", one.name)),
+        }
+    }
+    for (name, namespace) in usage.into_iter().filter(|(_, namespace)| !namespace.ending) {
+        notice(&format!(
+            "warning: the namespace `{name}` is an environment of {} without a record, which nobody collects: \
+             if it is nobody's any more, kubectl delete namespace {name}",
+            namespace.owner
+        ));
+    }
+    Ok(all)
 }
 
 fn due(record: &Record, cluster: Option<&String>, horizon: Timestamp) -> Option<Found> {

@@ -48,15 +48,18 @@ pub(crate) fn name(base: &Base) -> Result<EnvironmentName, Failure> {
 /// Where the environment `name` lives: where flags or variables say; else where this machine has brought
 /// one up; else the default target of the stack file. Several places are listed, never guessed.
 pub(crate) fn whereabouts(base: &Base, name: &EnvironmentName) -> Result<Whereabouts, Failure> {
-    if let Some(cluster) = base.cluster() {
-        return of_arn(base, &cluster.value, &cluster.origin).map(|d| Whereabouts::Cluster(Box::new(d)));
-    }
     let project = match base.stack() {
         Ok(project) => Some(project),
         // Only a name was asked for: the sources may be gone.
         Err(_) if base.flags.stack.is_none() => None,
         Err(failure) => return Err(failure),
     };
+    // What is protected now counts, wherever else a cluster is known from.
+    let protected = project.as_ref().map(|project| project.file.stack.protected.clone()).unwrap_or_default();
+    if let Some(cluster) = base.cluster() {
+        let destination = of_arn(base, &cluster.value, &cluster.origin, protected)?;
+        return Ok(Whereabouts::Cluster(Box::new(destination)));
+    }
     let target = project.as_ref().map(|project| base.settings(project)).transpose()?.map(|s| s.target);
     let of_target = |name: &str| {
         let project = project.as_ref()?;
@@ -82,7 +85,7 @@ pub(crate) fn whereabouts(base: &Base, name: &EnvironmentName) -> Result<Whereab
     }
     for home in store.cluster_homes(name)? {
         let Some(Ok(Some(record))) = Some(home.record()) else { continue };
-        if let Some(destination) = of_record(base, &home, &record)? {
+        if let Some(destination) = of_record(base, &home, &record, &protected)? {
             let words = format!("cluster {}", destination.expected.cluster);
             found.push((words, Whereabouts::Cluster(Box::new(destination))));
         }
@@ -117,15 +120,16 @@ pub(crate) fn unasked(base: &Base, place: &Whereabouts, failure: Failure) -> Res
 /// Every place that may hold environments: the one that flags or variables name; else this machine, the
 /// clusters of the stack file, and those to which this machine has brought one up.
 pub(crate) fn places(base: &Base) -> Result<Vec<Whereabouts>, Failure> {
-    if let Some(cluster) = base.cluster() {
-        let destination = of_arn(base, &cluster.value, &cluster.origin)?;
-        return Ok(vec![Whereabouts::Cluster(Box::new(destination))]);
-    }
     let project = match base.stack() {
         Ok(project) => Some(project),
         Err(_) if base.flags.stack.is_none() && base.flags.target.is_none() => None,
         Err(failure) => return Err(failure),
     };
+    let protected = project.as_ref().map(|project| project.file.stack.protected.clone()).unwrap_or_default();
+    if let Some(cluster) = base.cluster() {
+        let destination = of_arn(base, &cluster.value, &cluster.origin, protected)?;
+        return Ok(vec![Whereabouts::Cluster(Box::new(destination))]);
+    }
     let mut destinations: Vec<Destination> = Vec::new();
     if let Some(project) = &project {
         let stack = &project.file.stack;
@@ -139,7 +143,7 @@ pub(crate) fn places(base: &Base) -> Result<Vec<Whereabouts>, Failure> {
     }
     for home in Store::new(base.state_dir.value.clone()).all_cluster_homes()? {
         let Ok(Some(record)) = home.record() else { continue };
-        destinations.extend(of_record(base, &home, &record)?);
+        destinations.extend(of_record(base, &home, &record, &protected)?);
     }
     let mut keys = std::collections::BTreeSet::new();
     destinations.retain(|destination| keys.insert(destination.key()));
@@ -148,7 +152,12 @@ pub(crate) fn places(base: &Base) -> Result<Vec<Whereabouts>, Failure> {
 }
 
 /// The cluster of an environment that this machine brought up, from its record here.
-fn of_record(base: &Base, home: &Home, record: &Record) -> Result<Option<Destination>, Failure> {
+fn of_record(
+    base: &Base,
+    home: &Home,
+    record: &Record,
+    protected: &Protected,
+) -> Result<Option<Destination>, Failure> {
     let Place::Eks(place) = &record.place else { return Ok(None) };
     let signed_in: Option<SignedInAs> = home.read_json(SIGN_IN)?;
     let chosen = base.aws_profile();
@@ -166,12 +175,12 @@ fn of_record(base: &Base, home: &Home, record: &Record) -> Result<Option<Destina
             region: place.region.clone(),
             user: base.variables.user.clone(),
         },
-        protected: place.protected.clone(),
+        protected: place.protected.clone().and(protected),
     }))
 }
 
 /// A cluster that is named by its ARN, from a machine that has nothing else of it.
-fn of_arn(base: &Base, arn: &str, origin: &Origin) -> Result<Destination, Failure> {
+fn of_arn(base: &Base, arn: &str, origin: &Origin, protected: Protected) -> Result<Destination, Failure> {
     let Some((region, account, cluster)) = parts_of_arn(arn) else {
         return Err(Failure::Usage(format!(
             "`{arn}` ({origin}) is not a cluster: write its ARN, arn:aws:eks:REGION:ACCOUNT:cluster/NAME"
@@ -190,7 +199,7 @@ fn of_arn(base: &Base, arn: &str, origin: &Origin) -> Result<Destination, Failur
             region: region.to_owned(),
             user: base.variables.user.clone(),
         },
-        protected: Protected::default(),
+        protected,
     })
 }
 

@@ -35,8 +35,8 @@ impl Screen {
     }
 
     /// Publishes a warning.
-    pub(crate) fn warn(&self, message: String) {
-        self.show(Event::Warning { message });
+    pub(crate) fn warn(&self, message: impl Into<String>) {
+        self.show(Event::Warning { message: message.into() });
     }
 
     /// Waits until all events are drawn.
@@ -58,8 +58,7 @@ pub(crate) async fn open_journal(
     screen: &Screen,
     interrupts: &Interrupts,
 ) -> Result<Arc<Mutex<Journal>>, Failure> {
-    // What a killed run left there holds secrets. If it cannot be removed, Helm will say why.
-    let _ = std::fs::remove_dir_all(home.file(super::chart::SCRATCH));
+    clear_scratch(home);
     let (journal, warnings) = Journal::open(&home.file("journal.jsonl")).map_err(disk)?;
     for warning in warnings {
         screen.show(Event::Warning { message: warning.to_string() });
@@ -84,6 +83,12 @@ pub(crate) async fn open_journal(
         }
     }
     Ok(Arc::new(Mutex::new(journal)))
+}
+
+/// What programs were given for one run holds secrets: credentials and values. If it cannot be removed, the
+/// next program that needs the place says why.
+fn clear_scratch(home: &Home) {
+    let _ = std::fs::remove_dir_all(home.file(super::chart::SCRATCH));
 }
 
 fn disk(error: envctl_runner::JournalError) -> Failure {
@@ -112,6 +117,8 @@ pub(crate) struct Run<'a, L> {
     pub(crate) interrupts: &'a Interrupts,
     /// For tests.
     pub(crate) failpoints: Failpoints,
+    /// The environment's directory.
+    pub(crate) home: &'a Home,
 }
 
 /// Where a test has this process die.
@@ -134,7 +141,9 @@ impl<L: Lock> Run<'_, L> {
             failpoints: self.failpoints,
             interrupted: self.interrupts.token.clone(),
         };
-        executor.run(self.verb, plan).await.map_err(|error| match error {
+        let ran = executor.run(self.verb, plan).await;
+        clear_scratch(self.home);
+        ran.map_err(|error| match error {
             RunError::Failed(_) => Failure::Reported,
             RunError::Refused(_) => Failure::RefusalReported,
             RunError::Interrupted | RunError::Killed => Failure::Interrupted,

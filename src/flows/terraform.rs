@@ -8,10 +8,11 @@
 //!                vars.json       variables of the last `up`
 //!                workspace.json  the workspace, once we are about to create it: then it is ours
 //!                outputs.json    the outputs of the last `up`
+//!                unfinished      something was begun, and has not ended well
 //!                resources.json  what the state knew last, for looking things up after `destroy`
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use envctl_model::receipt::{End, Item};
@@ -19,8 +20,8 @@ use envctl_model::record::TerraformRecord;
 use envctl_model::{Thing, ThingKind, stack};
 use envctl_programs::process::{Command, Input, ProgramError, Supervisor};
 use envctl_programs::terraform::{
-    Answer, Closure, Copy, Declared, ERRORED_STATE, Mode, Output, Plan, Progress, Purpose, Resource, Sought,
-    Terraform, TerraformError, Workspace,
+    Answer, Closure, Copy, Declared, ERRORED_STATE, Mode, Output, Plan, Progress, Purpose, Resource, Setting,
+    Sought, Terraform, TerraformError, Workspace,
 };
 use envctl_runner::{Context, Done, StepError};
 use serde::{Deserialize, Serialize};
@@ -30,7 +31,7 @@ use super::Home;
 use super::interrupts::Interrupts;
 use super::run::supervisor;
 use super::step_error::{failed, failure, terraform_failed};
-use crate::config::Project;
+use crate::config::{Programs, Project};
 use crate::ui::Failure;
 
 /// A resource as it was last known, enough to look it up once it is gone.
@@ -52,6 +53,8 @@ pub(crate) struct Known {
     #[serde(default)]
     pub(crate) found: bool,
 }
+
+const UNFINISHED: &str = "unfinished";
 
 /// The files of Terraform in an environment's home.
 #[derive(Debug, Clone)]
@@ -92,12 +95,14 @@ impl Place {
     /// Terraform on the copy.
     pub(crate) fn terraform(
         &self,
+        programs: &Programs,
         record: &TerraformRecord,
         copy: &Copy,
         vars: Map<String, Value>,
     ) -> Terraform {
+        let program = programs.terraform_as(&record.program);
         let mut terraform =
-            Terraform::new(&record.program, &copy.root, self.dir.join("data"), record.workspace.clone());
+            Terraform::new(program, &copy.root, self.dir.join("data"), record.workspace.clone());
         terraform.vars = vars;
         terraform.var_files.clone_from(&record.var_files);
         terraform.backend =
@@ -115,6 +120,20 @@ impl Place {
             || workspaces.any(|workspace| workspace.path().join("terraform.tfstate").exists())
     }
 
+    /// Whether a run of this machine began something with Terraform and did not live, or did not manage, to
+    /// end it.
+    pub(crate) fn is_unfinished(&self) -> bool {
+        self.dir.join(UNFINISHED).exists()
+    }
+
+    fn begin(&self) -> std::io::Result<()> {
+        std::fs::write(self.dir.join(UNFINISHED), "")
+    }
+
+    fn finish(&self) -> std::io::Result<()> {
+        std::fs::remove_file(self.dir.join(UNFINISHED))
+    }
+
     /// Remembers the variables of this `up`.
     pub(crate) fn save_variables(&self, home: &Home, vars: &Map<String, Value>) -> Result<(), Failure> {
         home.write_json("terraform/vars.json", vars)
@@ -129,6 +148,11 @@ impl Place {
     /// journal's intent alone would not tell ours from one that was there before.
     pub(crate) fn claim_workspace(&self, home: &Home, workspace: &str) -> Result<(), Failure> {
         home.write_json("terraform/workspace.json", &workspace)
+    }
+
+    /// Whether we created any workspace, or were about to.
+    pub(crate) fn claims(&self, home: &Home) -> bool {
+        home.file("terraform/workspace.json").exists()
     }
 
     /// Whether we created a workspace, or were about to.
@@ -265,6 +289,7 @@ impl Steps<'_> {
         let by = self.supervisor(context);
         let report = |p: &Progress| context.progress(format!("{} {}", p.action, p.address));
         let file = place.plan_file();
+        let unfinished = place.is_unfinished();
         self.rescue(context).await?;
         let plan = self.plan(context, Purpose::Apply).await?;
         guard.check(&plan).await?;
@@ -290,16 +315,18 @@ impl Steps<'_> {
             context.failpoint("applied")?;
         }
         let _ = std::fs::remove_file(&file);
-        let kept = if changed { Vec::new() } else { place.outputs(home).map_err(failure)? };
-        let outputs =
-            if kept.is_empty() { terraform.outputs(&by).await.map_err(terraform_failed)? } else { kept };
-        let known = if changed {
-            let resources = terraform.resources(&by).await.map_err(terraform_failed)?;
-            place.save_resources(home, &resources).map_err(failure)?
+        // What was saved here may be older than the state: of before a run that died, or that another machine
+        // made. Where nobody else can have changed it, asking Terraform again only costs time.
+        let is_fresh = !changed && !unfinished && place.holds_a_state() && place.was_applied(home);
+        let (outputs, known) = if is_fresh {
+            (place.outputs(home).map_err(failure)?, place.resources(home).map_err(failure)?)
         } else {
-            place.resources(home).map_err(failure)?
+            let (outputs, resources) = tokio::join!(terraform.outputs(&by), terraform.resources(&by));
+            let known = place.save_resources(home, &resources.map_err(terraform_failed)?).map_err(failure)?;
+            (outputs.map_err(terraform_failed)?, known)
         };
         place.save_outputs(home, &outputs).map_err(failure)?;
+        place.finish().map_err(failed)?;
         let summary = if changed { summary(&plan) + ", applied" } else { "no changes".to_owned() };
         let things = known.into_iter().map(|r| Thing::new(ThingKind::Resource, r.address));
         Ok((outputs, Done::shown(summary).with(things)))
@@ -309,16 +336,23 @@ impl Steps<'_> {
     async fn plan(&self, context: &Context, purpose: Purpose) -> Result<Plan, StepError> {
         let (by, file) = (self.supervisor(context), self.place.plan_file());
         let report = |p: &Progress| context.progress(format!("{} {}", p.action, p.address));
-        self.unlocking(context, || self.terraform.plan(&file, purpose, &by, report)).await
+        let unfinished = self.place.is_unfinished();
+        self.place.begin().map_err(failed)?;
+        self.unlocking(unfinished, context, || self.terraform.plan(&file, purpose, &by, report)).await
     }
 
-    /// Does what needs the state's lock, and again if that had to be released.
-    async fn unlocking<T, F>(&self, context: &Context, attempt: impl Fn() -> F) -> Result<T, StepError>
+    /// Does what needs the state's lock, and again if an `unfinished` run of this machine has left it.
+    async fn unlocking<T, F>(
+        &self,
+        unfinished: bool,
+        context: &Context,
+        attempt: impl Fn() -> F,
+    ) -> Result<T, StepError>
     where
         F: Future<Output = Result<T, TerraformError>>,
     {
         let outcome = match attempt().await {
-            Err(error) => {
+            Err(error) if unfinished => {
                 self.release(context, error).await?;
                 attempt().await
             }
@@ -347,7 +381,7 @@ impl Steps<'_> {
     /// Writes the state that an earlier run could not write.
     async fn rescue(&self, context: &Context) -> Result<(), StepError> {
         let by = self.supervisor(context);
-        if self.unlocking(context, || self.terraform.rescue_state(&by)).await? {
+        if self.unlocking(self.place.is_unfinished(), context, || self.terraform.rescue_state(&by)).await? {
             context.warn(
                 "an earlier Terraform could not write its state, since its backend was away: written now",
             );
@@ -416,7 +450,23 @@ impl Steps<'_> {
             done = Done::shown(format!("{} destroyed", applied.destroyed));
         }
         context.failpoint("destroyed")?;
+        if place.is_unfinished() {
+            place.finish().map_err(failed)?;
+        }
         Ok((place.resources(home).map_err(failure)?, done))
+    }
+
+    /// The regions in which the root's providers act, as far as that is certain.
+    pub(crate) fn regions(&self) -> BTreeSet<String> {
+        let declared = Declared::read(&self.terraform.root, []);
+        let providers = declared.providers(&self.terraform.workspace, &self.terraform.vars);
+        let regions = providers.into_iter().filter_map(|mut provider| provider.settings.remove("region"));
+        regions
+            .filter_map(|region| match region {
+                Setting::Known(Value::String(region)) => Some(region),
+                _ => None,
+            })
+            .collect()
     }
 
     /// Looks up what was destroyed: with the root's own program, else by its provider.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use envctl_model::name::hash;
+use envctl_model::name::{EnvironmentName, hash};
 use envctl_model::record::{Phase, Place, RECORD_VERSION, Record, TerraformRecord};
 use envctl_model::stack::{TargetKind, Terraform, parse_ttl};
 use jiff::Timestamp;
@@ -64,6 +64,7 @@ pub(crate) async fn up(base: &Base, options: &Options, format: Format) -> Result
 }
 
 /// The record with which a run of `up` begins: the identity of the `former` one, and what is known now.
+/// `has_state` says whether Terraform may have made something in it.
 pub(crate) fn begin(
     base: &Base,
     project: &Project,
@@ -71,10 +72,16 @@ pub(crate) fn begin(
     former: Option<Record>,
     place: Place,
     images: BTreeMap<String, String>,
+    has_state: bool,
 ) -> Result<Record, Failure> {
+    let terraform = project.file.stack.targets[&settings.target.value].terraform.as_ref();
+    if let Some(former) = former.as_ref().and_then(|former| former.terraform.as_ref()).filter(|_| has_state) {
+        keeps_state(former, terraform, &settings.name.value)?;
+    }
     let now = Timestamp::now();
     let expires = match (&former, base.flags.ttl.is_some()) {
-        (Some(former), false) => former.expires,
+        // One whose time has come begins a new life.
+        (Some(former), false) if former.expires.is_none_or(|at| at > now) => former.expires,
         _ => {
             parse_ttl(&settings.ttl.value).map_err(Failure::Usage)?.and_then(|ttl| now.checked_add(ttl).ok())
         }
@@ -83,7 +90,6 @@ pub(crate) fn begin(
         || hash(&format!("{} {} {now} {}", settings.name.value, base.owner, std::process::id()), 32),
         |former| former.identity.clone(),
     );
-    let terraform = project.file.stack.targets[&settings.target.value].terraform.as_ref();
     Ok(Record {
         version: RECORD_VERSION,
         name: settings.name.value.clone(),
@@ -106,12 +112,54 @@ pub(crate) fn begin(
     })
 }
 
+/// Removes what an `up` made that failed, if that was asked for and nothing was there before.
+pub(crate) async fn roll_back(
+    options: &Options,
+    former: Option<&Record>,
+    result: Result<(), Failure>,
+    screen: &Screen,
+    remove: impl AsyncFnOnce(&Interrupts) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let refused = |f: &Failure| {
+        matches!(f, Failure::Refused(_) | Failure::Busy(_) | Failure::Usage(_) | Failure::Input(_))
+    };
+    if !options.rollback || result.as_ref().err().is_none_or(refused) {
+        return result;
+    }
+    // What was ready once holds data that this run did not make.
+    if former.is_some_and(|former| Phase::begin(Some(former.phase)) == Phase::Updating) {
+        screen.warn("`up` failed; the environment was there before, so --rollback removes nothing");
+    } else {
+        screen.warn("`up` failed; removing what it made (--rollback)");
+        // An interrupt of `up` was not meant for this; another one is.
+        remove(&Interrupts::listen()?).await?;
+    }
+    result
+}
+
 /// How long an environment lives, for the first line of `up`.
 pub(crate) fn lifetime(record: &Record) -> String {
     match record.expires {
         None => "never expires".to_owned(),
         Some(at) => format!("expires in {}", ago(Timestamp::now(), at)),
     }
+}
+
+/// What Terraform made is known from the state alone: an environment that has one keeps it.
+fn keeps_state(
+    former: &TerraformRecord,
+    terraform: Option<&Terraform>,
+    name: &EnvironmentName,
+) -> Result<(), Failure> {
+    let what = match terraform {
+        Some(terraform) if terraform.backend_config == former.backend_config => return Ok(()),
+        Some(_) => "keeps its Terraform state elsewhere: the `backendConfig` of the target has changed",
+        None => "has a Terraform state, and the target no longer has a `terraform` root",
+    };
+    Err(Failure::Refused(format!(
+        "environment `{name}` {what}\n  what Terraform made would be forgotten: type `envctl down` first, which still \
+         knows it, or change that back"
+    )))
 }
 
 fn terraform_record(

@@ -49,7 +49,7 @@ pub async fn of_namespace(
     let lists = CONTROLLERS.iter().map(|marks| async move {
         let (key, value) = (marks.cluster)(name);
         let doing = "to list what load balancer controllers made";
-        let all = tagged(cluster.session(), &key, &value, doing).await?;
+        let all = tagged(cluster.session(), None, &key, &value, doing).await?;
         Ok::<_, ClusterError>(all.into_iter().filter(|thing| is_for(thing, marks.objects, namespace)))
     });
     let lists = futures_util::future::try_join_all(lists).await?;

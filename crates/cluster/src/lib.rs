@@ -27,6 +27,7 @@ pub mod remove;
 pub mod secrets;
 pub mod terraform;
 pub mod wait;
+mod watching;
 mod words;
 
 pub use client::ClusterReader;

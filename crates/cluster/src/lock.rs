@@ -5,12 +5,10 @@
 use std::time::{Duration, Instant};
 
 use envctl_programs::process::start_time;
-use futures_util::StreamExt;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::Api;
 use kube::api::{DeleteParams, ObjectMeta, PostParams, Preconditions};
-use kube::runtime::watcher;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -19,6 +17,7 @@ use crate::client::ClusterReader;
 use crate::error::ClusterError;
 use crate::guard::VerifiedCluster;
 use crate::marks::{self, SYSTEM_NAMESPACE};
+use crate::watching::until;
 
 /// How long a lease lasts without being renewed.
 const DURATION: Duration = Duration::from_secs(30);
@@ -37,6 +36,9 @@ pub struct Holder {
     pub pid: u32,
     /// When that process started, in the system's own words: with pid and host it names one process.
     pub started: String,
+    /// Among which processes it is one. Machines and containers may have the same name.
+    #[serde(default)]
+    pub space: Option<String>,
     /// The machine's name.
     pub host: String,
     /// The user of the machine.
@@ -50,10 +52,11 @@ impl Holder {
         format!("{}/{}/{}", self.host, self.pid, self.started)
     }
 
-    /// Whether the process that `self` names is known to be dead. Only a process of this machine can
-    /// be known; `here` is who asks.
+    /// Whether the process that `self` names is known to be dead. Only a process that `here`, who asks,
+    /// would see can be known.
     fn is_dead(&self, here: &Self) -> bool {
-        self.host == here.host && start_time(self.pid).as_deref() != Some(self.started.as_str())
+        let is_visible = self.space.is_some() && self.space == here.space;
+        is_visible && start_time(self.pid).as_deref() != Some(self.started.as_str())
     }
 }
 
@@ -206,21 +209,11 @@ async fn watch_holder(cluster: &VerifiedCluster, name: &str, lease: &Lease) -> R
     let (before, version) = (holder(lease), lease.metadata.resource_version.clone());
     let seconds = lease.spec.as_ref().and_then(|spec| spec.lease_duration_seconds);
     let duration = seconds.and_then(|s| u64::try_from(s).ok()).map_or(DURATION, Duration::from_secs);
-    let watching = async {
-        let mut stream = watcher::watch_object(leases, name).boxed();
-        while let Some(next) = stream.next().await {
-            match next {
-                Ok(None) => return Seen::Changed,
-                Ok(Some(seen)) if holder(&seen) != before => return Seen::Changed,
-                Ok(Some(seen)) if seen.metadata.resource_version != version => return Seen::Alive,
-                // The watch is taken up again by itself; silence of the API server is not the holder's.
-                Ok(Some(_)) | Err(_) => {}
-            }
-        }
-        Seen::Changed
-    };
-    match tokio::time::timeout(duration, watching).await {
-        Ok(seen) => Ok(seen),
+    // Whoever renews it changes its version. Silence of the API server is not the holder's.
+    let is_other = |seen: &Lease| holder(seen) != before || seen.metadata.resource_version != version;
+    match tokio::time::timeout(duration, until(leases, name, is_other)).await {
+        Ok(Some(seen)) if holder(&seen) == before => Ok(Seen::Alive),
+        Ok(_) => Ok(Seen::Changed),
         Err(_) => {
             // A last look: the silence may have been the watch's.
             let last = api(cluster).get_opt(name).await.map_err(cluster.failed("to show a lock"))?;
@@ -360,6 +353,33 @@ async fn renew(cluster: VerifiedCluster, name: String, holder: Holder, renewal: 
             }
             // Tried again at the next tick; `still_held` knows how long it has been.
             Ok(Err(_)) | Err(_) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use envctl_programs::process::process_space;
+
+    #[test]
+    fn only_a_process_that_can_be_seen_from_here_is_known_to_be_dead() {
+        let pid = std::process::id();
+        let here = Holder {
+            pid,
+            started: start_time(pid).unwrap(),
+            space: process_space(),
+            host: "devcontainer".to_owned(),
+            user: "aki".to_owned(),
+            command: "envctl up".to_owned(),
+        };
+        assert!(here.space.is_some());
+        assert!(!here.is_dead(&here), "it runs");
+        let dead = Holder { started: "before".to_owned(), ..here.clone() };
+        assert!(dead.is_dead(&here), "another process had this number");
+        for space in [None, Some("another boot or container".to_owned())] {
+            let elsewhere = Holder { space, ..dead.clone() };
+            assert!(!elsewhere.is_dead(&here), "of the same name, and not to be seen: {elsewhere:?}");
         }
     }
 }

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use envctl_model::record::Record;
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 /// The namespace of records, locks and keys.
 pub const SYSTEM_NAMESPACE: &str = "envctl-system";
@@ -36,6 +38,17 @@ pub fn labels(record: &Record) -> BTreeMap<String, String> {
 pub fn annotations(record: &Record) -> BTreeMap<String, String> {
     let expires = record.expires.map_or_else(|| "never".to_owned(), |at| at.to_string());
     pairs([(IDENTITY, record.identity.as_str()), (OWNER, &record.owner), (EXPIRES, &expires)])
+}
+
+/// When an object says that its environment may be removed.
+pub(crate) fn expires(meta: &ObjectMeta) -> Option<Timestamp> {
+    meta.annotations.as_ref()?.get(EXPIRES)?.parse().ok()
+}
+
+/// The earlier of two times at which an environment may be removed; `None` is never.
+#[must_use]
+pub fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
+    one.into_iter().chain(other).min()
 }
 
 fn pairs<const N: usize>(pairs: [(&str, &str); N]) -> BTreeMap<String, String> {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
@@ -120,7 +121,7 @@ pub async fn ensure(
             });
         }
     };
-    let mut stale = Vec::new();
+    let mut stale = if created { Vec::new() } else { stale_security(cluster, &guards.namespace).await? };
     // The binding first: the platform lets only an owner make the others, and it is what makes one.
     stale.extend(ensure_one(cluster, &name, &guards.binding).await?);
     let policy = async {
@@ -143,6 +144,19 @@ pub async fn ensure(
     stale.extend([quota?, limits?, policy?].into_iter().flatten());
     await_rights(cluster.reader(), &name).await?;
     Ok(Ensured { uid, created, stale })
+}
+
+/// Labels of Pod Security that are not as they should be: nobody but the platform may change them.
+async fn stale_security(cluster: &VerifiedCluster, wanted: &Namespace) -> Result<Vec<String>, ClusterError> {
+    let api: Api<Namespace> = Api::all(cluster.client());
+    let name = wanted.metadata.name.as_deref().unwrap_or_default();
+    let found = api.get_metadata_opt(name).await.map_err(cluster.failed("to show a namespace"))?;
+    let found = found.and_then(|found| found.metadata.labels).unwrap_or_default();
+    let wanted = wanted.metadata.labels.iter().flatten();
+    let differs = wanted.filter(|(key, value)| {
+        key.starts_with("pod-security.kubernetes.io/") && found.get(*key) != Some(value)
+    });
+    Ok(differs.map(|(key, _)| format!("the label {key}")).collect())
 }
 
 fn params() -> PostParams {
@@ -280,6 +294,17 @@ pub async fn enter(cluster: &VerifiedCluster, name: &str) -> Result<(), ClusterE
 
 /// The binding by which the garbage collector enters.
 const COLLECTOR: &str = "envctl-gc";
+
+/// When an environment's namespace says that it may be removed. Its owner cannot write more into it than the
+/// platform's policies allow, as into the record. `None`: it says nothing, or there is none.
+///
+/// # Errors
+/// When the cluster does not answer.
+pub async fn expires(reader: &ClusterReader, name: &str) -> Result<Option<Timestamp>, ClusterError> {
+    let api: Api<Namespace> = Api::all(reader.client());
+    let found = api.get_metadata_opt(name).await.map_err(reader.failed("to show a namespace"))?;
+    Ok(found.and_then(|found| marks::expires(&found.metadata)))
+}
 
 /// Writes a new expiry onto the namespace.
 ///

@@ -285,8 +285,7 @@ impl Kinds {
         })
     }
 
-    /// Whether an object that a release made is still there. One of the same name that another release
-    /// made, or nobody's, is not meant.
+    /// Whether an object that a release made is still there.
     ///
     /// # Errors
     /// When the cluster does not answer.
@@ -296,15 +295,30 @@ impl Kinds {
         object: &ObjectRef,
         release: &str,
         namespace: &str,
-    ) -> Result<bool, ClusterError> {
-        let Some(api) = self.of(reader.client(), object) else { return Ok(false) };
+    ) -> Result<Presence, ClusterError> {
+        let Some(api) = self.of(reader.client(), object) else { return Ok(Presence::KindUnknown) };
         let found = api.get_metadata_opt(&object.name).await;
         let found = found.map_err(reader.failed(&format!("to look {object} up")))?;
-        let annotations = found.and_then(|found| found.metadata.annotations);
+        let Some(found) = found else { return Ok(Presence::Missing) };
+        let annotations = found.metadata.annotations;
         let annotation = |key: &str| annotations.as_ref().and_then(|a| a.get(key)).map(String::as_str);
-        Ok(annotation("meta.helm.sh/release-name") == Some(release)
-            && annotation("meta.helm.sh/release-namespace") == Some(namespace))
+        let is_ours = annotation("meta.helm.sh/release-name") == Some(release)
+            && annotation("meta.helm.sh/release-namespace") == Some(namespace);
+        Ok(if is_ours { Presence::OfRelease } else { Presence::NotMarked })
     }
+}
+
+/// What became of an object of a release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Presence {
+    /// There is none of this name.
+    Missing,
+    /// It is there.
+    OfRelease,
+    /// One of this name is there, and not marked as the release's.
+    NotMarked,
+    /// The cluster no longer knows the kind.
+    KindUnknown,
 }
 
 fn of_kind(kind: &ApiResource, found: PartialObjectMeta<DynamicObject>) -> Option<(ObjectRef, ObjectMeta)> {

@@ -20,7 +20,7 @@ const AWAY: Duration = Duration::from_secs(25);
 /// its roles, and before it knows who asks.
 const COMING_BACK: Duration = Duration::from_secs(15);
 /// Between two requests.
-const PAUSES: [Duration; 4] = [
+pub(crate) const PAUSES: [Duration; 4] = [
     Duration::from_millis(100),
     Duration::from_millis(250),
     Duration::from_millis(500),

@@ -128,6 +128,9 @@ pub struct ClusterObject {
     pub kind: String,
     /// Its name.
     pub name: String,
+    /// Whether it is a hook: Helm leaves these behind, and without a mark of whose they are.
+    #[serde(default)]
+    pub hook: bool,
 }
 
 /// Where an environment stands.

@@ -199,6 +199,16 @@ pub struct Protected {
 }
 
 impl Protected {
+    /// These rules and those of `other`.
+    #[must_use]
+    pub fn and(mut self, other: &Self) -> Self {
+        self.accounts.extend_from_slice(&other.accounts);
+        self.clusters.extend_from_slice(&other.clusters);
+        self.namespaces.extend_from_slice(&other.namespaces);
+        self.workspaces.extend_from_slice(&other.workspaces);
+        self
+    }
+
     /// The rule that protects `name` among `rules`, if one does.
     #[must_use]
     pub fn rule<'a>(rules: &'a [String], name: &str) -> Option<&'a str> {
@@ -341,7 +351,8 @@ pub struct Terraform {
     /// eks: AWS accounts beside the target's in which the backend and providers may act.
     #[serde(default)]
     pub accounts: Vec<String>,
-    /// eks: kinds of backends whose owner envctl cannot check, and that are used all the same.
+    /// eks: kinds of backends (`http`) and providers (`kubernetes`) that envctl cannot check, and that are
+    /// used all the same.
     #[serde(default)]
     pub trust: Vec<String>,
     /// A program of the root, and its arguments, that says whether a resource still exists: it gets

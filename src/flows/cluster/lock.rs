@@ -2,7 +2,7 @@
 
 use envctl_cluster::VerifiedCluster;
 use envctl_cluster::lock::{self, Acquired, Holder};
-use envctl_programs::process::start_time;
+use envctl_programs::process::{process_space, start_time};
 use envctl_runner::Lock;
 
 use super::target::explain;
@@ -28,11 +28,12 @@ impl Locked {
             .ok_or_else(|| Failure::Failed("the system does not say when this process started".to_owned()))?;
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let user = base.variables.user.clone();
-        let holder = Holder { pid, started, host, user, command: format!("envctl {verb}") };
+        let space = process_space();
+        let holder = Holder { pid, started, space, host, user, command: format!("envctl {verb}") };
         let waiting = |message: &str| warn(format!("environment `{name}` is {message}"));
         match lock::acquire(cluster, name, &holder, waiting).await.map_err(|e| explain(&e))? {
             Acquired::Lock(lock) => Ok(Self(*lock)),
-            Acquired::Held { by, break_command } => Err(Failure::Refused(format!(
+            Acquired::Held { by, break_command } => Err(Failure::Busy(format!(
                 "environment `{name}` is locked by {by}\n  wait for it; if you know that it is dead, break the lock with: {break_command}"
             ))),
         }

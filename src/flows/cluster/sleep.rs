@@ -22,7 +22,12 @@ pub(crate) struct Slept {
     pub(crate) asleep: Asleep,
     /// Workloads that have no replicas to take away.
     pub(crate) sleepless: Vec<String>,
+    /// Workloads whose pods have not ended yet.
+    pub(crate) ending: Vec<String>,
 }
+
+/// How long pods may take to end.
+const ENDS_WITHIN: Duration = Duration::from_secs(300);
 
 /// Puts an environment to sleep. What it had is in its record before anything is taken away; one that
 /// was interrupted at it is finished by the next.
@@ -36,8 +41,9 @@ pub(crate) async fn sleep(
         let asleep = merge(record.asleep.take(), awake.replicas, awake.cron_jobs);
         record.asleep = Some(asleep.clone());
         save(base, destination, cluster, &record).await?;
-        scale::sleep(cluster, name.as_str(), &asleep).await.map_err(|e| explain(&e))?;
-        Ok(Slept { asleep, sleepless: awake.sleepless })
+        let ending =
+            scale::sleep(cluster, name.as_str(), &asleep, ENDS_WITHIN).await.map_err(|e| explain(&e))?;
+        Ok(Slept { asleep, sleepless: awake.sleepless, ending })
     })
     .await
 }

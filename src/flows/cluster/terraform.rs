@@ -1,15 +1,18 @@
 //! Terraform as the cluster target runs it: with the credentials that were checked, tagged, guarded, and
 //! kept where any machine finds it.
 
-use envctl_cluster::VerifiedCluster;
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
 use envctl_cluster::terraform::archive;
 use envctl_cluster::terraform::guard::{self, Allowed, State};
 use envctl_cluster::terraform::tags;
+use envctl_cluster::{ClusterError, VerifiedCluster};
 use envctl_model::receipt::{End, Item};
 use envctl_model::record::{ArchivePlace, Record};
 use envctl_model::{ThingKind, stack};
 use envctl_programs::process::Supervisor;
-use envctl_programs::terraform::{Plan, Terraform};
+use envctl_programs::terraform::{Declared, Plan, Terraform};
 use envctl_runner::StepError;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
@@ -65,9 +68,13 @@ pub(crate) struct Guard<'a> {
 
 impl PlanGuard for Guard<'_> {
     async fn check(&self, plan: &Plan) -> Result<(), StepError> {
-        for open in guard::check_providers(&plan.provider_configs, self.allowed).map_err(cluster_failed)? {
-            let value = self.terraform.evaluate(&open.expression, &self.by).await;
-            let value = value.map_err(terraform_failed)?;
+        let open = guard::check_providers(&plan.provider_configs, self.allowed).map_err(cluster_failed)?;
+        let declared = Declared::read(&self.terraform.root, []);
+        for open in open {
+            let value = match declared.expression(&open.provider, &open.setting) {
+                Some(text) => self.terraform.evaluate(&text, &self.by).await.map_err(terraform_failed)?,
+                None => None,
+            };
             guard::check_role(&open, value.as_ref(), self.allowed).map_err(cluster_failed)?;
         }
         Ok(())
@@ -97,6 +104,41 @@ pub(crate) async fn fetch(
     archive::unpack(&packed, place.dir()).map_err(failed)
 }
 
+/// What everything of an environment carries at AWS, in words.
+pub(crate) fn tag_of(record: &Record) -> String {
+    format!("{}={}", tags::IDENTITY, record.identity)
+}
+
+/// How long AWS' lists of what has a tag may lag behind what was removed.
+const LISTS_LAG: Duration = Duration::from_secs(30);
+
+/// What AWS lists under the environment's tag once its lists have caught up, in the regions where providers
+/// or resources are.
+async fn listed(
+    cluster: &VerifiedCluster,
+    record: &Record,
+    known: &[Known],
+    regions: &BTreeSet<String>,
+) -> Result<BTreeSet<String>, ClusterError> {
+    let region = |arn: &str| arn.split(':').nth(3).filter(|region| !region.is_empty()).map(str::to_owned);
+    let mut regions = regions.clone();
+    regions.extend(known.iter().filter_map(|known| region(known.values["arn"].as_str()?)));
+    let deadline = Instant::now() + LISTS_LAG;
+    let mut pause = Duration::from_millis(500);
+    loop {
+        let listed = tags::existing(cluster.session(), &record.identity, &regions).await?;
+        // AWS itself says when it will remove these.
+        let kept = |arn: &String| {
+            known.iter().any(|k| k.values["arn"].as_str() == Some(arn) && window(&k.values).is_some())
+        };
+        if listed.iter().all(kept) || Instant::now() + pause > deadline {
+            return Ok(listed);
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(5));
+    }
+}
+
 /// What became of what Terraform made, where its provider could not tell: by what AWS still lists under the
 /// environment's tag. Also what carries the tag and no state knows of.
 pub(crate) async fn look_up_by_tag(
@@ -104,9 +146,10 @@ pub(crate) async fn look_up_by_tag(
     record: &Record,
     known: &[Known],
     ends: Vec<(End, Item)>,
+    regions: BTreeSet<String>,
 ) -> Vec<(End, Item)> {
-    let listed = tags::existing(cluster.session(), &record.identity).await;
-    let tag = format!("{}={}", tags::IDENTITY, record.identity);
+    let listed = listed(cluster, record, known, &regions).await;
+    let tag = tag_of(record);
     let mut seen = Vec::new();
     for (resource, (end, item)) in known.iter().zip(ends) {
         let arn = resource.values["arn"].as_str();
@@ -119,7 +162,7 @@ pub(crate) async fn look_up_by_tag(
             }
             (End::Left, Some(arn), None) => (end, Item { remove: Some(remove_command(arn)), ..item }),
             (End::Unverified, Some(arn), None)
-                if listed.as_ref().is_ok_and(|listed| listed.iter().any(|l| l == arn)) =>
+                if listed.as_ref().is_ok_and(|listed| listed.contains(arn)) =>
             {
                 let evidence = format!("AWS still lists {arn} under the tag {tag}");
                 (End::Left, Item { evidence, remove: Some(remove_command(arn)), ..item })

@@ -12,14 +12,20 @@ pub(crate) struct Tagged {
     pub(crate) tags: Vec<(String, String)>,
 }
 
-/// Everything with this tag, sorted by ARN. `doing` says why, for the error.
+/// Everything with this tag in a region, that of the session if there is none, sorted by ARN. `doing` says
+/// why, for the error.
 pub(crate) async fn tagged(
     session: &Session,
+    region: Option<&str>,
     key: &str,
     value: &str,
     doing: &str,
 ) -> Result<Vec<Tagged>, ClusterError> {
-    let client = aws_sdk_resourcegroupstagging::Client::new(session.config());
+    let mut config = aws_sdk_resourcegroupstagging::config::Builder::from(session.config());
+    if let Some(region) = region {
+        config = config.region(aws_config::Region::new(region.to_owned()));
+    }
+    let client = aws_sdk_resourcegroupstagging::Client::from_conf(config.build());
     let filter = TagFilter::builder().key(key).values(value).build();
     let mut pages = client.get_resources().tag_filters(filter).into_paginator().send();
     let mut all = Vec::new();

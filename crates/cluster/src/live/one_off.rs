@@ -16,6 +16,7 @@ use crate::client::ClusterReader;
 use crate::error::ClusterError;
 use crate::guard::VerifiedCluster;
 use crate::marks;
+use crate::watching::watch;
 
 /// Label: the component that a pod was made from for one command.
 const RUN: &str = "envctl.dev/run";
@@ -169,7 +170,7 @@ async fn until(
     report: impl Fn(&str),
 ) -> Result<Stage, ClusterError> {
     let api: Api<Pod> = Api::namespaced(reader.streaming(), namespace);
-    let mut seen = watcher::watch_object(api, &one.pod).boxed();
+    let mut seen = watch(api, &one.pod).boxed();
     let mut told = String::new();
     while let Some(next) = seen.next().await {
         match next {

@@ -6,15 +6,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::time::Duration;
 
 use envctl_model::record::Asleep;
-use futures_util::StreamExt as _;
 use futures_util::future::{join_all, try_join_all};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::batch::v1::CronJob;
 use kube::api::{Patch, PatchParams};
-use kube::runtime::watcher;
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -23,6 +22,7 @@ use super::workloads::{self, Scale};
 use crate::client::ClusterReader;
 use crate::error::ClusterError;
 use crate::guard::VerifiedCluster;
+use crate::watching::until;
 
 /// The field manager of what sleep writes.
 const MANAGER: &str = "envctl-sleep";
@@ -57,17 +57,25 @@ pub async fn look(reader: &ClusterReader, namespace: &str) -> Result<Awake, Clus
     Ok(awake)
 }
 
-/// Takes all replicas away, and suspends CronJobs; waits until no pod of the workloads is left.
+/// Takes all replicas away, and suspends CronJobs; waits until no pod of the workloads is left. Workloads
+/// whose pods do not end `within` this time are returned.
 ///
 /// # Errors
 /// When the cluster refuses or does not answer.
-pub async fn sleep(cluster: &VerifiedCluster, namespace: &str, asleep: &Asleep) -> Result<(), ClusterError> {
+pub async fn sleep(
+    cluster: &VerifiedCluster,
+    namespace: &str,
+    asleep: &Asleep,
+    within: Duration,
+) -> Result<Vec<String>, ClusterError> {
     let suspended = asleep.cron_jobs.iter().map(|name| suspend(cluster, namespace, name, true));
     let scaled = asleep.replicas.keys().map(|workload| scale(cluster, namespace, workload, 0));
     tokio::try_join!(try_join_all(suspended), try_join_all(scaled))?;
-    let none = asleep.replicas.keys().map(|workload| without_pods(cluster.reader(), namespace, workload));
-    join_all(none).await;
-    Ok(())
+    let none = asleep.replicas.keys().map(|workload| async move {
+        let ended = without_pods(cluster.reader(), namespace, workload);
+        tokio::time::timeout(within, ended).await.err().map(|_| workload.clone())
+    });
+    Ok(join_all(none).await.into_iter().flatten().collect())
 }
 
 /// Gives all replicas back, and lets CronJobs run again. Workloads that are gone are left out.
@@ -178,20 +186,5 @@ async fn without_pods(reader: &ClusterReader, namespace: &str, workload: &str) {
             until(Api::namespaced(reader.streaming(), namespace), name, none).await;
         }
         _ => {}
-    }
-}
-
-/// Watches an object until it is as wanted, or gone. A watch that breaks is taken up again by itself.
-async fn until<K>(api: Api<K>, name: &str, wanted: impl Fn(&K) -> bool)
-where
-    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
-{
-    let mut seen = watcher::watch_object(api, name).boxed();
-    while let Some(next) = seen.next().await {
-        match next {
-            Ok(None) => return,
-            Ok(Some(object)) if wanted(&object) => return,
-            Ok(Some(_)) | Err(_) => {}
-        }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Namespace, ResourceQuota};
 use kube::Api;
 use kube::api::ListParams;
@@ -15,6 +16,10 @@ use crate::{guardrails, marks};
 pub struct Usage {
     /// Whose namespace it is, by its identity.
     pub identity: String,
+    /// Who made it.
+    pub owner: String,
+    /// When it says that it may be removed.
+    pub expires: Option<Timestamp>,
     /// Whether it is being removed.
     pub ending: bool,
     /// How many pods run or are about to.
@@ -40,8 +45,12 @@ pub async fn all(reader: &ClusterReader) -> Result<BTreeMap<String, Usage>, Clus
         .into_iter()
         .filter_map(|namespace| {
             let meta = namespace.metadata;
-            let identity = meta.annotations.and_then(|mut a| a.remove(marks::IDENTITY)).unwrap_or_default();
-            let usage = Usage { identity, ending: meta.deletion_timestamp.is_some(), ..Usage::default() };
+            let expires = marks::expires(&meta);
+            let mut annotations = meta.annotations.unwrap_or_default();
+            let mut take = |key: &str| annotations.remove(key).unwrap_or_default();
+            let (identity, owner) = (take(marks::IDENTITY), take(marks::OWNER));
+            let ending = meta.deletion_timestamp.is_some();
+            let usage = Usage { identity, owner, expires, ending, ..Usage::default() };
             Some((meta.name?, usage))
         })
         .collect();

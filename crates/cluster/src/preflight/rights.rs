@@ -84,6 +84,21 @@ fn of_up(namespace: &str, namespace_is_there: bool) -> Vec<Right> {
 /// What Helm does with each kind of object, and envctl to watch them.
 const OF_OBJECTS: [&str; 4] = ["create", "get", "patch", "delete"];
 
+/// What is watched until all of it is ready.
+const WATCHED: [(&str, &str); 11] = [
+    ("", "pods"),
+    ("apps", "deployments"),
+    ("apps", "replicasets"),
+    ("apps", "statefulsets"),
+    ("apps", "daemonsets"),
+    ("batch", "jobs"),
+    ("", "persistentvolumeclaims"),
+    ("", "services"),
+    ("networking.k8s.io", "ingresses"),
+    ("discovery.k8s.io", "endpointslices"),
+    ("", "events"),
+];
+
 /// The rights that are missing for bringing `objects` up, in words.
 ///
 /// # Errors
@@ -108,7 +123,15 @@ pub async fn missing(
             _ => {}
         }
     }
-    inside.extend(["get", "list", "watch"].map(|verb| Right::new(verb, "", "pods", Some(namespace))));
+    for (group, resource) in WATCHED {
+        inside.extend(["list", "watch"].map(|verb| Right::new(verb, group, resource, Some(namespace))));
+    }
+    // The pods' logs are read, and Helm keeps its releases.
+    inside.extend(["get"].map(|verb| Right::new(verb, "", "pods", Some(namespace))));
+    inside.extend(
+        ["get", "list", "create", "update", "delete"]
+            .map(|verb| Right::new(verb, "", "secrets", Some(namespace))),
+    );
     let denied = denied(reader, general.into_iter().chain(inside.iter().cloned())).await?;
     let (inside, general): (Vec<_>, Vec<_>) = denied.into_iter().partition(|right| inside.contains(right));
     // Before the namespace is there, its owner's rights are those that the role will give.

@@ -3,17 +3,16 @@
 
 use std::time::Instant;
 
-use futures_util::StreamExt;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Resource;
 use kube::api::{DeleteParams, DynamicObject};
-use kube::runtime::watcher;
-use kube::{Api, Resource};
 
 use super::blocked::{self, is_held};
 use super::{Blocked, Removed, wait_or_name};
 use crate::error::ClusterError;
 use crate::guard::VerifiedCluster;
 use crate::objects::{Kinds, ObjectRef};
+use crate::watching::until;
 
 /// Those of some objects that carry finalizers of controllers.
 #[must_use]
@@ -46,21 +45,9 @@ pub async fn remove_held(
     let let_go = async {
         for object in objects {
             if let Some(api) = kinds.of(reader.streaming(), object) {
-                await_let_go(api, &object.name).await;
+                until(api, &object.name, |object: &DynamicObject| !is_held(object.meta())).await;
             }
         }
     };
     wait_or_name(let_go, || blocked::of_objects(reader, namespace), deadline, tell).await
-}
-
-async fn await_let_go(api: Api<DynamicObject>, name: &str) {
-    let mut stream = watcher::watch_object(api, name).boxed();
-    while let Some(next) = stream.next().await {
-        match next {
-            Ok(Some(object)) if is_held(object.meta()) => {}
-            // The watch is taken up again by itself.
-            Err(_) => {}
-            Ok(_) => return,
-        }
-    }
 }

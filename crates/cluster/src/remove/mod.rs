@@ -8,18 +8,17 @@ mod volumes;
 
 use std::time::{Duration, Instant};
 
-use futures_util::StreamExt;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{Namespace, Service};
 use k8s_openapi::api::networking::v1::Ingress;
 use kube::api::{DeleteParams, ListParams, ObjectList, Preconditions};
-use kube::runtime::watcher;
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 
 use crate::client::ClusterReader;
 use crate::error::ClusterError;
 use crate::guard::VerifiedCluster;
+use crate::watching::{until, until_gone};
 
 pub use blocked::Blocked;
 pub use held::{held, remove_held};
@@ -88,11 +87,16 @@ pub async fn remove_front(
             _ => {}
         }
     }
+    let streaming = cluster.reader().streaming();
     let gone = async {
         for name in names {
             match name.split_once('/') {
-                Some(("Ingress", name)) => await_gone::<Ingress>(cluster.reader(), namespace, name).await,
-                Some(("Service", name)) => await_gone::<Service>(cluster.reader(), namespace, name).await,
+                Some(("Ingress", name)) => {
+                    until_gone(Api::<Ingress>::namespaced(streaming.clone(), namespace), name).await;
+                }
+                Some(("Service", name)) => {
+                    until_gone(Api::<Service>::namespaced(streaming.clone(), namespace), name).await;
+                }
                 _ => {}
             }
         }
@@ -123,17 +127,8 @@ pub async fn remove_namespace(
         _ => {}
     }
     let streaming: Api<Namespace> = Api::all(cluster.reader().streaming());
-    let gone = async {
-        let mut stream = watcher::watch_object(streaming, name).boxed();
-        while let Some(next) = stream.next().await {
-            match next {
-                Ok(Some(namespace)) if namespace.metadata.uid.as_deref() == Some(uid) => {}
-                // The watch is taken up again by itself.
-                Err(_) => {}
-                Ok(_) => return,
-            }
-        }
-    };
+    let is_another = |namespace: &Namespace| namespace.metadata.uid.as_deref() != Some(uid);
+    let gone = async { drop(until(streaming, name, is_another).await) };
     let look = || blocked::of_namespace(cluster.reader(), name);
     wait_or_name(gone, look, deadline, blocked).await
 }
@@ -173,23 +168,5 @@ where
     match api.delete(name, &DeleteParams::default()).await.map_err(cluster.failed(&doing)) {
         Err(error) if !error.is_not_found() => Err(error),
         _ => Ok(()),
-    }
-}
-
-async fn await_gone<K>(reader: &ClusterReader, namespace: &str, name: &str)
-where
-    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
-        + Clone
-        + std::fmt::Debug
-        + DeserializeOwned
-        + Send
-        + 'static,
-{
-    let api: Api<K> = Api::namespaced(reader.streaming(), namespace);
-    let mut stream = watcher::watch_object(api, name).boxed();
-    while let Some(next) = stream.next().await {
-        if matches!(next, Ok(None)) {
-            return;
-        }
     }
 }

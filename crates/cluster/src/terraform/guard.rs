@@ -58,6 +58,10 @@ const OTHER_CREDENTIALS: [&str; 7] = [
     "shared_credentials_files",
     "shared_config_files",
 ];
+/// Providers that act at AWS.
+const OF_AWS: [&str; 2] = ["/hashicorp/aws", "/hashicorp/awscc"];
+/// Providers that act in a Kubernetes cluster.
+const OF_CLUSTERS: [&str; 3] = ["/hashicorp/kubernetes", "/hashicorp/helm", "/gavinbunney/kubectl"];
 const ROLES: [&str; 3] = ["assume_role.role_arn", "role_arn", "assume_role_with_web_identity.role_arn"];
 
 /// A setting whose value only an evaluation of the root can tell.
@@ -67,8 +71,8 @@ pub struct Open {
     pub provider: String,
     /// The setting: `assume_role.role_arn`.
     pub setting: String,
-    /// The expression: `local.role`.
-    pub expression: String,
+    /// What it refers to: `local.role`.
+    pub references: Vec<String>,
 }
 
 /// Checks the providers of a plan. What is returned has to be evaluated, and checked with [`check_role`].
@@ -77,8 +81,22 @@ pub struct Open {
 /// [`ClusterError::Refused`] for a provider that would act as somebody else.
 pub fn check_providers(providers: &[ProviderConfig], allowed: &Allowed) -> Result<Vec<Open>, ClusterError> {
     let mut open = Vec::new();
-    for provider in providers.iter().filter(|p| p.source.ends_with("/hashicorp/aws")) {
+    for provider in providers {
         let what = format!("Terraform's provider `{}`", provider.key);
+        let kind = provider.source.rsplit('/').next().unwrap_or_default();
+        if OF_CLUSTERS.iter().any(|source| provider.source.ends_with(source))
+            && !allowed.trusted.iter().any(|trusted| trusted == kind)
+        {
+            return Err(refused(
+                format!("{what} acts in a Kubernetes cluster, and envctl cannot check in which"),
+                &format!(
+                    "leave these objects to the chart, or trust it with `terraform: {{trust: [{kind}]}}` of the target"
+                ),
+            ));
+        }
+        if !OF_AWS.iter().any(|source| provider.source.ends_with(source)) {
+            continue;
+        }
         for (name, setting) in &provider.settings {
             if OTHER_CREDENTIALS.contains(&name.as_str())
                 && *setting != Setting::Known(serde_json::Value::Null)
@@ -94,22 +112,21 @@ pub fn check_providers(providers: &[ProviderConfig], allowed: &Allowed) -> Resul
             match setting {
                 Setting::Known(serde_json::Value::Null) => {}
                 Setting::Known(value) => allowed.role(&what, value.as_str().unwrap_or_default())?,
-                Setting::Refers(references) => match references.as_slice() {
-                    [one] if one.starts_with("local.") => open.push(Open {
-                        provider: provider.key.clone(),
-                        setting: name.clone(),
-                        expression: one.clone(),
-                    }),
-                    _ => {
-                        return Err(refused(
-                            format!(
-                                "{what} assumes a role that is only known while it runs (it refers to {})",
-                                references.join(", ")
-                            ),
-                            "make it a constant, a variable or a local value",
-                        ));
-                    }
-                },
+                // Its variables and local values are the module's, which nobody can ask Terraform for.
+                Setting::Refers(references) if provider.key.contains(':') => {
+                    return Err(refused(
+                        format!(
+                            "{what}, of a module, assumes a role by reference ({})",
+                            references.join(", ")
+                        ),
+                        "configure the provider in the root, or make the role a constant",
+                    ));
+                }
+                Setting::Refers(references) => open.push(Open {
+                    provider: provider.key.clone(),
+                    setting: name.clone(),
+                    references: references.clone(),
+                }),
             }
         }
     }
@@ -131,10 +148,10 @@ pub fn check_role(
         Some(serde_json::Value::String(arn)) => allowed.role(&what, arn),
         _ => Err(refused(
             format!(
-                "{what} assumes the role `{}`, whose value Terraform cannot tell beforehand",
-                open.expression
+                "{what} assumes a role that is only known while it runs (it refers to {})",
+                open.references.join(", ")
             ),
-            "make it a constant, a variable or a local value that depends on nothing else",
+            "make it a constant, or of variables and local values alone",
         )),
     }
 }
@@ -207,6 +224,24 @@ fn read_s3(backend: &Backend, allowed: &Allowed) -> Result<Bucket, ClusterError>
     let nested = nested.and_then(|role| role.get(0).unwrap_or(role).get("role_arn")).and_then(|v| v.as_str());
     if let Some(arn) = nested.or_else(|| text("role_arn")) {
         allowed.role(what, arn)?;
+    }
+    for (name, instead) in [
+        ("assume_role_with_web_identity", "it would not use the credentials that were checked"),
+        ("endpoints", "whose bucket is there cannot be checked"),
+        ("endpoint", "whose bucket is there cannot be checked"),
+    ] {
+        let set = config.get(name).filter(|v| !v.is_null() && v.as_str() != Some(""));
+        let empty = |v: &serde_json::Value| {
+            let inner = v.get(0).unwrap_or(v);
+            inner.as_array().is_some_and(Vec::is_empty)
+                || inner.as_object().is_some_and(|o| o.values().all(serde_json::Value::is_null))
+        };
+        if set.is_some_and(|v| !empty(v)) {
+            return Err(refused(
+                format!("{what} sets `{name}`: {instead}"),
+                "take it out; AWS_ENDPOINT_URL_S3 leads envctl and Terraform to another S3",
+            ));
+        }
     }
     let truth = |key: &str| config.get(key).and_then(serde_json::Value::as_bool) == Some(true);
     let (Some(bucket), Some(key)) = (text("bucket"), text("key")) else {
@@ -293,22 +328,28 @@ mod tests {
             ("assume_role.role_arn", known("admin"), "names no account"),
             ("profile", known("production"), "sets `profile`"),
             ("access_key", Setting::Refers(vec!["var.key".into()]), "sets `access_key`"),
-            (
-                "assume_role.role_arn",
-                Setting::Refers(vec!["data.aws_iam_role.x".into()]),
-                "only known while it runs (it refers to data.aws_iam_role.x)",
-            ),
         ] {
             let other = provider("aws.other", &[(setting, value)]);
             let error = check_providers(&[other], &allowed()).unwrap_err().to_string();
             assert!(error.contains(expected) && error.contains("`aws.other`"), "{error}");
         }
+        let in_module =
+            provider("module.x:aws", &[("assume_role.role_arn", Setting::Refers(vec!["var.role".into()]))]);
+        let error = check_providers(&[in_module], &allowed()).unwrap_err().to_string();
+        assert!(error.contains("of a module, assumes a role by reference (var.role)"), "{error}");
+        let mut cluster = provider("kubernetes", &[]);
+        cluster.source = "registry.terraform.io/hashicorp/kubernetes".to_owned();
+        let error = check_providers(&[cluster.clone()], &allowed()).unwrap_err().to_string();
+        assert!(error.contains("acts in a Kubernetes cluster"), "{error}");
+        let trusting = Allowed { trusted: vec!["kubernetes".to_owned()], ..allowed() };
+        assert_eq!(check_providers(&[cluster], &trusting).unwrap(), []);
         let by_local =
             provider("aws", &[("assume_role.role_arn", Setting::Refers(vec!["local.role".into()]))]);
         let open = check_providers(&[by_local], &allowed()).unwrap();
         assert!(check_role(&open[0], Some(&json!("arn:aws:iam::333333333333:role/x")), &allowed()).is_ok());
         assert!(check_role(&open[0], Some(&json!("arn:aws:iam::444444444444:role/x")), &allowed()).is_err());
-        assert!(check_role(&open[0], None, &allowed()).is_err());
+        let error = check_role(&open[0], None, &allowed()).unwrap_err().to_string();
+        assert!(error.contains("only known while it runs (it refers to local.role)"), "{error}");
     }
 
     #[test]
@@ -323,6 +364,14 @@ mod tests {
         assert_eq!((read.bucket.as_str(), read.prefix.as_str(), read.path_style), ("b", "env:", true));
         for (config, expected) in [
             (json!({"bucket": "b", "key": "k", "profile": "prod"}), "sets `profile`"),
+            (
+                json!({"bucket": "b", "key": "k", "endpoints": [{"s3": "http://elsewhere"}]}),
+                "sets `endpoints`",
+            ),
+            (
+                json!({"bucket": "b", "key": "k", "assume_role_with_web_identity": [{"role_arn": "x"}]}),
+                "sets `assume_role_with_web_identity`",
+            ),
             (
                 json!({"bucket": "b", "key": "k", "assume_role": [{"role_arn": "arn:aws:iam::111111111111:role/x"}]}),
                 "account 111111111111",

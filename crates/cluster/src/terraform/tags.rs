@@ -1,6 +1,8 @@
 //! What AWS says exists because of an environment: everything that carries its tag. Terraform forgets what
 //! it made when it is killed between a creation and the write of its state; the tag remembers.
 
+use std::collections::BTreeSet;
+
 use crate::aws::{Session, tagged};
 use crate::error::ClusterError;
 
@@ -17,11 +19,18 @@ pub fn variables(name: &str, identity: &str) -> [(String, String); 2] {
     [(variable(ENVIRONMENT), name.to_owned()), (variable(IDENTITY), identity.to_owned())]
 }
 
-/// The ARNs of everything that carries an environment's identity, sorted.
+/// The ARNs of everything that carries an environment's identity, in the session's region and in these.
 ///
 /// # Errors
 /// When AWS refuses or does not answer.
-pub async fn existing(session: &Session, identity: &str) -> Result<Vec<String>, ClusterError> {
-    let found = tagged(session, IDENTITY, identity, "to list what carries the environment's tag").await?;
-    Ok(found.into_iter().map(|thing| thing.arn).collect())
+pub async fn existing(
+    session: &Session,
+    identity: &str,
+    regions: &BTreeSet<String>,
+) -> Result<BTreeSet<String>, ClusterError> {
+    let doing = "to list what carries the environment's tag";
+    let regions = std::iter::once(None).chain(regions.iter().map(|region| Some(region.as_str())));
+    let found = regions.map(|region| tagged(session, region, IDENTITY, identity, doing));
+    let found = futures_util::future::try_join_all(found).await?;
+    Ok(found.into_iter().flatten().map(|thing| thing.arn).collect())
 }

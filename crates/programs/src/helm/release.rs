@@ -80,17 +80,24 @@ impl Template {
         Ok(Rendered { manifests: output.stdout_text().into_owned(), warnings: output.stderr })
     }
 
-    /// Uninstalls the release with its hooks, without waiting for its objects to go: who removes the
+    /// Uninstalls the release, with its `hooks` or without, without waiting for its objects to go: who removes the
     /// namespace waits, and can say what is in the way. One that is not there is no error.
     ///
     /// # Errors
     /// Helm's own error, whole.
-    pub async fn uninstall(&self, to: &Access, timeout: Duration, by: &Supervisor) -> Result<(), HelmError> {
+    pub async fn uninstall(
+        &self,
+        to: &Access,
+        timeout: Duration,
+        hooks: bool,
+        by: &Supervisor,
+    ) -> Result<(), HelmError> {
         let command = reach(Command::new(&self.program).args(["uninstall", &self.release]), to)
             .args(["--namespace", &self.namespace, "--ignore-not-found"])
             .arg("--timeout")
             .arg(format!("{}s", timeout.as_secs()))
             .envs(&self.env);
+        let command = if hooks { command } else { command.arg("--no-hooks") };
         command.run(by).await?;
         Ok(())
     }

@@ -107,6 +107,25 @@ pub(crate) fn signal_group(pid: u32, urgency: Urgency) -> io::Result<()> {
     }
 }
 
+/// Names the processes that can be seen from here: what a boot of this machine has started, in this namespace.
+/// None where the system does not say.
+#[must_use]
+pub fn process_space() -> Option<String> {
+    #[cfg(target_os = "linux")]
+    {
+        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+        let namespace = std::fs::read_link("/proc/self/ns/pid").ok()?;
+        Some(format!("{} {}", boot.trim(), namespace.display()))
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let output =
+            std::process::Command::new("sysctl").args(["-n", "kern.bootsessionuuid"]).output().ok()?;
+        let session = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        (!session.is_empty()).then_some(session)
+    }
+}
+
 /// When a live process started, in words of the operating system that no other process will ever have;
 /// none for one that has ended, even if nobody has reaped it yet.
 #[cfg(target_os = "linux")]

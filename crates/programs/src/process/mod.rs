@@ -8,7 +8,7 @@ mod error;
 mod signals;
 mod version;
 
-pub use children::{Child, Children, Unwatched, end, gone, start_time, still_alive};
+pub use children::{Child, Children, Unwatched, end, gone, process_space, start_time, still_alive};
 pub use command::{Command, Input, Output, Stream, Supervisor};
 pub use error::{Ended, Failure, ProgramError};
 pub use signals::{Interrupter, Signals};

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-use hcl::Body;
 use hcl::eval::{Context, Evaluate};
+use hcl::{Body, Expression};
 use serde_json::{Map, Value};
 
 use super::configuration::{body, is_configuration};
@@ -75,6 +75,31 @@ impl Declared {
             Some(ProviderConfig { key, source: source(name), settings })
         });
         providers.collect()
+    }
+
+    /// The expression of a provider's setting, as Terraform's console takes it: of `aws.other`, say,
+    /// `assume_role.role_arn`.
+    #[must_use]
+    pub fn expression(&self, provider: &str, setting: &str) -> Option<String> {
+        let (name, alias) =
+            provider.split_once('.').map_or((provider, None), |(name, alias)| (name, Some(alias)));
+        let is_it = |body: &Body| {
+            let stated = body.attributes().find(|attribute| attribute.key() == "alias");
+            match stated.map(|stated| stated.expr()) {
+                Some(Expression::String(stated)) => Some(stated.as_str()) == alias,
+                Some(_) => false,
+                None => alias.is_none(),
+            }
+        };
+        let mut bodies = self.blocks("provider").filter(|(label, body)| *label == Some(name) && is_it(body));
+        let (_, mut body) = bodies.next()?;
+        let mut path: Vec<_> = setting.split('.').collect();
+        let attribute = path.pop()?;
+        for block in path {
+            body = body.blocks().find(|inner| inner.identifier() == block)?.body();
+        }
+        let found = body.attributes().find(|found| found.key() == attribute)?;
+        hcl::format::to_string(found.expr()).ok()
     }
 
     fn blocks<'d>(&'d self, kind: &'d str) -> impl Iterator<Item = (Option<&'d str>, &'d Body)> {
@@ -222,6 +247,10 @@ mod tests {
         assert_eq!(found["cloud.elsewhere"]["region"], "b");
         assert!(!found["cloud.elsewhere"].contains_key("token"), "only a plan knows");
         assert_eq!(found["aws"]["assume_role.role_arn"], "arn:default");
+        let expression = |provider| declared.expression(provider, "assume_role.role_arn");
+        assert_eq!(expression("cloud.elsewhere").as_deref(), Some("local.arn"));
+        assert_eq!(expression("aws").as_deref(), Some("var.role"));
+        assert_eq!((expression("cloud"), declared.expression("aws", "profile")), (None, None));
         let sources: Vec<_> = declared.providers("x", &Map::new()).into_iter().map(|p| p.source).collect();
         assert_eq!(sources, ["registry.terraform.io/hashicorp/aws"; 2]);
         assert_eq!(declared.outputs(), ["a", "b"]);

@@ -46,9 +46,9 @@ pub struct ProviderConfig {
 /// The value of a provider's setting, as far as a plan tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Setting {
-    /// A constant, or a variable.
+    /// A constant.
     Known(serde_json::Value),
-    /// An expression that refers to these.
+    /// An expression that refers to these; what it does with them a plan does not say.
     Refers(Vec<String>),
 }
 
@@ -166,7 +166,7 @@ impl Plan {
             .collect();
         for (key, provider) in document.configuration.provider_config {
             let mut settings = BTreeMap::new();
-            collect(&provider.expressions, "", &document.variables, &mut settings);
+            collect(&provider.expressions, "", &mut settings);
             plan.provider_configs.push(ProviderConfig { key, source: provider.full_name, settings });
         }
         document.configuration.root_module.collect("", &mut plan.resource_providers);
@@ -198,35 +198,21 @@ fn without_keys(address: &str) -> String {
 
 /// Takes the settings of a provider's configuration, nested blocks included.
 /// <https://developer.hashicorp.com/terraform/internals/json-format#expression-representation>
-fn collect(
-    expressions: &serde_json::Value,
-    path: &str,
-    variables: &BTreeMap<String, Variable>,
-    into: &mut BTreeMap<String, Setting>,
-) {
+fn collect(expressions: &serde_json::Value, path: &str, into: &mut BTreeMap<String, Setting>) {
     match expressions {
         serde_json::Value::Array(blocks) => {
-            blocks.iter().for_each(|block| collect(block, path, variables, into));
+            blocks.iter().for_each(|block| collect(block, path, into));
         }
         serde_json::Value::Object(map) => {
             if let Some(constant) = map.get("constant_value") {
                 into.insert(path.to_owned(), Setting::Known(constant.clone()));
             } else if let Some(references) = map.get("references").and_then(|r| r.as_array()) {
-                let references: Vec<String> =
-                    references.iter().filter_map(|r| r.as_str().map(str::to_owned)).collect();
-                let variable = match references.as_slice() {
-                    [one] => one.strip_prefix("var.").and_then(|name| variables.get(name)),
-                    _ => None,
-                };
-                let setting = match variable {
-                    Some(variable) => Setting::Known(variable.value.clone()),
-                    None => Setting::Refers(references),
-                };
-                into.insert(path.to_owned(), setting);
+                let references = references.iter().filter_map(|r| r.as_str().map(str::to_owned));
+                into.insert(path.to_owned(), Setting::Refers(references.collect()));
             } else {
                 for (key, value) in map {
                     let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-                    collect(value, &path, variables, into);
+                    collect(value, &path, into);
                 }
             }
         }
@@ -235,15 +221,7 @@ fn collect(
 }
 
 #[derive(Debug, Deserialize)]
-struct Variable {
-    #[serde(default)]
-    value: serde_json::Value,
-}
-
-#[derive(Debug, Deserialize)]
 struct Document {
-    #[serde(default)]
-    variables: BTreeMap<String, Variable>,
     #[serde(default)]
     resource_changes: Vec<ResourceChange>,
     #[serde(default)]
@@ -346,7 +324,6 @@ mod tests {
     #[test]
     fn settings_of_providers_are_read_with_their_aliases() {
         let json = br#"{
-            "variables": {"role": {"value": "arn:aws:iam::333333333333:role/ci"}},
             "configuration": {"provider_config": {
                 "aws": {"full_name": "registry.terraform.io/hashicorp/aws", "expressions": {
                     "region": {"constant_value": "ap-northeast-1"},
@@ -359,8 +336,7 @@ mod tests {
         }"#;
         let plan = Plan::read(json).unwrap();
         let of = |key: &str| plan.provider_configs.iter().find(|p| p.key == key).unwrap().settings.clone();
-        let known = Setting::Known("arn:aws:iam::333333333333:role/ci".into());
-        assert_eq!(of("aws")["assume_role.role_arn"], known);
+        assert_eq!(of("aws")["assume_role.role_arn"], Setting::Refers(vec!["var.role".into()]));
         assert_eq!(of("aws")["region"], Setting::Known("ap-northeast-1".into()));
         let refers = Setting::Refers(vec!["local.other".into(), "var.role".into()]);
         assert_eq!(of("aws.other")["assume_role.role_arn"], refers);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use envctl_cluster::namespace::{self, Found};
 use envctl_cluster::terraform::archive;
-use envctl_cluster::{ClusterReader, VerifiedCluster, lock, records};
+use envctl_cluster::{ClusterReader, VerifiedCluster, lock, marks, records};
 use envctl_model::name::EnvironmentName;
 use envctl_model::record::{Phase, Record};
 use envctl_model::{Event, Receipt};
@@ -27,14 +27,23 @@ use crate::ui::Failure;
 use world::DownWorld;
 
 /// How `down` was asked for.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct Options {
     /// How long to wait for controllers and namespaces.
     pub(crate) timeout: Duration,
     /// Objects whose finalizers are taken off, as the user named them.
     pub(crate) strip: Vec<String>,
+    /// Whether the chart's hooks run.
+    pub(crate) hooks: bool,
     /// Only if it has expired, and then whoever owns it.
     pub(crate) only: Option<Expired>,
+}
+
+impl Options {
+    /// As `down` without flags, but for this.
+    pub(crate) fn within(timeout: Duration) -> Self {
+        Self { timeout, strip: Vec::new(), hooks: true, only: None }
+    }
 }
 
 /// That its time has come is what entitles the garbage collector.
@@ -125,8 +134,15 @@ impl Down<'_> {
             progress: Mutex::default(),
             receipt: Mutex::new(Receipt::new(name.as_str())),
         };
-        let run =
-            Run { verb: "down", lock: locked, journal, screen, interrupts, failpoints: failpoints.clone() };
+        let run = Run {
+            verb: "down",
+            lock: locked,
+            journal,
+            screen,
+            interrupts,
+            failpoints: failpoints.clone(),
+            home,
+        };
         run.execute(&world, &plan).await?;
         reach(&failpoints, "down", "done")?;
         let receipt = world.finish(store.receipt(name)?.as_ref());
@@ -190,7 +206,7 @@ async fn may_remove(cluster: &VerifiedCluster, record: &Record, options: &Option
 /// Takes the rights that are needed in an expired environment of somebody else. The cluster gives them to
 /// its garbage collector, and refuses them to developers.
 async fn enter(cluster: &VerifiedCluster, record: &Record) -> Result<(), Failure> {
-    has_expired(record)?;
+    has_expired(cluster.reader(), record).await?;
     if record.owner == cluster.facts().username {
         return Ok(());
     }
@@ -202,11 +218,13 @@ async fn enter(cluster: &VerifiedCluster, record: &Record) -> Result<(), Failure
     }
 }
 
-fn has_expired(record: &Record) -> Result<(), Failure> {
-    if record.expires.is_some_and(|at| at <= Timestamp::now()) {
+/// By its record or by its namespace, whichever says so first: the platform limits what both may say.
+async fn has_expired(reader: &ClusterReader, record: &Record) -> Result<(), Failure> {
+    let stated = namespace::expires(reader, record.name.as_str()).await.map_err(|e| explain(&e))?;
+    if marks::earlier(record.expires, stated).is_some_and(|at| at <= Timestamp::now()) {
         return Ok(());
     }
-    Err(Failure::Refused(format!("environment `{}` was extended meanwhile", record.name)))
+    Err(Failure::Busy(format!("environment `{}` was extended meanwhile", record.name)))
 }
 
 /// There is no record. A namespace may still carry the name: say so, and whose it is.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use envctl_cluster::balancers;
 use envctl_cluster::namespace::{self, Found};
-use envctl_cluster::objects::{Kinds, ObjectRef};
+use envctl_cluster::objects::{Kinds, ObjectRef, Presence};
 use envctl_cluster::release;
 use envctl_cluster::remove::{self, Blocked, Removed, Volume};
 use envctl_cluster::terraform::guard::Allowed;
@@ -64,6 +64,8 @@ pub(super) struct Progress {
 struct Inventory {
     objects: BTreeSet<String>,
     volumes: BTreeSet<Volume>,
+    /// Who removes the environment may not list volumes.
+    volumes_unseen: bool,
     /// Ingresses and Services with load balancers.
     front: BTreeSet<String>,
     /// What controllers hold by finalizers.
@@ -75,6 +77,8 @@ struct Inventory {
 }
 
 const INVENTORY: &str = "inventory.json";
+/// How objects of claims begin.
+const CLAIM: &str = "PersistentVolumeClaim/";
 
 /// How long what Helm has deleted from the cluster may take to go.
 const GOES_WITHIN: Duration = Duration::from_secs(10);
@@ -90,11 +94,11 @@ impl World for DownWorld<'_> {
         match step.action {
             Action::Inventory => self.inventory().await,
             Action::Front => self.front(context).await,
-            Action::Balancers => self.balancers().await,
+            Action::Balancers => self.balancers(context).await,
             Action::Held => self.held(context).await,
             Action::Uninstall => self.uninstall(context).await,
             Action::Namespace => self.namespace(context).await,
-            Action::Volumes => self.volumes().await,
+            Action::Volumes => self.volumes(context).await,
             Action::PlanDestroy => self.plan_destroy(context).await,
             Action::DestroyTerraform => self.destroy(context).await,
             Action::DeleteWorkspace => self.delete_workspace(context).await,
@@ -130,7 +134,10 @@ impl DownWorld<'_> {
             balancers::of_namespace(self.cluster, self.name()),
             remove::volumes(reader, self.name())
         );
-        known.volumes.extend(volumes.map_err(cluster)?);
+        match volumes.map_err(cluster)? {
+            Some(volumes) => known.volumes.extend(volumes),
+            None => known.volumes_unseen = true,
+        }
         match made {
             Ok(made) => known.balancers.extend(made),
             Err(error) => self.progress().unasked = Some(error.to_string()),
@@ -231,7 +238,7 @@ impl DownWorld<'_> {
     }
 
     /// What controllers made in AWS is theirs to remove. Whether they did is asked of AWS.
-    async fn balancers(&self) -> Result<Done, StepError> {
+    async fn balancers(&self, context: &Context) -> Result<Done, StepError> {
         let (inventory, unasked) = {
             let progress = self.progress();
             (progress.inventory.clone(), progress.unasked.clone())
@@ -251,9 +258,14 @@ impl DownWorld<'_> {
             None if inventory.balancers.is_empty() && inventory.front.is_empty() => {
                 return Ok(Done::quiet("none"));
             }
-            None => balancers::await_gone(self.cluster, self.name(), Instant::now() + patience)
-                .await
-                .map_err(|error| error.to_string()),
+            None => {
+                let deadline = Instant::now() + patience;
+                let gone = balancers::await_gone(self.cluster, self.name(), deadline);
+                tokio::select! {
+                    left = gone => left.map_err(|error| error.to_string()),
+                    () = context.interrupted.cancelled() => return Err(StepError::Interrupted),
+                }
+            }
         };
         let left = match left {
             Ok(left) => left,
@@ -301,10 +313,22 @@ impl DownWorld<'_> {
             release::recover(self.cluster, self.name(), self.name(), &self.record.identity)
                 .await
                 .map_err(cluster)?;
-            Ok(template.uninstall(access, self.options.timeout, by).await)
+            Ok(template.uninstall(access, self.options.timeout, self.options.hooks, by).await)
         })
-        .await?;
+        .await
+        .map_err(|error| self.without_hooks(error))?;
         Ok(Done::shown("uninstalled"))
+    }
+
+    /// A hook that fails must not keep an environment for ever.
+    fn without_hooks(&self, error: StepError) -> StepError {
+        match error {
+            StepError::Failed(message) if self.options.hooks => StepError::Failed(format!(
+                "{message}\nif it is a hook that fails, `envctl down --name {} --no-hooks` goes on without them",
+                self.name()
+            )),
+            error => error,
+        }
     }
 
     async fn held(&self, context: &Context) -> Result<Done, StepError> {
@@ -397,30 +421,54 @@ impl DownWorld<'_> {
             };
             let exists = || kinds.exists(reader, &reference, self.name(), self.name());
             let looked_until = Instant::now() + GOES_WITHIN;
-            let mut is_there = exists().await.map_err(cluster)?;
-            while is_there && Instant::now() < looked_until {
+            let mut presence = exists().await.map_err(cluster)?;
+            while presence == Presence::OfRelease && Instant::now() < looked_until {
                 tokio::time::sleep(LOOK_AGAIN).await;
-                is_there = exists().await.map_err(cluster)?;
+                presence = exists().await.map_err(cluster)?;
             }
-            if is_there {
-                let remove = format!("kubectl delete {} {}", object.kind.to_lowercase(), object.name);
-                self.add(End::Left, item("still in the cluster", Some(remove)));
-            } else {
-                self.add(End::Gone, item("the API server has no such object", None));
+            let remove = format!("kubectl delete {} {}", object.kind.to_lowercase(), object.name);
+            match presence {
+                Presence::OfRelease => self.add(End::Left, item("still in the cluster", Some(remove))),
+                Presence::Missing => self.add(End::Gone, item("the API server has no such object", None)),
+                Presence::NotMarked if object.hook => {
+                    let evidence = format!(
+                        "one of this name is in the cluster: Helm leaves hooks behind, and nothing says whose it is; \
+                         if it is nobody else's: {remove}"
+                    );
+                    self.add(End::Unverified, item(&evidence, None));
+                }
+                Presence::NotMarked => {
+                    let evidence = "that of this name in the cluster is not of this release";
+                    self.add(End::Gone, item(evidence, None));
+                }
+                Presence::KindUnknown => {
+                    let evidence = format!("the cluster no longer knows the kind {}", object.kind);
+                    self.add(End::Unverified, item(&evidence, None));
+                }
             }
         }
         Ok(())
     }
 
-    async fn volumes(&self) -> Result<Done, StepError> {
-        let volumes = self.progress().inventory.volumes.clone();
+    async fn volumes(&self, context: &Context) -> Result<Done, StepError> {
+        let Inventory { volumes, objects, volumes_unseen, .. } = self.progress().inventory.clone();
+        for claim in objects.iter().filter(|object| volumes_unseen && object.starts_with(CLAIM)) {
+            let evidence = format!("you may not list volumes, so that nobody could look for that of {claim}");
+            let (kind, used_by) = (ThingKind::PersistentVolume, vec![]);
+            self.add(End::Unverified, Item { kind, id: claim.clone(), evidence, used_by, remove: None });
+        }
         let deleted: BTreeSet<_> = volumes
             .iter()
             .filter(|volume| volume.policy == "Delete")
             .map(|volume| volume.name.clone())
             .collect();
-        let left =
-            remove::await_volumes(self.cluster.reader(), deleted, self.deadline()).await.map_err(cluster)?;
+        if !deleted.is_empty() {
+            context.progress(format!("{} volumes go", deleted.len()));
+        }
+        let left = tokio::select! {
+            left = remove::await_volumes(self.cluster.reader(), deleted, self.deadline()) => left.map_err(cluster)?,
+            () = context.interrupted.cancelled() => return Err(StepError::Interrupted),
+        };
         for Volume { name, policy, claim, disk } in volumes {
             let item = |evidence: String, remove| Item {
                 kind: ThingKind::PersistentVolume,
@@ -462,7 +510,7 @@ impl DownWorld<'_> {
             ));
         };
         let vars = place.variables(self.home).map_err(failure)?;
-        let mut equipped = place.terraform(record, &copy, vars);
+        let mut equipped = place.terraform(&self.base.programs, record, &copy, vars);
         terraform::equip(&mut equipped, self.cluster, self.record);
         let (home, interrupts) = (self.home, self.interrupts);
         Ok(Some(Steps { place, home, terraform: equipped, digest: copy.digest, interrupts }))
@@ -484,7 +532,8 @@ impl DownWorld<'_> {
         };
         let (known, done) = steps.destroy(context).await?;
         let ends = steps.look_up(context, &known, &record.lookup).await?;
-        for (end, item) in terraform::look_up_by_tag(self.cluster, self.record, &known, ends).await {
+        let regions = steps.regions();
+        for (end, item) in terraform::look_up_by_tag(self.cluster, self.record, &known, ends, regions).await {
             self.add(end, item);
         }
         Ok(done)
@@ -554,9 +603,11 @@ impl DownWorld<'_> {
         receipt
     }
 
-    /// Whether the only place that knows of something is this environment's directory.
+    /// Whether the next `down` may still find something, by what the record and this environment's directory
+    /// say of it.
     pub(super) fn lost_sight(&self, receipt: &Receipt) -> bool {
-        receipt.unverified.iter().any(|item| item.kind == ThingKind::Workspace)
+        let mut unverified = receipt.unverified.iter();
+        unverified.any(|item| item.kind == ThingKind::Workspace || item.id == terraform::tag_of(self.record))
     }
 }
 

@@ -89,6 +89,7 @@ pub(super) async fn compare(
                     api_version: api_version.to_owned(),
                     kind: kind.to_owned(),
                     name: name.to_owned(),
+                    hook: object["metadata"]["annotations"]["helm.sh/hook"].is_string(),
                 });
             }
         }

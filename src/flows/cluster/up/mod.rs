@@ -9,14 +9,16 @@ mod world;
 use std::sync::Mutex;
 use std::time::Instant;
 
-use envctl_cluster::records;
+use envctl_cluster::{namespace, records};
 use envctl_model::Event;
 use envctl_model::name::EnvironmentName;
 use envctl_model::record::Place as Lives;
 
+use preflight::former;
 pub(crate) use preflight::{Checked, check};
 use world::UpWorld;
 
+use super::down;
 use super::lock::Locked;
 use super::target::{explain, place};
 use crate::config::{Base, Project, Settings};
@@ -25,7 +27,7 @@ use crate::flows::interrupts::Interrupts;
 use crate::flows::locate;
 use crate::flows::run::{Run, Screen, failpoints, open_journal, reach};
 use crate::flows::terraform::Place;
-use crate::flows::up::{Options, begin, lifetime};
+use crate::flows::up::{Options, begin, lifetime, roll_back};
 use crate::ui::Failure;
 
 /// Brings the environment up.
@@ -40,12 +42,39 @@ pub(crate) async fn up(
     begun: Instant,
 ) -> Result<(), Failure> {
     let checked = check(base, project, settings, options).await?;
+    let former = checked.former.clone();
+    let destination = checked.destination.clone();
+    let result = run(base, project, settings, options, interrupts, screen, checked, begun).await;
+    roll_back(options, former.as_ref(), result, screen, async |interrupts| {
+        let options = down::Options::within(options.timeout);
+        down::remove(base, &destination, &settings.name.value, &options, interrupts, screen).await
+    })
+    .await
+}
+
+#[allow(clippy::too_many_arguments, reason = "all of them live for one call")]
+async fn run(
+    base: &Base,
+    project: &Project,
+    settings: &Settings,
+    options: &Options,
+    interrupts: &Interrupts,
+    screen: &Screen,
+    checked: Checked,
+    begun: Instant,
+) -> Result<(), Failure> {
     for warning in checked.cluster.warnings().iter().chain(&checked.warnings) {
         screen.warn(warning.clone());
     }
     let name = &settings.name.value;
     let locked = Locked::acquire(base, &checked.cluster, name.as_str(), "up", |w| screen.warn(w)).await?;
-    let work = locked_up(base, project, settings, options, interrupts, screen, begun, &checked, &locked);
+    let work = async {
+        // Somebody else's run may have ended while this one waited: then what was checked is of before it.
+        let again = former(&checked.cluster, project, name.as_str()).await?;
+        let checked =
+            if again == checked.former { checked } else { check(base, project, settings, options).await? };
+        locked_up(base, project, settings, options, interrupts, screen, begun, &checked, &locked).await
+    };
     let result = locked.hold(interrupts, work).await;
     let released = locked.release().await;
     result.and(released)
@@ -81,9 +110,7 @@ async fn locked_up(
     let failpoints = failpoints(&base.variables);
     reach(&failpoints, "up", "locked")?;
     home.create()?;
-    // Read again under the lock: another `up` may have been first.
-    let former = records::read(checked.cluster.reader(), name.as_str()).await.map_err(|e| explain(&e))?;
-    let former = former.map(|stored| stored.record).transpose().map_err(Failure::failed)?;
+    let former = checked.former.clone();
     let images = checked.images.iter().map(|(name, image)| (name.clone(), image.fact.reference()));
     // What an earlier chart made is still to be looked up when all goes.
     let mut cluster_wide = checked.cluster_wide.clone();
@@ -93,7 +120,8 @@ async fn locked_up(
         cluster_wide.dedup();
     }
     let lives = Lives::Eks(place(checked.cluster.facts(), &project.file.stack.protected, cluster_wide));
-    let mut record = begin(base, project, settings, former, lives, images.collect())?;
+    let has_state = checked.has_state();
+    let mut record = begin(base, project, settings, former, lives, images.collect(), has_state)?;
     record.owner.clone_from(&checked.cluster.facts().username);
     let mut journal = open_journal(home, screen, interrupts).await?;
     if !home.is_of(Some(&record.identity))? {
@@ -102,12 +130,20 @@ async fn locked_up(
         forget_earlier(home, name)?;
         journal = open_journal(home, screen, interrupts).await?;
     }
+    if checked.former.as_ref().is_some_and(|former| former.expires != record.expires) {
+        // The platform's rules judge the namespace's: it comes before the record.
+        let at = record.expires.map_or_else(|| "never".to_owned(), |at| at.to_string());
+        match namespace::extend(&checked.cluster, name.as_str(), &at).await {
+            Err(error) if error.is_not_found() => {}
+            extended => extended.map_err(|e| explain(&e))?,
+        }
+    }
     // First of all: from here on any machine can see what was begun, and remove it.
     records::save(&checked.cluster, &record).await.map_err(|e| explain(&e))?;
     reach(&failpoints, "up", "recorded")?;
     home.save_record(&record)?;
     checked.secrets.keep(home)?;
-    locate::remember(home, &checked.by)?;
+    locate::remember(home, &checked.destination.by)?;
     let plan = checked.plan(settings, project)?;
     screen.show(Event::Planned {
         verb: "up".to_owned(),
@@ -126,7 +162,8 @@ async fn locked_up(
         record: Mutex::new(record),
         progress: Mutex::default(),
     };
-    let run = Run { verb: "up", lock: locked, journal, screen, interrupts, failpoints: failpoints.clone() };
+    let run =
+        Run { verb: "up", lock: locked, journal, screen, interrupts, failpoints: failpoints.clone(), home };
     run.execute(&world, &plan).await?;
     reach(&failpoints, "up", "done")?;
     let record = world.finish().await?;

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use envctl_cluster::aws::SignIn;
 use envctl_cluster::guardrails::Guards;
 use envctl_cluster::namespace::{self, Found};
 use envctl_cluster::objects::Kinds;
@@ -42,8 +41,8 @@ const AFTERWARDS: SignedDuration = SignedDuration::from_mins(5);
 pub(crate) struct Checked {
     /// The cluster.
     pub(crate) cluster: VerifiedCluster,
-    /// As whom we are there.
-    pub(crate) by: SignIn,
+    /// How it was reached, and as whom.
+    pub(crate) destination: Destination,
     /// The environment's directory on this machine.
     pub(crate) home: Home,
     /// Asks registries.
@@ -120,7 +119,7 @@ pub(crate) async fn check(
         platforms,
         pinned: source == Images::Pinned,
         cluster,
-        by: destination.by,
+        destination,
         home,
         git,
         images,
@@ -201,7 +200,12 @@ fn build_platform(platforms: &BTreeMap<String, usize>) -> String {
 }
 
 /// The record of an earlier `up` of this name, if it was ours.
-async fn former(cluster: &VerifiedCluster, project: &Project, name: &str) -> Result<Option<Record>, Failure> {
+/// The record of an earlier `up`, of this project and owner.
+pub(super) async fn former(
+    cluster: &VerifiedCluster,
+    project: &Project,
+    name: &str,
+) -> Result<Option<Record>, Failure> {
     let Some(stored) = records::read(cluster.reader(), name).await.map_err(|e| explain(&e))? else {
         return Ok(None);
     };
@@ -227,7 +231,8 @@ impl Checked {
         target: &Target,
     ) -> Result<Guards, Failure> {
         let lives = Lives::Eks(place(self.cluster.facts(), &project.file.stack.protected, Vec::new()));
-        let record = begin(base, project, settings, self.former.clone(), lives, BTreeMap::new())?;
+        let has_state = self.has_state();
+        let record = begin(base, project, settings, self.former.clone(), lives, BTreeMap::new(), has_state)?;
         Ok(Guards::of(&record, target.guardrails.as_ref()))
     }
 
@@ -246,6 +251,12 @@ impl Checked {
             Found::Ours { .. } => Ok(true),
             Found::Missing => Ok(false),
         }
+    }
+
+    /// Whether Terraform may have made something in the environment.
+    pub(crate) fn has_state(&self) -> bool {
+        let former = self.former.as_ref().and_then(|former| former.terraform.as_ref());
+        former.is_some_and(|former| former.claimed)
     }
 
     /// The bucket of Terraform's state is there and of an allowed account, as far as the stack file names it:

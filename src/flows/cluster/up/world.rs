@@ -232,7 +232,7 @@ impl UpWorld<'_> {
         let place = Place::of(home);
         let copy = place.archive(self.project, stack).map_err(failure)?;
         let vars = known::terraform_variables(self.project, self.target(), &self.facts()).map_err(failure)?;
-        let mut terraform = place.terraform(&record, &copy, vars);
+        let mut terraform = place.terraform(&self.base.programs, &record, &copy, vars);
         equip(&mut terraform, &self.checked.cluster, &self.record());
         Ok(Some(Steps { place, home, terraform, digest: copy.digest, interrupts: self.interrupts }))
     }

@@ -66,6 +66,7 @@ pub(crate) async fn remove(
             expires: None,
         });
         let world = DownWorld {
+            programs: &base.programs,
             interrupts,
             machine: &machine,
             store: &store,
@@ -77,7 +78,7 @@ pub(crate) async fn remove(
             receipt: Mutex::new(Receipt::new(name.as_str())),
         };
         let failpoints = failpoints(&base.variables);
-        let run = Run { verb: "down", lock: &locked, journal, screen, interrupts, failpoints };
+        let run = Run { verb: "down", lock: &locked, journal, screen, interrupts, failpoints, home: &home };
         run.execute(&world, &plan).await?;
         let mut receipt = world.receipt.into_inner().unwrap_or_else(PoisonError::into_inner);
         look_up_the_rest(&machine, &record.identity, &things, &mut receipt).await?;

@@ -12,6 +12,7 @@ use envctl_model::{Receipt, Step, Thing, ThingKind};
 use envctl_runner::{Context, Done, StepError, World};
 
 use super::plan::Action;
+use crate::config::Programs;
 use crate::flows::interrupts::Interrupts;
 use crate::flows::local::machine::{Machine, engine};
 use crate::flows::run::supervisor;
@@ -22,6 +23,7 @@ use crate::flows::{Home, Store};
 /// The local target, as `down` acts on it.
 #[derive(Debug)]
 pub(super) struct DownWorld<'a> {
+    pub(super) programs: &'a Programs,
     pub(super) interrupts: &'a Interrupts,
     pub(super) machine: &'a Machine,
     pub(super) store: &'a Store,
@@ -98,7 +100,7 @@ impl DownWorld<'_> {
         }
         let Some(copy) = place.archived().map_err(failure)? else { return Ok(None) };
         let vars = place.variables(self.home).map_err(failure)?;
-        let terraform = place.terraform(record, &copy, vars);
+        let terraform = place.terraform(self.programs, record, &copy, vars);
         Ok(Some(Steps {
             place,
             home: self.home,

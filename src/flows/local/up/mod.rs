@@ -9,7 +9,7 @@ use std::sync::Mutex;
 use std::time::Instant;
 
 use envctl_model::Event;
-use envctl_model::record::{ComposePlace, Phase, Place as Lives};
+use envctl_model::record::{ComposePlace, Place as Lives};
 
 use preflight::Checked;
 pub(crate) use preflight::check;
@@ -21,7 +21,8 @@ use crate::config::{Base, Project, Settings};
 use crate::flows::Store;
 use crate::flows::interrupts::Interrupts;
 use crate::flows::run::{Run, Screen, failpoints, open_journal};
-use crate::flows::up::{Options, begin, lifetime};
+use crate::flows::terraform::Place;
+use crate::flows::up::{Options, begin, lifetime, roll_back};
 use crate::ui::Failure;
 
 /// Brings the environment up.
@@ -36,23 +37,12 @@ pub(crate) async fn up(
     begun: Instant,
 ) -> Result<(), Failure> {
     let checked = check(base, project, settings, options).await?;
-    // What was ready once holds data that this run did not make.
-    let existed = checked.former.as_ref().is_some_and(|f| Phase::begin(Some(f.phase)) == Phase::Updating);
+    let former = checked.former.clone();
     let result = run(base, project, settings, options, interrupts, screen, checked, begun).await;
-    let failed = matches!(&result, Err(f) if !matches!(f, Failure::Refused(_) | Failure::Usage(_) | Failure::Input(_)));
-    if failed && options.rollback {
-        if existed {
-            let message = "`up` failed; the environment was there before, so --rollback removes nothing";
-            screen.show(Event::Warning { message: message.to_owned() });
-        } else {
-            let message = "`up` failed; removing what it made (--rollback)";
-            screen.show(Event::Warning { message: message.to_owned() });
-            // An interrupt of `up` was not meant for this; another one is.
-            let interrupts = Interrupts::listen()?;
-            down::remove(base, &settings.name.value, &interrupts, screen).await?;
-        }
-    }
-    result
+    roll_back(options, former.as_ref(), result, screen, async |interrupts| {
+        down::remove(base, &settings.name.value, interrupts, screen).await
+    })
+    .await
 }
 
 #[allow(clippy::too_many_arguments, reason = "all of them live for one call")]
@@ -91,7 +81,8 @@ async fn run(
             router_port: settings.router_port.value,
             backing: checked.backing_record(&home),
         });
-        let record = begin(base, project, settings, former, place, images.collect())?;
+        let has_state = Place::of(&home).claims(&home);
+        let record = begin(base, project, settings, former, place, images.collect(), has_state)?;
         let journal = open_journal(&home, screen, interrupts).await?;
         home.save_record(&record)?;
         checked.secrets.keep(&home)?;
@@ -117,7 +108,7 @@ async fn run(
             progress: Mutex::default(),
         };
         let failpoints = failpoints(&base.variables);
-        let run = Run { verb: "up", lock: &locked, journal, screen, interrupts, failpoints };
+        let run = Run { verb: "up", lock: &locked, journal, screen, interrupts, failpoints, home: &home };
         run.execute(&world, &plan).await?;
         let record = world.finish()?;
         screen.show(Event::Ready {

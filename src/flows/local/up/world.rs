@@ -199,7 +199,7 @@ impl UpWorld<'_> {
         let copy = place.archive(self.project, stack).map_err(failure)?;
         let facts = self.checked.facts(self.base, self.settings);
         let vars = known::terraform_variables(self.project, target, &facts).map_err(failure)?;
-        let terraform = place.terraform(&record, &copy, vars);
+        let terraform = place.terraform(&self.base.programs, &record, &copy, vars);
         Ok(Some(Steps {
             place,
             home: self.home,
