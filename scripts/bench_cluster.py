@@ -6,8 +6,8 @@ up, down   A small stack: two Deployments with readiness probes, a Service, a vo
            uninstall --wait`, `kubectl delete namespace --wait`, `terraform destroy`, `workspace delete`. By
            hand there is no guard, no quota, no lock, no record, and nothing is looked up afterwards. kubectl and
            helm use a certificate, which is quicker than the token that envctl makes by AWS.
-message    From the moment at which a watch of the API shows that a hook's Job has failed, or that an image has no
-           valid name, to the line in which envctl says so.
+message    From the moment at which a watch of the API shows that a hook's Job has failed, or that a node has no
+           such image, to the line in which envctl says so.
 list       `envctl list` of 300 environments with a pod each, on a node that does not exist (kwok).
 """
 
@@ -204,10 +204,10 @@ class ClusterBench:
 
     def messages(self):
         failed_job = [hook(["sh", "-c", "sleep 1; exit 3"])]
-        invalid = [deployment("web", image="UPPER/Case")]
+        absent = [deployment("web", image="nobody/absent:1", imagePullPolicy="Never")]
         cases = [
             ("a hook's Job failed", failed_job, "jobs", is_failed, "migrate"),
-            ("an image has no valid name", invalid, "pods", is_invalid, "UPPER/Case"),
+            ("a node has no such image", absent, "pods", is_absent, "nobody/absent:1 does not exist"),
         ]
         for what, objects, kind, shows, words in cases:
             say("message", what)
@@ -297,6 +297,6 @@ def is_failed(job):
     return any(one["type"] == "Failed" and one["status"] == "True" for one in job.get("status", {}).get("conditions", []))
 
 
-def is_invalid(pod):
+def is_absent(pod):
     states = (one.get("state", {}).get("waiting", {}) for one in pod.get("status", {}).get("containerStatuses", []))
-    return any(state.get("reason") == "InvalidImageName" for state in states)
+    return any(state.get("reason") == "ErrImageNeverPull" for state in states)

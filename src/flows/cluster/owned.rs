@@ -14,13 +14,16 @@ use crate::flows::Store;
 use crate::flows::locate::cluster_record;
 use crate::ui::{Failure, notice};
 
-/// Signs in to change something of `name`, which is done `within` this time.
+/// Beside the time that is waited at most.
+const MARGIN: SignedDuration = SignedDuration::from_mins(5);
+
+/// Signs in to change something of `name`, which waits `within` this time.
 pub(crate) async fn verified(
     destination: &Destination,
     name: &EnvironmentName,
     within: Duration,
 ) -> Result<VerifiedCluster, Failure> {
-    let within = SignedDuration::try_from(within).unwrap_or(SignedDuration::MAX);
+    let within = SignedDuration::try_from(within).unwrap_or(SignedDuration::MAX).saturating_add(MARGIN);
     let until = Timestamp::now().saturating_add(within).unwrap_or(Timestamp::MAX);
     let intent = Intent { namespace: name.as_str(), workspace: name.as_str(), until };
     destination.examine().await.verify(&destination.protected, intent).map_err(|e| explain(&e))

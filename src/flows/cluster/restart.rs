@@ -15,9 +15,6 @@ use super::settle::settle;
 use super::target::{Destination, explain};
 use crate::ui::{Failure, print};
 
-/// How long credentials have to last beside the time that is waited.
-const MARGIN: Duration = Duration::from_secs(60);
-
 /// Replaces the pods of the components that words mean (all without words), and waits until the new ones
 /// are ready.
 pub(crate) async fn restart(
@@ -26,7 +23,7 @@ pub(crate) async fn restart(
     words: &[String],
     timeout: Duration,
 ) -> Result<Vec<String>, Failure> {
-    let (cluster, _) = owned(destination, name, timeout + MARGIN).await?;
+    let (cluster, _) = owned(destination, name, timeout).await?;
     let all = restart::all(cluster.reader(), name.as_str()).await.map_err(|e| explain(&e))?;
     let chosen = restart::chosen(all, words).map_err(|e| Failure::Usage(e.to_string()))?;
     let since = Timestamp::now();
@@ -43,7 +40,7 @@ pub(crate) async fn job(
     word: &str,
     timeout: Duration,
 ) -> Result<(), Failure> {
-    let (cluster, _) = owned(destination, name, timeout + MARGIN).await?;
+    let (cluster, _) = owned(destination, name, timeout).await?;
     let namespace = name.as_str();
     let since = Timestamp::now();
     let job = one_off::run_now(&cluster, namespace, word).await.map_err(|e| explain(&e))?;

@@ -319,6 +319,45 @@ fn the_album_on_the_cluster_works_changes_and_leaves_nothing() {
     assert_eq!(pushed.len(), 2, "{pushed:?}");
     let kept = ids("kept", "image");
     assert!(!kept.is_empty() && kept.is_subset(&pushed), "{kept:?}\n{pushed:?}");
+    killed_at_a_dozen_places_it_converges(&house, cluster);
+    assert_eq!(world(cluster, &backing), before);
+}
+
+/// On its way up and down; each run goes on where the one before died.
+fn killed_at_a_dozen_places_it_converges(house: &House, cluster: &Cluster) {
+    let (up, down) = (["up", "--target", "dev"], ["down", "--yes", "--target", "dev"]);
+    let kill = |place: &str, arguments: &[&str]| {
+        let mut command = house.command(envctl());
+        command.current_dir(house.src().join("examples/album")).args(arguments);
+        let ran = Ran::of(command.env("ENVCTL_FAILPOINT", place));
+        assert_eq!(ran.code, -1, "{place}\n{}{}", ran.stdout, ran.stderr);
+    };
+    for place in [
+        "up@recorded",
+        "namespace@after-effect",
+        "image/app@after-effect",
+        "terraform/workspace@claimed",
+        "terraform/apply@applying",
+        "terraform/apply@after-effect",
+        "helm/render@after-effect",
+        "helm/deliver@waiting",
+        "up@done",
+    ] {
+        kill(place, &up);
+    }
+    house.album(&up).exits(0).says("ready");
+    front(cluster, &house.environment()).upload_to_thumbnail();
+    for place in [
+        "front@after-intent",
+        "helm/uninstall@after-effect",
+        "namespace@after-intent",
+        "terraform/destroy@destroying",
+        "terraform/workspace@after-effect",
+        "down@unarchived",
+    ] {
+        kill(place, &down);
+    }
+    house.album(&down).exits(0).says("0 left");
 }
 
 /// What a Terraform root wants to be told, with types, and what it tells, with what is secret.

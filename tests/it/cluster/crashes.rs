@@ -97,3 +97,36 @@ fn killed_at_any_step_of_terraform_the_same_command_converges() {
         kill(cluster, "killed-terraform", Stack::Terraform, known, is_of_terraform);
     }
 }
+
+#[test]
+fn what_terraform_made_anew_is_delivered_although_its_up_was_killed() {
+    let Some(cluster) = Cluster::shared() else { return };
+    if !have(&["helm", "terraform"]) {
+        return;
+    }
+    let states = States::new(cluster, "anew");
+    let house = states.house("kanew", Stack::Terraform);
+    let template = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: told}\ndata: {queue: {{ .Values.queue | quote }}}\n";
+    std::fs::write(house.src().join("chart/templates/told.yaml"), template).unwrap();
+    house.envctl(&["up"]).exits(0);
+    let told = || {
+        let told = cluster.object(&["configmap", "told", "-n", &house.environment()]);
+        told["data"]["queue"].as_str().unwrap().to_owned()
+    };
+    assert!(told().starts_with("http"), "{}", told());
+    house.edit("tf/main.tf", |text| text.replace("value = aws_sqs_queue.jobs.id", "value = \"another\""));
+    killed_at(&house, "terraform/apply@applied", &["up"]).unwrap();
+    house.envctl(&["up"]).exits(0).says("no changes");
+    assert_eq!(told(), "another");
+
+    // Whoever takes the root away would forget what it made.
+    house.edit("envctl.yaml", |text| text.replace("key: small.tfstate", "key: other.tfstate"));
+    house
+        .envctl(&["up"])
+        .exits(3)
+        .says("keeps its Terraform state elsewhere: the `backendConfig` of the target has changed")
+        .says("type `envctl down` first");
+    house.edit("envctl.yaml", |text| text.replace("key: other.tfstate", "key: small.tfstate"));
+    house.envctl(&["down", "--yes"]).exits(0).says("0 left");
+    assert_eq!(states.left(&[house.project.clone()].into()), [""; 0]);
+}

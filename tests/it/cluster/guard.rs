@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::House;
 use crate::support::cluster::Cluster;
@@ -213,11 +213,75 @@ fn two_hundred_wrong_identities_write_nothing() {
     assert_eq!(aws_writes(&other, before_other[1]), [""; 0]);
     eprintln!("{} cases, 0 writes", cases.len());
     // The counters count: with the right identity there are writes.
+    let location = json!({"LocationConstraint": cluster.text("region")});
+    let bucket = json!({"Bucket": "guarded", "CreateBucketConfiguration": location});
+    cluster.aws("platform", "s3", "create_bucket", &bucket);
     std::fs::write(house.src().join("right.yaml"), stack(&cluster, &Case::default())).unwrap();
     house.envctl(&["up", "--name", "victim", "--stack", "right.yaml"]);
     assert!(!writes(&cluster, before[0]).is_empty());
     house.envctl(&["down", "--yes", "--name", "victim", "--stack", "right.yaml"]);
     what_eks_says_is_checked(&cluster, &other, &house);
+    terraform_does_not_lead_elsewhere(&cluster);
+}
+
+/// What a root says of its providers and its backend counts before anything is written.
+fn terraform_does_not_lead_elsewhere(cluster: &Cluster) {
+    let region = cluster.text("region");
+    let location = json!({"LocationConstraint": region});
+    for (profile, bucket) in [("platform", "ours"), ("other", "theirs")] {
+        let bucket = json!({"Bucket": bucket, "CreateBucketConfiguration": location});
+        cluster.aws(profile, "s3", "create_bucket", &bucket);
+    }
+    let mut house = House::raw(cluster, "kleads");
+    let mirror = crate::support::root().join(".tools/providers/terraform.rc");
+    house.environment.push(("TF_CLI_CONFIG_FILE".to_owned(), mirror.to_string_lossy().into_owned()));
+    std::fs::create_dir(house.src().join("tf")).unwrap();
+    let role = "arn:aws:iam::444444444444:role/Admin";
+    let by_alias = |value: &str| {
+        format!("provider \"aws\" {{\n  alias = \"x\"\n  assume_role {{ role_arn = {value} }}\n}}\n")
+    };
+    let alias = by_alias(&format!("\"{role}\""));
+    let by_variable = by_alias("var.role") + &format!("variable \"role\" {{ default = \"{role}\" }}\n");
+    let by_local = by_alias("local.role")
+        + "locals {\n  account = \"444444444444\"\n  role = \"arn:aws:iam::${local.account}:role/Admin\"\n}\n";
+    // Only Terraform knows its functions, and a plan tells the reference, not the expression.
+    let by_function =
+        by_alias(&format!("coalesce(var.none, \"{role}\")")) + "variable \"none\" { default = null }\n";
+    let elsewhere = "a role of account 444444444444";
+    let cases = [
+        ("ours", alias.as_str(), elsewhere),
+        ("ours", &by_variable, elsewhere),
+        ("ours", &by_local, elsewhere),
+        ("ours", "provider \"aws\" { access_key = \"x\" }\n", "sets `access_key`"),
+        ("ours", "provider \"kubernetes\" {}\n", "acts in a Kubernetes cluster"),
+        ("theirs", "", "the bucket `theirs` of Terraform's state belongs to none of the allowed accounts"),
+        ("nobodys", "", "the bucket `nobodys` of Terraform's state does not exist"),
+    ];
+    let stack = std::fs::read_to_string(house.src().join("envctl.yaml")).unwrap();
+    let arrange = |bucket: &str, root: &str| {
+        let begin = "terraform {\n  backend \"s3\" {}\n  required_providers { aws = { source = \"hashicorp/aws\" } }\n}\n";
+        // What a provider is for: without one, Terraform does not ask it for anything.
+        let queue = "resource \"aws_sqs_queue\" \"q\" { name = \"led\" }\n";
+        std::fs::write(house.src().join("tf/main.tf"), format!("{begin}{queue}{root}")).unwrap();
+        let terraform = format!(
+            ", terraform: {{path: tf, backendConfig: {{bucket: {bucket}, key: k, region: {region}, \
+             use_path_style: \"true\"}}}}}}\ndefaults"
+        );
+        std::fs::write(house.src().join("envctl.yaml"), stack.replace("}\ndefaults", &terraform)).unwrap();
+    };
+    let before = [cluster.log_length("auditLog"), cluster.log_length("awsLog")];
+    for (bucket, root, says) in cases {
+        arrange(bucket, root);
+        house.envctl(&["up"]).exits(3).says(says);
+    }
+    assert_eq!(writes(cluster, before[0]), [""; 0]);
+    assert_eq!(aws_writes(cluster, before[1]), [""; 0]);
+
+    arrange("ours", &by_function);
+    house.envctl(&["up"]).exits(3).says(elsewhere);
+    let queues = cluster.aws("platform", "sqs", "list_queues", &json!({}));
+    assert!(!queues.to_string().contains("led"), "{queues}");
+    house.envctl(&["down", "--yes"]).exits(0).says("0 left");
 }
 
 /// `DescribeCluster` is believed only as far as the cluster proves it.

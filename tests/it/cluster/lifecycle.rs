@@ -1,7 +1,7 @@
 //! Up, use, change, down.
 
 use crate::support::House;
-use crate::support::cluster::Cluster;
+use crate::support::cluster::{Cluster, IMAGE};
 
 #[test]
 fn up_use_change_down() {
@@ -67,4 +67,84 @@ fn manifests_are_delivered_and_what_leaves_them_goes() {
     assert!(cluster.object(&["configmap", "two", "-n", &name]).is_null());
     house.envctl(&["down", "--yes"]).exits(0).says("0 left");
     assert_eq!(house.in_cluster(cluster), [""; 0]);
+}
+
+#[test]
+fn a_new_life_is_judged_by_the_platform_before_anything_says_it() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let house = House::raw(cluster, "kttl");
+    let name = house.environment();
+    house.envctl(&["up", "--ttl", "2h"]).exits(0);
+    let expires = || {
+        let of = |object: &[&str]| {
+            cluster.object(object)["metadata"]["annotations"]["envctl.dev/expires"]
+                .as_str()
+                .unwrap()
+                .to_owned()
+        };
+        [of(&["namespace", &name]), of(&["configmap", &name, "-n", "envctl-system"])]
+    };
+    let before = expires();
+    assert_eq!(before[0], before[1]);
+    let refused = house.envctl(&["up", "--ttl", "never"]);
+    assert!(refused.code != 0 && refused.stderr.contains("168h"), "{}{}", refused.stdout, refused.stderr);
+    assert_eq!(expires(), before);
+    house.envctl(&["up", "--ttl", "5h"]).exits(0);
+    let after = expires();
+    assert!(after[0] == after[1] && after != before, "{after:?}");
+    // What is protected now counts, although nothing was when it came up.
+    let rule = format!("protected: {{clusters: [{}]}}\ntargets:", cluster.text("name"));
+    house.edit("envctl.yaml", |text| text.replace("targets:", &rule));
+    for verb in [&["down", "--yes"][..], &["restart"], &["extend"]] {
+        house.envctl(verb).exits(3).says("is protected");
+    }
+    house.edit("envctl.yaml", |text| text.replace(&rule, "targets:"));
+    house.envctl(&["down", "--yes"]).exits(0).says("0 left");
+    assert_eq!(house.in_cluster(cluster), [""; 0]);
+}
+
+#[test]
+fn what_fails_is_rolled_back_if_asked_and_a_hook_that_fails_keeps_nothing() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let house = House::raw(cluster, "kback");
+    let job = |name: &str, hook: &str| {
+        serde_json::json!({
+            "apiVersion": "batch/v1", "kind": "Job",
+            "metadata": {"name": name, "annotations": {"helm.sh/hook": hook}},
+            "spec": {"backoffLimit": 0, "template": {"spec": {"restartPolicy": "Never",
+                "containers": [{"name": name, "image": IMAGE, "command": ["false"]}]}}},
+        })
+    };
+    house.objects(&[job("migrate", "post-install")]);
+    house.envctl(&["up", "--rollback"]).exits(1).says("removing what it made (--rollback)").says("0 left");
+    assert_eq!(house.in_cluster(cluster), [""; 0]);
+
+    house.objects(&[job("goodbye", "pre-delete")]);
+    house.envctl(&["up"]).exits(0);
+    let name = house.environment();
+    house
+        .envctl(&["down", "--yes"])
+        .exits(1)
+        .says("goodbye")
+        .says(&format!("`envctl down --name {name} --no-hooks` goes on without them"));
+    house.envctl(&["down", "--yes", "--no-hooks"]).exits(0).says("0 left");
+    assert_eq!(house.in_cluster(cluster), [""; 0]);
+}
+
+#[test]
+fn kubectl_finds_envctl_as_its_plugin() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let house = House::raw(cluster, "kplugin");
+    let bin = house.dir().join("bin");
+    std::fs::create_dir(&bin).unwrap();
+    std::os::unix::fs::symlink(crate::support::envctl(), bin.join("kubectl-env")).unwrap();
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    let kubectl = |arguments: &[&str]| {
+        let mut command = house.command(cluster.kubectl_as("aki").get_program());
+        command.arg("kubectl").args(["env"]).args(arguments).env("PATH", &path);
+        crate::support::Ran::of(&mut command)
+    };
+    kubectl(&["up"]).exits(0).says("ready");
+    kubectl(&["status"]).exits(0).says(&house.environment());
+    kubectl(&["down", "--yes"]).exits(0).says("0 left");
 }

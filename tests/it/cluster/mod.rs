@@ -10,6 +10,7 @@ mod guard;
 mod isolation;
 mod life;
 mod lifecycle;
+mod lock;
 mod platform;
 mod terraform;
 mod volumes;
