@@ -30,9 +30,9 @@ pub(super) async fn run(base: &Base, arguments: &Arguments, format: Format) -> R
         if left {
             return Err(Failure::Left);
         }
-        // It is locked, or was extended: somebody wants it.
-        let busy = |failure: &Failure| matches!(failure, Failure::Busy(_));
-        if !collected.kept.iter().all(|(_, failure)| busy(failure)) {
+        // It is somebody else's, locked, or was extended: somebody wants it.
+        let taken = |failure: &Failure| matches!(failure, Failure::Taken(_));
+        if !collected.kept.iter().all(|(_, failure)| taken(failure)) {
             return Err(Failure::Reported);
         }
     } else if format == Format::Json {

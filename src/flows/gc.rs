@@ -106,7 +106,7 @@ impl Collector {
                         cluster::down::remove(base, destination, &name, &options, &interrupts, &screen).await
                     }
                 };
-                if let Err(Failure::Failed(text) | Failure::Refused(text) | Failure::Busy(text)) = &removed {
+                if let Err(Failure::Failed(text) | Failure::Refused(text) | Failure::Taken(text)) = &removed {
                     screen.warn(format!("environment `{name}`: {text}"));
                 }
                 screen.finish().await;

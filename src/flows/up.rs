@@ -121,7 +121,7 @@ pub(crate) async fn roll_back(
     remove: impl AsyncFnOnce(&Interrupts) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let refused = |f: &Failure| {
-        matches!(f, Failure::Refused(_) | Failure::Busy(_) | Failure::Usage(_) | Failure::Input(_))
+        matches!(f, Failure::Refused(_) | Failure::Taken(_) | Failure::Usage(_) | Failure::Input(_))
     };
     if !options.rollback || result.as_ref().err().is_none_or(refused) {
         return result;

@@ -17,8 +17,8 @@ pub(crate) enum Failure {
     Input(Box<Diagnostic>),
     /// 3: a guard refused.
     Refused(String),
-    /// 3: somebody else is at work on it, or has just been.
-    Busy(String),
+    /// 3: it is somebody else's, or somebody is at work on it.
+    Taken(String),
     /// 3: a guard refused, and the event stream has said why.
     RefusalReported,
     /// 4: a gate failed.
@@ -37,7 +37,7 @@ impl Failure {
         ExitCode::from(match self {
             Self::Failed(_) | Self::Reported => 1,
             Self::Usage(_) | Self::Input(_) => 2,
-            Self::Refused(_) | Self::Busy(_) | Self::RefusalReported => 3,
+            Self::Refused(_) | Self::Taken(_) | Self::RefusalReported => 3,
             Self::Gate(_) => 4,
             Self::Left => 5,
             Self::Interrupted => 130,
@@ -55,7 +55,7 @@ impl Failure {
             Self::Failed(text)
             | Self::Usage(text)
             | Self::Refused(text)
-            | Self::Busy(text)
+            | Self::Taken(text)
             | Self::Gate(text) => Some(error(text)),
             Self::Input(diagnostic) => Some(diagnostic.render(colour)),
             Self::Interrupted => {

@@ -120,7 +120,8 @@ fn lives(house: &House, record: impl Fn() -> String) {
     let changed = inside(house);
     assert_eq!((&changed[0], changed[1].as_str()), (password, "bought-more-7"));
     house.envctl(&["down", "--yes"]).exits(0).says("0 left");
-    assert_eq!(telling(&house.state(), &values), [std::path::PathBuf::new(); 0]);
+    let telling = telling(&house.state(), &values);
+    assert!(telling.is_empty(), "{telling:?}");
 }
 
 #[test]

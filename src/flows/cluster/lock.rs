@@ -33,7 +33,7 @@ impl Locked {
         let waiting = |message: &str| warn(format!("environment `{name}` is {message}"));
         match lock::acquire(cluster, name, &holder, waiting).await.map_err(|e| explain(&e))? {
             Acquired::Lock(lock) => Ok(Self(*lock)),
-            Acquired::Held { by, break_command } => Err(Failure::Busy(format!(
+            Acquired::Held { by, break_command } => Err(Failure::Taken(format!(
                 "environment `{name}` is locked by {by}\n  wait for it; if you know that it is dead, break the lock with: {break_command}"
             ))),
         }

@@ -97,7 +97,7 @@ pub(crate) fn refuse_others(cluster: &VerifiedCluster, record: &Record) -> Resul
     if owner == me {
         return Ok(());
     }
-    Err(Failure::Refused(format!(
+    Err(Failure::Taken(format!(
         "environment `{}` belongs to {owner}, and you are {me}\n  ask them, or wait until it expires",
         record.name
     )))

@@ -41,6 +41,7 @@ type server struct {
 	table    *table
 	log      requestLog
 	moto     *httputil.ReverseProxy
+	buckets  buckets
 }
 
 // Main takes one argument, a file with the configuration.
@@ -156,11 +157,18 @@ func (s *server) handle(w *recorder, r *http.Request, body []byte, entry *Entry)
 			return no
 		}
 	}
+	if entry.Service == "s3" {
+		if no := s.buckets.check(r); no != nil {
+			return no
+		}
+	}
 	// moto keeps accounts apart by this.
 	r.Header.Set("X-Moto-Account-Id", who.Account)
 	s.moto.ServeHTTP(w, r)
 	if w.status >= http.StatusBadRequest {
 		entry.Verdict = http.StatusText(w.status)
+	} else if entry.Service == "s3" {
+		s.buckets.made(r, who.Account)
 	}
 	return nil
 }

@@ -224,7 +224,7 @@ async fn has_expired(reader: &ClusterReader, record: &Record) -> Result<(), Fail
     if marks::earlier(record.expires, stated).is_some_and(|at| at <= Timestamp::now()) {
         return Ok(());
     }
-    Err(Failure::Busy(format!("environment `{}` was extended meanwhile", record.name)))
+    Err(Failure::Taken(format!("environment `{}` was extended meanwhile", record.name)))
 }
 
 /// There is no record. A namespace may still carry the name: say so, and whose it is.
