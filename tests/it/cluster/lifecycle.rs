@@ -148,3 +148,22 @@ fn kubectl_finds_envctl_as_its_plugin() {
     kubectl(&["status"]).exits(0).says(&house.environment());
     kubectl(&["down", "--yes"]).exits(0).says("0 left");
 }
+
+#[test]
+fn what_does_not_fit_is_told_all_together_before_anything_is_written() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let house = House::raw(cluster, "kfit");
+    let of = |api: &str, kind: &str, name: &str, namespace: Option<&str>| serde_json::json!({"apiVersion": api, "kind": kind, "metadata": {"name": name, "namespace": namespace}});
+    house.objects(&[
+        of("v1", "ConfigMap", "here", Some(&house.environment())),
+        of("v1", "ConfigMap", "there", Some("kube-public")),
+        of("example.com/v1", "Gadget", "g", None),
+    ]);
+    house
+        .envctl(&["up"])
+        .exits(1)
+        .says("nothing was changed")
+        .says("ConfigMap/there is for the namespace `kube-public`: an environment keeps to its own")
+        .says("Gadget/g: the cluster knows no kind Gadget in example.com/v1");
+    assert_eq!(house.in_cluster(cluster), [""; 0]);
+}

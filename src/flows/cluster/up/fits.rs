@@ -75,7 +75,15 @@ pub(super) async fn compare(
         let (api_version, kind) =
             (object["apiVersion"].as_str().unwrap_or_default(), object["kind"].as_str().unwrap_or_default());
         match kinds.known(object) {
-            Known::Namespaced => {}
+            Known::Namespaced => {
+                let place = object["metadata"]["namespace"].as_str().unwrap_or(wanted.namespace);
+                if place != wanted.namespace {
+                    problems.push(format!(
+                        "{kind}/{name} is for the namespace `{place}`: an environment keeps to its own; take the \
+                         `namespace` out of the template, or make it {{{{ .Release.Namespace }}}}"
+                    ));
+                }
+            }
             Known::Unknown if kind == "CustomResourceDefinition" => {}
             Known::Unknown => problems.push(format!(
                 "{kind}/{name}: the cluster knows no kind {kind} in {api_version}; \
