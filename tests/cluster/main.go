@@ -14,6 +14,7 @@ import (
 	"envctl.dev/tests/cluster/cluster"
 	"envctl.dev/tests/cluster/inside"
 	"envctl.dev/tests/cluster/kube"
+	"envctl.dev/tests/cluster/kwok"
 	"envctl.dev/tests/cluster/netpol"
 	"envctl.dev/tests/cluster/podidentity"
 	"envctl.dev/tests/cluster/provisioner"
@@ -34,6 +35,7 @@ var parts = map[string]func(){
 	"load":                    cluster.Load,
 	"provisioner":             provisioner.Main,
 	"netpol":                  netpol.Main,
+	"kwok":                    kwok.Main,
 	"pod-identity-webhook":    podidentity.Main,
 	"aws":                     aws.Main,
 	// The first process of a cluster, before and after it is in its cgroups.

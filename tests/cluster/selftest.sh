@@ -286,7 +286,7 @@ prove "another account is refused" says "Unauthorized\|logged in" as a other aut
 with_token() {
     local at=$1 who=$2 id=$3 token
     token=$(env AWS_PROFILE="$who" AWS_CONFIG_FILE="$work/$at/aws/config" AWS_SHARED_CREDENTIALS_FILE="$work/$at/aws/credentials" AWS_REGION=ap-northeast-1 \
-        AWS_EC2_METADATA_DISABLED=true AWS_STS_REGIONAL_ENDPOINTS=regional "$authenticator" token --token-only -i "$id")
+        AWS_EC2_METADATA_DISABLED=true AWS_IGNORE_CONFIGURED_ENDPOINT_URLS=true "$authenticator" token --token-only -i "$id")
     "$program" kubectl --server "$(ready a server)" --certificate-authority "$(ready a ca)" --kubeconfig /dev/null --token "$token" auth whoami
 }
 prove "a token for this cluster is taken" says "envctl:developers" with_token a aki $name

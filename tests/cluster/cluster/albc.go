@@ -27,7 +27,7 @@ func (c *cluster) startOptional(ctx context.Context, name string) error {
 	if other, known := aliases[name]; known {
 		name = other
 	}
-	if _, err := os.Stat(beside(name)); err != nil && (name == albcName || name == "kwok") {
+	if _, err := os.Stat(beside(name)); err != nil && name == albcName {
 		return fmt.Errorf("%s is missing: scripts/cluster build %s", beside(name), name)
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)

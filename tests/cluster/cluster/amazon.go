@@ -88,7 +88,8 @@ func (c *cluster) writeProfiles() error {
 			fmt.Fprintf(&credentials, "x_security_token_expires = %s\n", one.Expires.Format(time.RFC3339))
 		}
 		credentials.WriteString("\n")
-		variables := list{}
+		// A token is a request to the real STS, which is never sent from here.
+		variables := list{object{"name": "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "value": "true"}}
 		for name, value := range c.environment(one.Profile) {
 			variables = append(variables, object{"name": name, "value": value})
 		}

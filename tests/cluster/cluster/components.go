@@ -87,9 +87,7 @@ func (c *cluster) programs() map[string]*program {
 			"enable-shield=false", "enable-waf=false", "enable-wafv2=false", "enable-leader-election=false",
 			"webhook-cert-dir="+pki("albc"), "webhook-bind-port=9443", "metrics-bind-addr=127.0.0.1:8180", "health-probe-bind-addr=127.0.0.1:61779").
 			with("AWS_REGION="+c.options.Region, "AWS_EC2_METADATA_DISABLED=true").with(c.albcKeys...),
-		"kwok": command([]string{beside("kwok")},
-			"kubeconfig="+kubeconfig("kwok"), "config="+shared("share/kwok/stages.yaml"), "node-ip="+node, "server-address=127.0.0.1:10247",
-			"manage-all-nodes=false", "manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake"),
+		"kwok": part("kwok", "kubeconfig="+kubeconfig("kwok"), "node-ip="+node),
 	}
 }
 
