@@ -234,7 +234,9 @@ mod tests {
           assume_role { role_arn = local.arn }
           token = local.later
         }
-        provider "aws" { assume_role { role_arn = var.role } }
+        provider "aws" {
+          assume_role { role_arn = var.role }
+        }
         output "b" { value = 1 }
         output "a" { value = 1 }
     "#;
