@@ -229,16 +229,19 @@ class ClusterBench:
         reader.start()
         command = [str(self.stack.envctl), "up", "--yes"]
         child = subprocess.Popen(command, cwd=self.stack.dir, env=self.stack.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        said = None
+        said, lines = None, []
         for line in child.stdout:
-            if said is None and "at" in seen and words in line:
+            lines.append(line)
+            if said is None and words in line:
                 said = time.perf_counter()
         child.wait()
+        # What it shows may be a moment behind what envctl saw by itself.
+        reader.join(timeout=0 if "at" in seen else 5)
         watch.kill()
         self.stack.down()
-        if said is None:
-            raise Failed(f"envctl did not say it ({words})")
-        return said - seen["at"]
+        if said is None or "at" not in seen:
+            raise Failed(f"envctl did not say `{words}`, or the API did not show it:\n{''.join(lines)}")
+        return max(0.0, said - seen["at"])
 
     # --- many environments
 
@@ -287,10 +290,14 @@ def objects_of(stream):
     decoder, text = json.JSONDecoder(), ""
     for line in stream:
         text += line
-        if line.startswith("}"):
+        if not line.rstrip().endswith("}"):
+            continue
+        try:
             value, _ = decoder.raw_decode(text)
-            text = ""
-            yield value
+        except ValueError:
+            continue
+        text = ""
+        yield value
 
 
 def is_failed(job):
