@@ -45,9 +45,8 @@ pub(crate) async fn extend(
         Whereabouts::Cluster(destination) => {
             change(base, &destination, name, "extend", async |cluster, mut record| {
                 lengthen(&mut record, expires)?;
-                let text = expires.map_or_else(|| "never".to_owned(), |at| at.to_string());
                 // The platform's rules judge this one: it comes first.
-                namespace::extend(cluster, name.as_str(), &text).await.map_err(|e| explain(&e))?;
+                namespace::extend(cluster, name.as_str(), expires).await.map_err(|e| explain(&e))?;
                 save(base, &destination, cluster, &record).await
             })
             .await?;

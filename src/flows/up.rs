@@ -33,6 +33,25 @@ pub(crate) struct Options {
     pub(crate) schedule_grace: Duration,
 }
 
+/// One call of `up`: what it was asked for, and whom it tells.
+#[derive(Clone, Copy)]
+pub(crate) struct Call<'a> {
+    /// Flags, variables, programs.
+    pub(crate) base: &'a Base,
+    /// The stack file.
+    pub(crate) project: &'a Project,
+    /// Name, target and the like.
+    pub(crate) settings: &'a Settings,
+    /// How it was asked for.
+    pub(crate) options: &'a Options,
+    /// Ctrl-C.
+    pub(crate) interrupts: &'a Interrupts,
+    /// Where to publish.
+    pub(crate) screen: &'a Screen,
+    /// When it began.
+    pub(crate) begun: Instant,
+}
+
 /// Where images come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Images {
@@ -47,17 +66,14 @@ pub(crate) enum Images {
 /// Brings the environment up.
 pub(crate) async fn up(base: &Base, options: &Options, format: Format) -> Result<(), Failure> {
     let begun = Instant::now();
-    let interrupts = Interrupts::listen()?;
-    let project = base.stack()?;
-    let settings = base.settings(&project)?;
+    let interrupts = &Interrupts::listen()?;
+    let project = &base.stack()?;
+    let settings = &base.settings(project)?;
     let screen = Screen::new(format);
+    let call = Call { base, project, settings, options, interrupts, screen: &screen, begun };
     let result = match project.file.stack.targets[&settings.target.value].kind.value {
-        TargetKind::Compose => {
-            local::up::up(base, &project, &settings, options, &interrupts, &screen, begun).await
-        }
-        TargetKind::Eks => {
-            cluster::up::up(base, &project, &settings, options, &interrupts, &screen, begun).await
-        }
+        TargetKind::Compose => local::up::up(call).await,
+        TargetKind::Eks => cluster::up::up(call).await,
     };
     screen.finish().await;
     result
@@ -114,23 +130,22 @@ pub(crate) fn begin(
 
 /// Removes what an `up` made that failed, if that was asked for and nothing was there before.
 pub(crate) async fn roll_back(
-    options: &Options,
+    call: Call<'_>,
     former: Option<&Record>,
     result: Result<(), Failure>,
-    screen: &Screen,
     remove: impl AsyncFnOnce(&Interrupts) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let refused = |f: &Failure| {
         matches!(f, Failure::Refused(_) | Failure::Taken(_) | Failure::Usage(_) | Failure::Input(_))
     };
-    if !options.rollback || result.as_ref().err().is_none_or(refused) {
+    if !call.options.rollback || result.as_ref().err().is_none_or(refused) {
         return result;
     }
     // What was ready once holds data that this run did not make.
     if former.is_some_and(|former| Phase::begin(Some(former.phase)) == Phase::Updating) {
-        screen.warn("`up` failed; the environment was there before, so --rollback removes nothing");
+        call.screen.warn("`up` failed; the environment was there before, so --rollback removes nothing");
     } else {
-        screen.warn("`up` failed; removing what it made (--rollback)");
+        call.screen.warn("`up` failed; removing what it made (--rollback)");
         // An interrupt of `up` was not meant for this; another one is.
         remove(&Interrupts::listen()?).await?;
     }

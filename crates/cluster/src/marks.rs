@@ -36,8 +36,13 @@ pub fn labels(record: &Record) -> BTreeMap<String, String> {
 /// The annotations of an environment's objects.
 #[must_use]
 pub fn annotations(record: &Record) -> BTreeMap<String, String> {
-    let expires = record.expires.map_or_else(|| "never".to_owned(), |at| at.to_string());
+    let expires = expiry(record.expires);
     pairs([(IDENTITY, record.identity.as_str()), (OWNER, &record.owner), (EXPIRES, &expires)])
+}
+
+/// The value of [`EXPIRES`].
+pub(crate) fn expiry(expires: Option<Timestamp>) -> String {
+    expires.map_or_else(|| "never".to_owned(), |at| at.to_string())
 }
 
 /// When an object says that its environment may be removed.

@@ -306,13 +306,17 @@ pub async fn expires(reader: &ClusterReader, name: &str) -> Result<Option<Timest
     Ok(found.and_then(|found| marks::expires(&found.metadata)))
 }
 
-/// Writes a new expiry onto the namespace.
+/// Writes a new expiry onto the namespace; `None` is never.
 ///
 /// # Errors
 /// When the cluster refuses or does not answer.
-pub async fn extend(cluster: &VerifiedCluster, name: &str, expires: &str) -> Result<(), ClusterError> {
+pub async fn extend(
+    cluster: &VerifiedCluster,
+    name: &str,
+    expires: Option<Timestamp>,
+) -> Result<(), ClusterError> {
     let api: Api<Namespace> = Api::all(cluster.client());
-    let patch = json!({"metadata": {"annotations": {EXPIRES: expires}}});
+    let patch = json!({"metadata": {"annotations": {EXPIRES: marks::expiry(expires)}}});
     let params =
         PatchParams { field_manager: Some(marks::FIELD_MANAGER.to_owned()), ..PatchParams::default() };
     api.patch(name, &params, &Patch::Merge(patch))

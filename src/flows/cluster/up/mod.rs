@@ -7,7 +7,6 @@ mod preflight;
 mod world;
 
 use std::sync::Mutex;
-use std::time::Instant;
 
 use envctl_cluster::{namespace, records};
 use envctl_model::Event;
@@ -21,48 +20,29 @@ use world::UpWorld;
 use super::down;
 use super::lock::Locked;
 use super::target::{explain, place};
-use crate::config::{Base, Project, Settings};
 use crate::flows::Home;
-use crate::flows::interrupts::Interrupts;
 use crate::flows::locate;
-use crate::flows::run::{Run, Screen, failpoints, open_journal, reach};
+use crate::flows::run::{Run, failpoints, open_journal, reach};
 use crate::flows::terraform::Place;
-use crate::flows::up::{Options, begin, lifetime, roll_back};
+use crate::flows::up::{Call, begin, lifetime, roll_back};
 use crate::ui::Failure;
 
 /// Brings the environment up.
-#[allow(clippy::too_many_arguments, reason = "all of them live for one call")]
-pub(crate) async fn up(
-    base: &Base,
-    project: &Project,
-    settings: &Settings,
-    options: &Options,
-    interrupts: &Interrupts,
-    screen: &Screen,
-    begun: Instant,
-) -> Result<(), Failure> {
+pub(crate) async fn up(call: Call<'_>) -> Result<(), Failure> {
+    let Call { base, project, settings, options, screen, .. } = call;
     let checked = check(base, project, settings, options).await?;
     let former = checked.former.clone();
     let destination = checked.destination.clone();
-    let result = run(base, project, settings, options, interrupts, screen, checked, begun).await;
-    roll_back(options, former.as_ref(), result, screen, async |interrupts| {
+    let result = run(call, checked).await;
+    roll_back(call, former.as_ref(), result, async |interrupts| {
         let options = down::Options::within(options.timeout);
         down::remove(base, &destination, &settings.name.value, &options, interrupts, screen).await
     })
     .await
 }
 
-#[allow(clippy::too_many_arguments, reason = "all of them live for one call")]
-async fn run(
-    base: &Base,
-    project: &Project,
-    settings: &Settings,
-    options: &Options,
-    interrupts: &Interrupts,
-    screen: &Screen,
-    checked: Checked,
-    begun: Instant,
-) -> Result<(), Failure> {
+async fn run(call: Call<'_>, checked: Checked) -> Result<(), Failure> {
+    let Call { base, project, settings, options, interrupts, screen, .. } = call;
     for warning in checked.cluster.warnings().iter().chain(&checked.warnings) {
         screen.warn(warning.clone());
     }
@@ -73,7 +53,7 @@ async fn run(
         let again = former(&checked.cluster, project, name.as_str()).await?;
         let checked =
             if again == checked.former { checked } else { check(base, project, settings, options).await? };
-        locked_up(base, project, settings, options, interrupts, screen, begun, &checked, &locked).await
+        locked_up(call, &checked, &locked).await
     };
     let result = locked.hold(interrupts, work).await;
     let released = locked.release().await;
@@ -93,18 +73,8 @@ fn forget_earlier(home: &Home, name: &EnvironmentName) -> Result<(), Failure> {
     home.create()
 }
 
-#[allow(clippy::too_many_arguments, reason = "all of them live for one call")]
-async fn locked_up(
-    base: &Base,
-    project: &Project,
-    settings: &Settings,
-    options: &Options,
-    interrupts: &Interrupts,
-    screen: &Screen,
-    begun: Instant,
-    checked: &Checked,
-    locked: &Locked,
-) -> Result<(), Failure> {
+async fn locked_up(call: Call<'_>, checked: &Checked, locked: &Locked) -> Result<(), Failure> {
+    let Call { base, project, settings, options, interrupts, screen, begun } = call;
     let name = &settings.name.value;
     let home = &checked.home;
     let failpoints = failpoints(&base.variables);
@@ -132,8 +102,7 @@ async fn locked_up(
     }
     if checked.former.as_ref().is_some_and(|former| former.expires != record.expires) {
         // The platform's rules judge the namespace's: it comes before the record.
-        let at = record.expires.map_or_else(|| "never".to_owned(), |at| at.to_string());
-        match namespace::extend(&checked.cluster, name.as_str(), &at).await {
+        match namespace::extend(&checked.cluster, name.as_str(), record.expires).await {
             Err(error) if error.is_not_found() => {}
             extended => extended.map_err(|e| explain(&e))?,
         }

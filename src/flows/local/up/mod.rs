@@ -6,7 +6,6 @@ mod preflight;
 mod world;
 
 use std::sync::Mutex;
-use std::time::Instant;
 
 use envctl_model::Event;
 use envctl_model::record::{ComposePlace, Place as Lives};
@@ -17,45 +16,26 @@ use world::UpWorld;
 
 use super::down;
 use super::lock::Locked;
-use crate::config::{Base, Project, Settings};
 use crate::flows::Store;
-use crate::flows::interrupts::Interrupts;
-use crate::flows::run::{Run, Screen, failpoints, open_journal};
+use crate::flows::run::{Run, failpoints, open_journal};
 use crate::flows::terraform::Place;
-use crate::flows::up::{Options, begin, lifetime, roll_back};
+use crate::flows::up::{Call, begin, lifetime, roll_back};
 use crate::ui::Failure;
 
 /// Brings the environment up.
-#[allow(clippy::too_many_arguments, reason = "all of them live for one call")]
-pub(crate) async fn up(
-    base: &Base,
-    project: &Project,
-    settings: &Settings,
-    options: &Options,
-    interrupts: &Interrupts,
-    screen: &Screen,
-    begun: Instant,
-) -> Result<(), Failure> {
+pub(crate) async fn up(call: Call<'_>) -> Result<(), Failure> {
+    let Call { base, project, settings, options, screen, .. } = call;
     let checked = check(base, project, settings, options).await?;
     let former = checked.former.clone();
-    let result = run(base, project, settings, options, interrupts, screen, checked, begun).await;
-    roll_back(options, former.as_ref(), result, screen, async |interrupts| {
+    let result = run(call, checked).await;
+    roll_back(call, former.as_ref(), result, async |interrupts| {
         down::remove(base, &settings.name.value, interrupts, screen).await
     })
     .await
 }
 
-#[allow(clippy::too_many_arguments, reason = "all of them live for one call")]
-async fn run(
-    base: &Base,
-    project: &Project,
-    settings: &Settings,
-    options: &Options,
-    interrupts: &Interrupts,
-    screen: &Screen,
-    checked: Checked,
-    begun: Instant,
-) -> Result<(), Failure> {
+async fn run(call: Call<'_>, checked: Checked) -> Result<(), Failure> {
+    let Call { base, project, settings, options, interrupts, screen, begun } = call;
     for warning in &checked.warnings {
         screen.show(Event::Warning { message: warning.clone() });
     }
