@@ -131,7 +131,10 @@ impl Place {
     }
 
     fn finish(&self) -> std::io::Result<()> {
-        std::fs::remove_file(self.dir.join(UNFINISHED))
+        match std::fs::remove_file(self.dir.join(UNFINISHED)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// Remembers the variables of this `up`.
@@ -450,9 +453,7 @@ impl Steps<'_> {
             done = Done::shown(format!("{} destroyed", applied.destroyed));
         }
         context.failpoint("destroyed")?;
-        if place.is_unfinished() {
-            place.finish().map_err(failed)?;
-        }
+        place.finish().map_err(failed)?;
         Ok((place.resources(home).map_err(failure)?, done))
     }
 

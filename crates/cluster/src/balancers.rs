@@ -2,9 +2,9 @@
 //! target groups, security groups. It is found by the tags by which its controller finds it again.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use crate::aws::{Tagged, tagged};
+use crate::aws::{Tagged, caught_up, tagged};
 use crate::error::ClusterError;
 use crate::guard::VerifiedCluster;
 
@@ -71,15 +71,7 @@ pub async fn await_gone(
     namespace: &str,
     deadline: Instant,
 ) -> Result<BTreeSet<String>, ClusterError> {
-    let mut pause = Duration::from_millis(500);
-    loop {
-        let left = of_namespace(cluster, namespace).await?;
-        if left.is_empty() || Instant::now() + pause > deadline {
-            return Ok(left);
-        }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(Duration::from_secs(5));
-    }
+    caught_up(deadline, BTreeSet::is_empty, || of_namespace(cluster, namespace)).await
 }
 
 #[cfg(test)]

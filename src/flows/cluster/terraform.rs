@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use envctl_cluster::aws::caught_up;
 use envctl_cluster::terraform::archive;
 use envctl_cluster::terraform::guard::{self, Allowed, State};
 use envctl_cluster::terraform::tags;
@@ -69,6 +70,9 @@ pub(crate) struct Guard<'a> {
 impl PlanGuard for Guard<'_> {
     async fn check(&self, plan: &Plan) -> Result<(), StepError> {
         let open = guard::check_providers(&plan.provider_configs, self.allowed).map_err(cluster_failed)?;
+        if open.is_empty() {
+            return Ok(());
+        }
         let declared = Declared::read(&self.terraform.root, []);
         for open in open {
             let value = match declared.expression(&open.provider, &open.setting) {
@@ -118,25 +122,17 @@ async fn listed(
     cluster: &VerifiedCluster,
     record: &Record,
     known: &[Known],
-    regions: &BTreeSet<String>,
+    mut regions: BTreeSet<String>,
 ) -> Result<BTreeSet<String>, ClusterError> {
     let region = |arn: &str| arn.split(':').nth(3).filter(|region| !region.is_empty()).map(str::to_owned);
-    let mut regions = regions.clone();
     regions.extend(known.iter().filter_map(|known| region(known.values["arn"].as_str()?)));
-    let deadline = Instant::now() + LISTS_LAG;
-    let mut pause = Duration::from_millis(500);
-    loop {
-        let listed = tags::existing(cluster.session(), &record.identity, &regions).await?;
-        // AWS itself says when it will remove these.
-        let kept = |arn: &String| {
-            known.iter().any(|k| k.values["arn"].as_str() == Some(arn) && window(&k.values).is_some())
-        };
-        if listed.iter().all(kept) || Instant::now() + pause > deadline {
-            return Ok(listed);
-        }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(Duration::from_secs(5));
-    }
+    // AWS itself says when it will remove these.
+    let is_kept = |arn: &String| {
+        known.iter().any(|k| k.values["arn"].as_str() == Some(arn) && window(&k.values).is_some())
+    };
+    let only_kept = |listed: &BTreeSet<String>| listed.iter().all(is_kept);
+    let list = || tags::existing(cluster.session(), &record.identity, &regions);
+    caught_up(Instant::now() + LISTS_LAG, only_kept, list).await
 }
 
 /// What became of what Terraform made, where its provider could not tell: by what AWS still lists under the
@@ -148,7 +144,7 @@ pub(crate) async fn look_up_by_tag(
     ends: Vec<(End, Item)>,
     regions: BTreeSet<String>,
 ) -> Vec<(End, Item)> {
-    let listed = listed(cluster, record, known, &regions).await;
+    let listed = listed(cluster, record, known, regions).await;
     let tag = tag_of(record);
     let mut seen = Vec::new();
     for (resource, (end, item)) in known.iter().zip(ends) {

@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{ClusterError, innermost};
 
+pub use tagged::caught_up;
 pub(crate) use tagged::{Tagged, tagged};
 pub use token::{Token, TokenSource};
 

@@ -2,8 +2,34 @@
 
 use aws_sdk_resourcegroupstagging::types::TagFilter;
 
+use std::time::{Duration, Instant};
+
 use super::Session;
 use crate::error::ClusterError;
+
+/// Asks for what AWS lists until it is as `expected`: its lists lag behind what was removed. What it still
+/// lists at `deadline`.
+///
+/// # Errors
+/// When AWS refuses or does not answer.
+pub async fn caught_up<T, F>(
+    deadline: Instant,
+    expected: impl Fn(&T) -> bool,
+    list: impl Fn() -> F,
+) -> Result<T, ClusterError>
+where
+    F: Future<Output = Result<T, ClusterError>>,
+{
+    let mut pause = Duration::from_millis(500);
+    loop {
+        let listed = list().await?;
+        if expected(&listed) || Instant::now() + pause > deadline {
+            return Ok(listed);
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(5));
+    }
+}
 
 /// A thing of AWS, and its tags.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -28,12 +28,12 @@ pub fn held(objects: &[(ObjectRef, ObjectMeta)]) -> Vec<ObjectRef> {
 pub async fn remove_held(
     cluster: &VerifiedCluster,
     namespace: &str,
+    kinds: &Kinds,
     objects: &[ObjectRef],
     deadline: Instant,
     tell: impl Fn(&[Blocked]),
 ) -> Result<Removed, ClusterError> {
     let reader = cluster.reader();
-    let kinds = Kinds::discover(reader).await?;
     for object in objects {
         let Some(api) = kinds.of(reader.client(), object) else { continue };
         let doing = format!("to remove {object}");

@@ -10,7 +10,7 @@ use envctl_cluster::objects::{Kinds, ObjectRef, Presence};
 use envctl_cluster::release;
 use envctl_cluster::remove::{self, Blocked, Removed, Volume};
 use envctl_cluster::terraform::guard::Allowed;
-use envctl_cluster::{ClusterError, ClusterReader, VerifiedCluster};
+use envctl_cluster::{ClusterError, VerifiedCluster};
 use envctl_model::receipt::{End, Item};
 use envctl_model::record::{Place as Lives, Record};
 use envctl_model::{Receipt, Step, Thing, ThingKind};
@@ -197,6 +197,24 @@ impl DownWorld<'_> {
         StepError::Stuck(lines.join("\n"))
     }
 
+    /// Waits until something is gone, unless the user has had enough, or the cluster has had enough of us.
+    async fn gone(
+        &self,
+        context: &Context,
+        still_there: &str,
+        removing: impl Future<Output = Result<Removed, ClusterError>>,
+    ) -> Result<(), StepError> {
+        let removed = tokio::select! {
+            removed = removing => removed.map_err(cluster)?,
+            () = context.interrupted.cancelled() => return Err(StepError::Interrupted),
+            error = self.cluster.reader().credentials_end() => return Err(cluster(error)),
+        };
+        match removed {
+            Removed::Gone => Ok(()),
+            Removed::Blocked(blocked) => Err(self.still_blocked(still_there, &blocked)),
+        }
+    }
+
     async fn strip(&self, context: &Context) -> Result<(), StepError> {
         for object in &self.options.strip {
             let finalizers =
@@ -229,12 +247,8 @@ impl DownWorld<'_> {
         }
         let tell = Self::blocked(context);
         let removing = remove::remove_front(self.cluster, self.name(), &names, self.deadline(), tell);
-        match until_interrupted(self.cluster.reader(), context, removing).await? {
-            Removed::Gone => Ok(Done::shown(format!("{} removed", names.len()))),
-            Removed::Blocked(blocked) => {
-                Err(self.still_blocked("Ingresses and load balancers are still there", &blocked))
-            }
-        }
+        self.gone(context, "Ingresses and load balancers are still there", removing).await?;
+        Ok(Done::shown(format!("{} removed", names.len())))
     }
 
     /// What controllers made in AWS is theirs to remove. Whether they did is asked of AWS.
@@ -342,13 +356,9 @@ impl DownWorld<'_> {
         let kinds = Kinds::discover(reader).await.map_err(cluster)?;
         let held = remove::held(&kinds.list(reader, self.name()).await.map_err(cluster)?);
         let tell = Self::blocked(context);
-        let removing = remove::remove_held(self.cluster, self.name(), &held, self.deadline(), tell);
-        match until_interrupted(self.cluster.reader(), context, removing).await? {
-            Removed::Gone => Ok(Done::quiet(format!("{} removed", held.len()))),
-            Removed::Blocked(blocked) => {
-                Err(self.still_blocked("what controllers hold is still there", &blocked))
-            }
-        }
+        let removing = remove::remove_held(self.cluster, self.name(), &kinds, &held, self.deadline(), tell);
+        self.gone(context, "what controllers hold is still there", removing).await?;
+        Ok(Done::quiet(format!("{} removed", held.len())))
     }
 
     async fn namespace(&self, context: &Context) -> Result<Done, StepError> {
@@ -359,11 +369,7 @@ impl DownWorld<'_> {
         if let Some(uid) = &uid {
             let tell = Self::blocked(context);
             let removing = remove::remove_namespace(self.cluster, self.name(), uid, self.deadline(), tell);
-            if let Removed::Blocked(blocked) =
-                until_interrupted(self.cluster.reader(), context, removing).await?
-            {
-                return Err(self.still_blocked("the namespace is still there", &blocked));
-            }
+            self.gone(context, "the namespace is still there", removing).await?;
         }
         let item =
             |kind, id: String, evidence: String| Item { kind, id, evidence, used_by: vec![], remove: None };
@@ -608,18 +614,5 @@ impl DownWorld<'_> {
     pub(super) fn lost_sight(&self, receipt: &Receipt) -> bool {
         let mut unverified = receipt.unverified.iter();
         unverified.any(|item| item.kind == ThingKind::Workspace || item.id == terraform::tag_of(self.record))
-    }
-}
-
-/// Waits for the cluster, unless the user has had enough, or it has had enough of us.
-async fn until_interrupted(
-    reader: &ClusterReader,
-    context: &Context,
-    removing: impl Future<Output = Result<Removed, ClusterError>>,
-) -> Result<Removed, StepError> {
-    tokio::select! {
-        removed = removing => removed.map_err(cluster),
-        () = context.interrupted.cancelled() => Err(StepError::Interrupted),
-        error = reader.credentials_end() => Err(cluster(error)),
     }
 }
