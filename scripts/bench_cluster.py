@@ -25,16 +25,6 @@ IMAGE = "debian:bookworm-slim"
 BUCKET = "bench-states"
 MANY = 300
 
-TERRAFORM = """
-terraform {
-  backend "s3" {}
-  required_providers { aws = { source = "hashicorp/aws" } }
-}
-variable "environment" { type = string }
-resource "aws_sqs_queue" "jobs" { name = var.environment }
-output "queue" { value = aws_sqs_queue.jobs.id }
-"""
-
 
 def deployment(name, **more):
     container = {
@@ -102,8 +92,7 @@ class Stack:
             "TF_CLI_CONFIG_FILE": str(ROOT / ".tools/providers/terraform.rc"), "AWS_PROFILE": "aki",
         }
         (self.dir / "chart/templates").mkdir(parents=True)
-        (self.dir / "terraform").mkdir()
-        (self.dir / "terraform/main.tf").write_text(TERRAFORM)
+        shutil.copytree(ROOT / "tests/fixtures/queue", self.dir / "terraform")
         (self.dir / "chart/Chart.yaml").write_text("apiVersion: v2\nname: bench\nversion: 0.1.0\n")
         (self.dir / "chart/values.yaml").write_text('queue: ""\n')
         self.backend = {"bucket": BUCKET, "key": "bench.tfstate", "region": cluster.ready["region"], "use_path_style": "true", "use_lockfile": "true"}

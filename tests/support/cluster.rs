@@ -148,6 +148,13 @@ impl Cluster {
         if ran.stdout.trim().is_empty() { Value::Null } else { ran.json() }
     }
 
+    /// Waits until the pods of `app=web` in a namespace are as `condition` says, as kubectl writes it.
+    pub(crate) fn await_web(&self, namespace: &str, condition: &str) {
+        let arguments = ["-n", namespace, "wait", condition, "--timeout=60s", "pod", "-l", "app=web"];
+        // Until a pod is there, there is nothing that kubectl would wait for.
+        while !self.kubectl(&arguments).stdout.contains("condition met") {}
+    }
+
     /// Makes an object.
     pub(crate) fn apply(&self, object: &Value) {
         let mut file = tempfile::NamedTempFile::new().unwrap();

@@ -9,16 +9,6 @@ use serde_json::{Value, json};
 use crate::support::cluster::{Cluster, IMAGE};
 use crate::support::{House, Ran, envctl, root};
 
-const TERRAFORM: &str = r#"
-terraform {
-  backend "s3" {}
-  required_providers { aws = { source = "hashicorp/aws" } }
-}
-variable "environment" { type = string }
-resource "aws_sqs_queue" "jobs" { name = var.environment }
-output "queue" { value = aws_sqs_queue.jobs.id }
-"#;
-
 /// What a stack has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stack {
@@ -96,7 +86,7 @@ impl<'a> States<'a> {
             return house;
         }
         std::fs::create_dir(house.src().join("tf")).unwrap();
-        std::fs::write(house.src().join("tf/main.tf"), TERRAFORM).unwrap();
+        std::fs::copy(root().join("tests/fixtures/queue/main.tf"), house.src().join("tf/main.tf")).unwrap();
         let mirror = root().join(".tools/providers/terraform.rc").to_string_lossy().into_owned();
         house.environment.push(("TF_CLI_CONFIG_FILE".to_owned(), mirror));
         let terraform = format!(

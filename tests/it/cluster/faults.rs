@@ -3,21 +3,16 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::converge::{Stack, States, config_map, job, left_of};
 use crate::support::cluster::Cluster;
-use crate::support::{House, Ran, envctl, have};
+use crate::support::{House, Ran, Running, envctl, have};
 
-fn started(house: &House, arguments: &[&str]) -> Child {
-    let mut command = house.command(envctl());
-    command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
-}
-
-fn ended(child: Child) -> Ran {
-    Ran::from(child.wait_with_output().unwrap())
+fn started(house: &House, arguments: &[&str]) -> Running {
+    Running::start(house.command(envctl()).args(arguments))
 }
 
 /// Waits until an object of the house's namespace is there.
@@ -53,7 +48,7 @@ fn a_release_that_a_killed_helm_left_is_recovered_if_it_is_ours() {
     house.objects(&[config_map("two"), job("slow", "sleep 600")]);
     let up = started(&house, &["up"]);
     kill_helm(cluster, &house, "slow");
-    ended(up).exits(1).says("helm upgrade").says("signal 9");
+    up.ends().exits(1).says("helm upgrade").says("signal 9");
     house.objects(&[config_map("three")]);
     house
         .envctl(&["up"])
@@ -67,7 +62,7 @@ fn a_release_that_a_killed_helm_left_is_recovered_if_it_is_ours() {
     house.objects(&[config_map("four"), job("slower", "sleep 600")]);
     let up = started(&house, &["up"]);
     kill_helm(cluster, &house, "slower");
-    ended(up).exits(1);
+    up.ends().exits(1);
     let pending = ["secrets", "-n", &name, "-l", "owner=helm,status=pending-upgrade"];
     let mark = |identity: &str| {
         let label = format!("envctl.dev/identity={identity}");
@@ -95,12 +90,12 @@ fn an_api_server_that_restarts_is_survived_and_one_that_is_cut_off_is_told() {
     let up = started(&house, &["up"]);
     await_object(&cluster, &house, "job/slow");
     cluster.ctl(&["restart", "name=apiserver"]);
-    ended(up).exits(0).says("the API server was away while helm was at work: that is done again");
+    up.ends().exits(0).says("the API server was away while helm was at work: that is done again");
     let down = started(&house, &["down", "--yes"]);
     let name = house.environment();
     cluster.kubectl(&["wait", "--for=delete", "configmap/settings", "-n", &name, "--timeout=120s"]).exits(0);
     cluster.ctl(&["restart", "name=apiserver"]);
-    ended(down).exits(0).says("0 left");
+    down.ends().exits(0).says("0 left");
     assert_eq!(left_of(&house, &cluster), [""; 0]);
 
     // Packets are lost in silence.
@@ -108,7 +103,7 @@ fn an_api_server_that_restarts_is_survived_and_one_that_is_cut_off_is_told() {
     let up = started(&house, &["up"]);
     await_object(&cluster, &house, "job/slow");
     cluster.ctl(&["network", "state=down"]);
-    ended(up)
+    up.ends()
         .exits(3)
         .says("could not be renewed for 25 s: the cluster does not answer")
         .says("the same command goes on from here");

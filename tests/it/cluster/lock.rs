@@ -26,9 +26,7 @@ fn a_holder_that_lives_is_named_with_the_command_that_breaks_its_lock() {
     let name = house.environment();
     house.objects(&[waits_for_a_file()]);
     let up = Running::start(house.command(envctl()).arg("up"));
-    let running = ["-n", &name, "wait", "--for=jsonpath={.status.phase}=Running", "pod", "-l", "app=web"];
-    // Until the pod is there, there is nothing that kubectl would wait for.
-    while !cluster.kubectl(&running).stdout.contains("condition met") {}
+    cluster.await_web(&name, "--for=jsonpath={.status.phase}=Running");
     house
         .envctl(&["down", "--yes"])
         .exits(3)

@@ -31,14 +31,6 @@ fn house(cluster: &Cluster, objects: &[Value]) -> House {
     house
 }
 
-/// Waits until the environment's pod is as `condition` says.
-fn await_pod(cluster: &Cluster, house: &House, condition: &str) {
-    let name = house.environment();
-    let arguments = ["-n", &name, "wait", condition, "--timeout=60s", "pod", "-l", "app=web"];
-    // Until the pod is there, there is nothing that kubectl would wait for.
-    while !cluster.kubectl(&arguments).stdout.contains("condition met") {}
-}
-
 #[test]
 fn what_fails_around_an_environment_is_named_or_survived() {
     let Some(cluster) = Cluster::own("shared-dev", &[]) else { return };
@@ -85,7 +77,7 @@ fn a_node_that_joins_late_is_waited_for(cluster: &Cluster) {
     let up = Running::start(house.command(envctl()).arg("up"));
     let unschedulable =
         r#"--for=jsonpath={.status.conditions[?(@.type=="PodScheduled")].reason}=Unschedulable"#;
-    await_pod(cluster, &house, unschedulable);
+    cluster.await_web(&house.environment(), unschedulable);
     cluster.ctl(&["start", "name=kubelet"]);
     let up = up.ends().exits(0).says("web ✔");
     assert!(!up.stdout.contains("no node takes it"), "{}", up.stdout);
@@ -95,7 +87,7 @@ fn a_node_that_joins_late_is_waited_for(cluster: &Cluster) {
 fn an_api_server_that_is_away_for_ten_seconds_is_waited_for(cluster: &Cluster) {
     let house = house(cluster, &[slow(5)]);
     let up = Running::start(house.command(envctl()).arg("up"));
-    await_pod(cluster, &house, "--for=jsonpath={.status.phase}=Running");
+    cluster.await_web(&house.environment(), "--for=jsonpath={.status.phase}=Running");
     cluster.ctl(&["stop", "name=apiserver"]);
     // That long is what is to be survived.
     std::thread::sleep(Duration::from_secs(10));
