@@ -236,12 +236,16 @@ impl Cause {
             // Somebody else may be about to make it.
             Self::MissingReference { .. } | Self::MissingKey { .. } => Duration::from_secs(2),
             // Provisioners and controllers start late, and try again.
-            Self::ClaimUnbound { .. } | Self::VolumeFailed { .. } => Duration::from_secs(10),
+            Self::ClaimUnbound { .. } => Duration::from_secs(10),
             // Old pods are still going: their share is given back in a moment.
             Self::PodsRefused { refuser: Refuser::Quota, .. } => Duration::from_secs(5),
             Self::PodsRefused { refuser: Refuser::WebhookAway(_), .. } => Duration::from_secs(30),
             Self::PodsRefused { refuser: Refuser::ServiceAccount(_), .. } => Duration::from_secs(5),
-            Self::ImageUnavailable { .. } | Self::SandboxFailed { .. } => Duration::from_secs(60),
+            // The kubelet tries again every ten seconds or so, a pull more rarely. A node may not know of
+            // a new pod's claim yet; a disk has to come off the node of the pod before.
+            Self::ImageUnavailable { .. } | Self::SandboxFailed { .. } | Self::VolumeFailed { .. } => {
+                Duration::from_secs(60)
+            }
             Self::NoEndpoints { .. } => Duration::from_secs(5),
             Self::Unschedulable { shortage: Shortage::Claim, .. } => Duration::from_secs(15),
             Self::Unschedulable { .. } => schedule,

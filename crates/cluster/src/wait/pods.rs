@@ -101,6 +101,9 @@ fn of_container(
             };
             return Some(of_pull(&image, text, events));
         }
+        "CreateContainerConfigError" if is_late(message) => {
+            return Some(Cause::SandboxFailed { message: message.to_owned() });
+        }
         "CreateContainerConfigError" => return Some(of_reference(message)),
         "CreateContainerError" | "RunContainerError" => return Some(of_start(&image, message)),
         _ => {}
@@ -230,6 +233,11 @@ fn of_pull(image: &str, message: &str, events: &[&Event]) -> Cause {
     Cause::ImageUnavailable { image, message: message.to_owned() }
 }
 
+/// Whether the kubelet has not heard yet of what it needs: it asks again.
+fn is_late(message: &str) -> bool {
+    ["failed to sync", "have not yet been read"].iter().any(|words| message.contains(words))
+}
+
 /// The kubelet's words about what a container's environment or a volume refers to.
 fn of_reference(message: &str) -> Cause {
     // couldn't find key port in ConfigMap album-aki/web
@@ -317,8 +325,13 @@ fn shortage(message: &str) -> Shortage {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use serde_json::json;
+
+    /// A pod worker's pause after a failure: `workerBackOffPeriod` of the kubelet, with its jitter.
+    const KUBELET_RETRIES: Duration = Duration::from_secs(15);
 
     fn pod(status: serde_json::Value) -> Pod {
         serde_json::from_value(json!({
@@ -405,6 +418,31 @@ mod tests {
             event("FailedMount", "MountVolume.SetUp failed for volume \"v\" : secret \"tls\" not found");
         assert_eq!(cause(&creating, &[&mount]), missing("Secret", "tls"));
         assert_eq!(cause(&creating, &[]), None);
+    }
+
+    #[test]
+    fn what_a_node_has_not_heard_of_yet_may_heal() {
+        let heals = |found: Option<Cause>, expected: Cause| {
+            assert_eq!(found.as_ref(), Some(&expected));
+            assert!(expected.grace(Duration::ZERO) > KUBELET_RETRIES);
+        };
+        for text in [
+            "failed to sync secret cache: timed out waiting for the condition",
+            "services have not yet been read at least once, cannot construct envvars",
+        ] {
+            let late = waiting("CreateContainerConfigError", text);
+            heals(cause(&late, &[]), Cause::SandboxFailed { message: text.into() });
+        }
+        let text = "Unable to attach or mount volumes: persistentvolumeclaims \"data\" is forbidden: \
+                    no relationship found between node 'node-1' and this object";
+        let mount = event("FailedMount", text);
+        heals(
+            cause(&waiting("ContainerCreating", ""), &[&mount]),
+            Cause::VolumeFailed { message: text.into() },
+        );
+        let text = "container has runAsNonRoot and image will run as root";
+        let never = waiting("CreateContainerConfigError", text);
+        assert_eq!(cause(&never, &[]), Some(Cause::CannotStart { message: text.into() }));
     }
 
     #[test]
