@@ -21,7 +21,7 @@ use envctl_model::{Thing, ThingKind, stack};
 use envctl_programs::process::{Command, Input, ProgramError, Supervisor};
 use envctl_programs::terraform::{
     Answer, Closure, Copy, Declared, ERRORED_STATE, Mode, Output, Plan, Progress, Purpose, Resource, Setting,
-    Sought, Terraform, TerraformError, Workspace,
+    Sought, Terraform, TerraformError,
 };
 use envctl_runner::{Context, Done, StepError};
 use serde::{Deserialize, Serialize};
@@ -237,8 +237,8 @@ impl Steps<'_> {
     /// refused.
     pub(crate) async fn workspace(&self, context: &Context) -> Result<Done, StepError> {
         self.init(context).await?;
-        self.claim(context).await?;
-        self.make(context).await
+        let claim = self.claim(context).await?;
+        self.make(context, claim).await
     }
 
     /// Initialises the root.
@@ -251,33 +251,39 @@ impl Steps<'_> {
     }
 
     /// Makes the workspace's name ours, unless somebody else has it.
-    pub(crate) async fn claim(&self, context: &Context) -> Result<(), StepError> {
+    pub(crate) async fn claim(&self, context: &Context) -> Result<Claim, StepError> {
         let Self { place, home, terraform, .. } = self;
         let ours =
             place.was_applied(home) || place.owns_workspace(home, &terraform.workspace).map_err(failure)?;
         if ours {
-            return Ok(());
+            return Ok(Claim::Earlier);
         }
         let by = self.supervisor(context);
-        if terraform.workspace(&by).await.map_err(terraform_failed)? == Workspace::Found {
+        if terraform.has_workspace(&by).await.map_err(terraform_failed)? {
             return Err(StepError::Refused(format!(
                 "the Terraform workspace `{}` exists already, and envctl did not create it\n\
                  choose another environment with --name, or delete that workspace if nobody needs it",
                 terraform.workspace
             )));
         }
-        place.claim_workspace(home, &terraform.workspace).map_err(failure)
+        place.claim_workspace(home, &terraform.workspace).map_err(failure)?;
+        Ok(Claim::Now)
     }
 
     /// Makes the workspace, once it is claimed.
-    pub(crate) async fn make(&self, context: &Context) -> Result<Done, StepError> {
+    pub(crate) async fn make(&self, context: &Context, claim: Claim) -> Result<Done, StepError> {
         let Self { place, home, terraform, .. } = self;
-        let thing = Thing::new(ThingKind::Workspace, terraform.workspace.clone());
-        if place.was_applied(home) {
-            return Ok(Done::quiet("unchanged").with([thing]));
+        let by = self.supervisor(context);
+        let is_there = match claim {
+            Claim::Now => false,
+            Claim::Earlier if place.was_applied(home) => true,
+            Claim::Earlier => terraform.has_workspace(&by).await.map_err(terraform_failed)?,
+        };
+        if !is_there {
+            terraform.make_workspace(&by).await.map_err(terraform_failed)?;
         }
-        let made = terraform.ensure_workspace(&self.supervisor(context)).await.map_err(terraform_failed)?;
-        Ok(Done::quiet(if made == Workspace::Created { "created" } else { "unchanged" }).with([thing]))
+        let thing = Thing::new(ThingKind::Workspace, terraform.workspace.clone());
+        Ok(Done::quiet(if is_there { "unchanged" } else { "created" }).with([thing]))
     }
 
     /// Plans, and applies exactly that plan, if `guard` lets it. Without `consent` nothing that exists is
@@ -324,9 +330,8 @@ impl Steps<'_> {
         let (outputs, known) = if is_fresh {
             (place.outputs(home).map_err(failure)?, place.resources(home).map_err(failure)?)
         } else {
-            let (outputs, resources) = tokio::join!(terraform.outputs(&by), terraform.resources(&by));
-            let known = place.save_resources(home, &resources.map_err(terraform_failed)?).map_err(failure)?;
-            (outputs.map_err(terraform_failed)?, known)
+            let state = terraform.state(&by).await.map_err(terraform_failed)?;
+            (state.outputs, place.save_resources(home, &state.resources).map_err(failure)?)
         };
         place.save_outputs(home, &outputs).map_err(failure)?;
         place.finish().map_err(failed)?;
@@ -392,8 +397,7 @@ impl Steps<'_> {
         Ok(())
     }
 
-    /// Plans to destroy all that the state knows, if `guard` lets it, and has the providers find each
-    /// thing while it is there: only then does it mean something when they find it no more.
+    /// Plans to destroy all that the state knows, if `guard` lets it.
     pub(crate) async fn plan_destroy(
         &self,
         context: &Context,
@@ -407,34 +411,46 @@ impl Steps<'_> {
         context.progress("init");
         terraform.init(&self.digest, &by).await.map_err(terraform_failed)?;
         let nothing = Done::quiet("nothing to destroy");
-        if terraform.workspace(&by).await.map_err(terraform_failed)? != Workspace::Found {
+        if !place.was_applied(home) && !terraform.has_workspace(&by).await.map_err(terraform_failed)? {
             return Ok(nothing);
         }
         self.rescue(context).await?;
-        // A state that an `up` wrote and died before it could tell us.
-        let resources = terraform.resources(&by).await.map_err(terraform_failed)?;
-        if resources.is_empty() {
+        // What an `up` wrote and died before it could tell us is in the state alone.
+        let (state, plan) = tokio::join!(terraform.state(&by), self.plan(context, Purpose::Destroy));
+        let (resources, plan) = (state.map_err(terraform_failed)?.resources, plan?);
+        guard.check(&plan).await?;
+        if resources.is_empty() || plan.is_empty() {
+            let _ = std::fs::remove_file(&file);
             return Ok(nothing);
         }
         // What a `down` that was killed had destroyed by then is still to be looked up.
         let mut destroyed = place.resources(home).map_err(failure)?;
         destroyed.retain(|former| former.found && !resources.iter().any(|r| r.address == former.address));
         let mut known = place.save_resources(home, &resources).map_err(failure)?;
-        let plan = self.plan(context, Purpose::Destroy).await?;
-        guard.check(&plan).await?;
-        if plan.is_empty() {
-            let _ = std::fs::remove_file(&file);
-            return Ok(nothing);
-        }
         for resource in &mut known {
             resource.provider = plan.provider_of(&resource.address).map(str::to_owned);
-        }
-        for (n, answer) in self.ask(context, &known).await? {
-            known[n].found = answer == Answer::Exists;
         }
         known.append(&mut destroyed);
         place.save_known(home, &known).map_err(failure)?;
         Ok(Done::shown(format!("{} to destroy", plan.destroy)))
+    }
+
+    /// Has the providers find each thing while it is there: only then does it mean something when they
+    /// find it no more.
+    pub(crate) async fn find(&self, context: &Context) -> Result<Done, StepError> {
+        let Self { place, home, .. } = self;
+        if !place.plan_file().exists() {
+            return Ok(Done::quiet("nothing to destroy"));
+        }
+        let mut known = place.resources(home).map_err(failure)?;
+        let answers = self.ask(context, &known).await?;
+        let found = answers.iter().filter(|(_, answer)| *answer == Answer::Exists).count();
+        for (n, answer) in answers {
+            // What a `down` that was killed found, and then destroyed, was there all the same.
+            known[n].found |= answer == Answer::Exists;
+        }
+        place.save_known(home, &known).map_err(failure)?;
+        Ok(Done::quiet(format!("{found} found")))
     }
 
     /// Destroys what was planned, and says what there was.
@@ -558,18 +574,22 @@ impl Steps<'_> {
             used_by: vec![],
             remove,
         };
-        Ok(match terraform.workspace(&by).await.map_err(terraform_failed)? {
-            Workspace::Found => {
-                let remove = format!(
-                    "terraform -chdir={} workspace delete {}",
-                    terraform.root.display(),
-                    terraform.workspace
-                );
-                (End::Left, item("`terraform workspace list` still names it", Some(remove)))
-            }
-            _ => (End::Gone, item("`terraform workspace list` does not name it", None)),
-        })
+        if terraform.has_workspace(&by).await.map_err(terraform_failed)? {
+            let root = terraform.root.display();
+            let remove = format!("terraform -chdir={root} workspace delete {}", terraform.workspace);
+            return Ok((End::Left, item("`terraform workspace list` still names it", Some(remove))));
+        }
+        Ok((End::Gone, item("`terraform workspace list` does not name it", None)))
     }
+}
+
+/// Since when a workspace's name is ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Claim {
+    /// An earlier run claimed it, and may have made it.
+    Earlier,
+    /// This run: there was none.
+    Now,
 }
 
 /// Whether a plan may be applied, whatever the user consents to.

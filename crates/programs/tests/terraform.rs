@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use envctl_programs::process::{Child, Children, ProgramError, Signals, Supervisor, gone, still_alive};
 use envctl_programs::terraform::{
-    Action, Closure, Copy, Init, Phase, Purpose, Terraform, TerraformError, Workspace,
+    Action, Closure, Copy, Init, Phase, Purpose, State, Terraform, TerraformError,
 };
 use serde_json::json;
 use support::{on_path, until, write};
@@ -43,7 +43,7 @@ impl World {
     async fn ready(&self) {
         let by = Supervisor::default();
         self.terraform.init(&self.digest, &by).await.unwrap();
-        self.terraform.ensure_workspace(&by).await.unwrap();
+        self.terraform.make_workspace(&by).await.unwrap();
     }
 }
 
@@ -75,9 +75,11 @@ async fn from_nothing_to_outputs_and_back_without_the_sources() {
     world.terraform.vars = json!({"name": "aki", "password": "hunter2"}).as_object().unwrap().clone();
     assert_eq!(world.terraform.init(&world.digest, &by).await.unwrap(), Init::Done);
     assert_eq!(world.terraform.init(&world.digest, &by).await.unwrap(), Init::Unchanged);
-    assert_eq!(world.terraform.workspace(&by).await.unwrap(), Workspace::Missing);
-    assert_eq!(world.terraform.ensure_workspace(&by).await.unwrap(), Workspace::Created);
-    assert_eq!(world.terraform.ensure_workspace(&by).await.unwrap(), Workspace::Found);
+    assert!(!world.terraform.has_workspace(&by).await.unwrap());
+    world.terraform.make_workspace(&by).await.unwrap();
+    assert!(world.terraform.has_workspace(&by).await.unwrap());
+    let error = world.terraform.make_workspace(&by).await.unwrap_err().to_string();
+    assert!(error.contains("already exists"), "{error}");
 
     let file = world.plan_file();
     let plan = world.terraform.plan(&file, Purpose::Apply, &by, |_| ()).await.unwrap();
@@ -96,10 +98,9 @@ async fn from_nothing_to_outputs_and_back_without_the_sources() {
     let said = Phase::Going(Some("making aki".into()));
     assert!(heard.iter().any(|p| p.action == "local-exec" && p.phase == said), "{heard:?}");
 
-    let outputs = world.terraform.outputs(&by).await.unwrap();
+    let State { outputs, resources } = world.terraform.state(&by).await.unwrap();
     assert_eq!(format!("{outputs:?}"), r#"[host = "db.aki", password = (sensitive)]"#);
     assert_eq!(outputs[1].value, "hunter2");
-    let resources = world.terraform.resources(&by).await.unwrap();
     let addresses: Vec<_> = resources.iter().map(|r| r.address.as_str()).collect();
     assert_eq!(addresses, [database, "terraform_data.queue"]);
 
@@ -124,7 +125,7 @@ async fn from_nothing_to_outputs_and_back_without_the_sources() {
     let plan = world.terraform.plan(&file, Purpose::Destroy, &by, |_| ()).await.unwrap();
     assert_eq!(plan.destroy, 2);
     assert_eq!(world.terraform.apply(&file, &by, |_| ()).await.unwrap().destroyed, 2);
-    assert!(world.terraform.resources(&by).await.unwrap().is_empty());
+    assert_eq!(world.terraform.state(&by).await.unwrap(), State::default());
     world.terraform.delete_workspace(&by).await.unwrap();
     world.terraform.delete_workspace(&by).await.unwrap();
     assert_eq!(world.terraform.workspaces(&by).await.unwrap(), ["default"]);
@@ -230,7 +231,7 @@ async fn an_interrupt_lets_terraform_note_what_it_made() {
     let interrupted =
         matches!(error, TerraformError::Program(ProgramError::Interrupted { killed: false, .. }));
     assert!(interrupted, "{error}");
-    let known = world.terraform.resources(&Supervisor::default()).await.unwrap();
+    let known = world.terraform.state(&Supervisor::default()).await.unwrap().resources;
     assert_eq!(known.len(), 1, "{known:?}");
 }
 
@@ -300,7 +301,7 @@ fn terraform_survives_us_and_can_be_waited_for() {
         assert!(still_alive(&child));
         std::fs::write(dir.path().join("go"), "").unwrap();
         gone(&child).await;
-        let known = world.terraform.resources(&Supervisor::default()).await.unwrap();
+        let known = world.terraform.state(&Supervisor::default()).await.unwrap().resources;
         assert_eq!(known.len(), 2, "{known:?}");
     });
 }

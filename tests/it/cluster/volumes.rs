@@ -109,7 +109,7 @@ fn what_holds_a_namespace_is_named_and_given_up_only_when_asked() {
     down.says(
         "ConfigMap held waits for its finalizer `example.com/backup`: the controller that set it has not done its part",
     );
-    let down = down.ends().exits(1).says("what controllers hold is still there after 20 s");
+    let down = down.ends().exits(1).says("what has to go before the namespace is still there after 20 s");
     down.says(&format!(
         "envctl down --name {name} --strip-finalizers ConfigMap/held --strip-finalizers ConfigMap/kept"
     ));

@@ -79,20 +79,23 @@ pub(super) async fn of_namespace(reader: &ClusterReader, name: &str) -> Result<V
             Some(Blocked { object: format!("Namespace/{name}"), by, strippable: false })
         })
         .collect();
-    let (objects, pods) = tokio::join!(of_objects(reader, name), ending_pods(reader, name));
-    blocked.extend(objects?);
-    blocked.extend(pods);
+    blocked.extend(of_contents(reader, name).await?);
     Ok(blocked)
 }
 
-/// Each object that waits for its finalizers.
-pub(super) async fn of_objects(
+/// Each object that waits for its finalizers, and each pod that still ends.
+pub(super) async fn of_contents(
     reader: &ClusterReader,
     namespace: &str,
 ) -> Result<Vec<Blocked>, ClusterError> {
-    let (front, others) = tokio::join!(of_front(reader, namespace), of_others(reader, namespace));
+    let (front, others, pods) = tokio::join!(
+        of_front(reader, namespace),
+        of_others(reader, namespace),
+        ending_pods(reader, namespace)
+    );
     let mut blocked = front?;
     blocked.extend(others?);
+    blocked.extend(pods);
     Ok(blocked)
 }
 

@@ -2,7 +2,8 @@
 //! seconds what is in the way.
 
 mod blocked;
-mod held;
+mod claims;
+mod lingering;
 mod strip;
 mod volumes;
 
@@ -21,7 +22,8 @@ use crate::guard::VerifiedCluster;
 use crate::watching::{until, until_gone};
 
 pub use blocked::Blocked;
-pub use held::{held, remove_held};
+pub use claims::{is_idle, remove_claims};
+pub use lingering::Lingering;
 pub use strip::strip_finalizers;
 pub use volumes::{Volume, await_volumes, volumes};
 

@@ -93,7 +93,8 @@ impl Template {
         by: &Supervisor,
     ) -> Result<(), HelmError> {
         let command = reach(Command::new(&self.program).args(["uninstall", &self.release]), to)
-            .args(["--namespace", &self.namespace, "--ignore-not-found"])
+            // What owns pods goes when they have ended: nobody else says when that is.
+            .args(["--namespace", &self.namespace, "--ignore-not-found", "--cascade", "foreground"])
             .arg("--timeout")
             .arg(format!("{}s", timeout.as_secs()))
             .envs(&self.env);

@@ -25,7 +25,7 @@ pub use declared::Declared;
 pub use diagnostic::{Diagnostic, Known, Lock, Position, Range, Severity, Snippet, TerraformError};
 pub use lookup::{Answer, Sought};
 pub use plan::{Action, Change, OutputChange, Plan, ProviderConfig, Setting};
-pub use state::{Mode, Output, Resource};
+pub use state::{Mode, Output, Resource, State};
 pub use stream::{Applied, Phase, Progress};
 
 use crate::private;
@@ -75,17 +75,6 @@ pub enum Init {
     Done,
     /// Nothing has changed since the last time.
     Unchanged,
-}
-
-/// Whether a workspace was there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Workspace {
-    /// It had to be made.
-    Created,
-    /// It was there before: ours, or somebody else's of the same name.
-    Found,
-    /// It was not there.
-    Missing,
 }
 
 /// What a plan is for.
@@ -207,28 +196,23 @@ impl Terraform {
         Ok(names.filter(|name| !name.is_empty()).map(str::to_owned).collect())
     }
 
-    /// Whether the workspace is there.
+    /// Whether the workspace is there: ours, or somebody else's of the same name.
     ///
     /// # Errors
     /// When Terraform fails, with all it says.
-    pub async fn workspace(&self, by: &Supervisor) -> Result<Workspace, TerraformError> {
-        let found = self.workspaces(by).await?.contains(&self.workspace);
-        Ok(if found { Workspace::Found } else { Workspace::Missing })
+    pub async fn has_workspace(&self, by: &Supervisor) -> Result<bool, TerraformError> {
+        Ok(self.workspaces(by).await?.contains(&self.workspace))
     }
 
-    /// Makes the workspace where it is missing. Before the first time, whoever calls decides by
-    /// [`Terraform::workspace`] whether one of the same name is theirs.
+    /// Makes the workspace. Whoever calls decides by [`Terraform::has_workspace`] whether it has to be made,
+    /// and whether one of the same name is theirs.
     ///
     /// # Errors
-    /// When Terraform fails, with all it says.
-    pub async fn ensure_workspace(&self, by: &Supervisor) -> Result<Workspace, TerraformError> {
-        if self.workspace(by).await? == Workspace::Found {
-            return Ok(Workspace::Found);
-        }
+    /// When Terraform fails, with all it says: also where there is one of this name.
+    pub async fn make_workspace(&self, by: &Supervisor) -> Result<(), TerraformError> {
         self.refuse_default()?;
         let command = self.command("workspace").arg("new").arg(self.lock_timeout()).arg(&self.workspace);
-        self.run_logged(command.arg("-no-color"), "workspace new", by, &mut |_| ()).await?;
-        Ok(Workspace::Created)
+        self.run_logged(command.arg("-no-color"), "workspace new", by, &mut |_| ()).await
     }
 
     /// Deletes the workspace; Terraform refuses one whose state still knows of something. One
@@ -238,12 +222,14 @@ impl Terraform {
     /// When Terraform fails, with all it says.
     pub async fn delete_workspace(&self, by: &Supervisor) -> Result<(), TerraformError> {
         self.refuse_default()?;
-        if self.workspace(by).await? != Workspace::Found {
-            return Ok(());
-        }
         // The selected workspace cannot be deleted, and whoever makes one selects it.
         let select = self.command("workspace").arg("select").arg("default");
-        self.run_logged(select, "workspace select", by, &mut |_| ()).await?;
+        let selecting = async { self.run_logged(select, "workspace select", by, &mut |_| ()).await };
+        let (found, selected) = tokio::join!(self.has_workspace(by), selecting);
+        if !found? {
+            return Ok(());
+        }
+        selected?;
         let delete = self.command("workspace").args(["delete", "-no-color"]);
         let delete = delete.arg(self.lock_timeout()).arg(&self.workspace);
         self.run_logged(delete, "workspace delete", by, &mut |_| ()).await
@@ -352,20 +338,12 @@ impl Terraform {
         Ok(messages.applied)
     }
 
-    /// The outputs of the last apply.
-    ///
-    /// # Errors
-    /// When Terraform fails, with all it says.
-    pub async fn outputs(&self, by: &Supervisor) -> Result<Vec<Output>, TerraformError> {
-        self.read(self.in_workspace("output").arg("-json"), by, Output::read_all).await
-    }
-
     /// All that the state knows of.
     ///
     /// # Errors
     /// When Terraform fails, with all it says.
-    pub async fn resources(&self, by: &Supervisor) -> Result<Vec<Resource>, TerraformError> {
-        self.read(self.in_workspace("show").arg("-json"), by, Resource::read_all).await
+    pub async fn state(&self, by: &Supervisor) -> Result<State, TerraformError> {
+        self.read(self.in_workspace("show").arg("-json"), by, State::read).await
     }
 
     fn command(&self, verb: &str) -> Command {

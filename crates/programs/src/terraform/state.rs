@@ -17,19 +17,13 @@ pub struct Output {
     pub sensitive: bool,
 }
 
-impl Output {
-    /// Reads what `terraform output -json` writes.
-    pub(super) fn read_all(json: &[u8]) -> serde_json::Result<Vec<Self>> {
-        #[derive(Deserialize)]
-        struct Raw {
-            value: Value,
-            #[serde(default)]
-            sensitive: bool,
-        }
-        let outputs: BTreeMap<String, Raw> = serde_json::from_slice(json)?;
-        let one = |(name, Raw { value, sensitive })| Self { name, value, sensitive };
-        Ok(outputs.into_iter().map(one).collect())
-    }
+/// All that a state knows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct State {
+    /// The outputs of the last apply, by name.
+    pub outputs: Vec<Output>,
+    /// The resources, by address.
+    pub resources: Vec<Resource>,
 }
 
 impl fmt::Display for Output {
@@ -87,18 +81,21 @@ impl fmt::Debug for Resource {
     }
 }
 
-impl Resource {
-    /// Reads what `terraform show -json` writes.
-    pub(super) fn read_all(json: &[u8]) -> serde_json::Result<Vec<Self>> {
-        let document: Document = serde_json::from_slice(json)?;
+impl State {
+    /// Reads what `terraform show -json` writes: nothing but a version where the state is empty.
+    /// <https://developer.hashicorp.com/terraform/internals/json-format#state-representation>
+    pub(super) fn read(json: &[u8]) -> serde_json::Result<Self> {
+        let values = serde_json::from_slice::<Document>(json)?.values.unwrap_or_default();
+        let output = |(name, RawOutput { value, sensitive })| Output { name, value, sensitive };
+        let outputs = values.outputs.into_iter().map(output).collect();
         let mut resources = Vec::new();
-        let mut modules: Vec<Module> = document.values.map(|values| values.root_module).into_iter().collect();
+        let mut modules = vec![values.root_module];
         while let Some(module) = modules.pop() {
-            resources.extend(module.resources.into_iter().map(Self::from));
+            resources.extend(module.resources.into_iter().map(Resource::from));
             modules.extend(module.child_modules);
         }
         resources.sort_by(|a, b| a.address.cmp(&b.address));
-        Ok(resources)
+        Ok(Self { outputs, resources })
     }
 }
 
@@ -108,10 +105,20 @@ struct Document {
     values: Option<Values>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct Values {
     #[serde(default)]
+    outputs: BTreeMap<String, RawOutput>,
+    #[serde(default)]
     root_module: Module,
+}
+
+#[derive(Deserialize)]
+struct RawOutput {
+    #[serde(default)]
+    value: Value,
+    #[serde(default)]
+    sensitive: bool,
 }
 
 #[derive(Default, Deserialize)]
@@ -157,15 +164,17 @@ mod tests {
 
     #[test]
     fn what_is_sensitive_is_never_shown() {
-        let json = br#"{"url":{"value":"http://x","sensitive":false},"password":{"value":"hunter2","sensitive":true}}"#;
-        let outputs = Output::read_all(json).unwrap();
+        let json = br#"{"values":{"outputs":{
+            "url":{"value":"http://x","sensitive":false},"password":{"value":"hunter2","sensitive":true}
+        }}}"#;
+        let outputs = State::read(json).unwrap().outputs;
         let shown = format!("{outputs:?} {}", outputs[0]);
         assert!(shown.contains("http://x") && !shown.contains("hunter2"), "{shown}");
         assert_eq!(outputs[0].value, "hunter2");
     }
 
     #[test]
-    fn an_empty_state_has_no_resources() {
-        assert_eq!(Resource::read_all(br#"{"format_version":"1.0"}"#).unwrap(), []);
+    fn an_empty_state_knows_nothing() {
+        assert_eq!(State::read(br#"{"format_version":"1.0"}"#).unwrap(), State::default());
     }
 }

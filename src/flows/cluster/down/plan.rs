@@ -17,14 +17,16 @@ pub(crate) enum Action {
     Balancers,
     /// Have Helm uninstall the release, with its hooks.
     Uninstall,
-    /// Remove what controllers hold, while we may still look at it.
-    Held,
+    /// Remove what controllers hold, wait until pods have ended, and remove their claims.
+    Contents,
     /// Remove the namespace.
     Namespace,
     /// Look up the volumes of its claims.
     Volumes,
-    /// Plan to destroy all that Terraform's state knows, and have each thing found while it is there.
+    /// Plan to destroy all that Terraform's state knows.
     PlanDestroy,
+    /// Have its providers find each thing while it is there.
+    FindResources,
     /// Destroy it, and look each thing up.
     DestroyTerraform,
     /// Delete the workspace.
@@ -56,21 +58,18 @@ pub(crate) fn plan(record: &Record) -> Result<Plan<Action>, PlanError> {
         step("front", "ingress", "", &before, Action::Front),
         step("balancers", "aws", "load balancers", &["front"], Action::Balancers),
         step("helm/uninstall", "helm", "release", &["front"], Action::Uninstall),
-        step("held", "objects", "", &["helm/uninstall"], Action::Held),
-        step("namespace", "namespace", name, &["held"], Action::Namespace),
-        step("volumes", "volumes", "", &["namespace"], Action::Volumes),
+        step("contents", "objects", "", &["helm/uninstall"], Action::Contents),
+        step("namespace", "namespace", name, &["contents"], Action::Namespace),
+        step("volumes", "volumes", "", &["contents"], Action::Volumes),
         step("images", "images", "", &[], Action::Images),
     ]);
     if let Some(terraform) = &record.terraform {
         let subject = format!("workspace {}", terraform.workspace);
-        // Applications first: they hold connections to what is about to go.
-        steps.push(step(
-            "terraform/destroy",
-            "terraform",
-            &subject,
-            &["namespace"],
-            Action::DestroyTerraform,
-        ));
+        steps.push(step("terraform/find", "terraform", &subject, &["terraform/plan"], Action::FindResources));
+        // Applications first, which hold connections to what is about to go, and volumes that may be made of
+        // it. What is left in the namespace by then uses nothing.
+        let after = ["volumes", "terraform/find"];
+        steps.push(step("terraform/destroy", "terraform", &subject, &after, Action::DestroyTerraform));
         let after = ["terraform/destroy"];
         steps.push(step("terraform/workspace", "terraform", &subject, &after, Action::DeleteWorkspace));
     }

@@ -8,7 +8,7 @@ use envctl_cluster::balancers;
 use envctl_cluster::namespace::{self, Found};
 use envctl_cluster::objects::{Kinds, ObjectRef, Presence};
 use envctl_cluster::release;
-use envctl_cluster::remove::{self, Blocked, Removed, Volume};
+use envctl_cluster::remove::{self, Blocked, Lingering, Removed, Volume};
 use envctl_cluster::terraform::guard::Allowed;
 use envctl_cluster::{ClusterError, VerifiedCluster};
 use envctl_model::receipt::{End, Item};
@@ -68,8 +68,6 @@ struct Inventory {
     volumes_unseen: bool,
     /// Ingresses and Services with load balancers.
     front: BTreeSet<String>,
-    /// What controllers hold by finalizers.
-    held: BTreeSet<String>,
     /// What their controllers made in AWS.
     balancers: BTreeSet<String>,
     /// Objects whose finalizers were taken off, and these.
@@ -95,11 +93,12 @@ impl World for DownWorld<'_> {
             Action::Inventory => self.inventory().await,
             Action::Front => self.front(context).await,
             Action::Balancers => self.balancers(context).await,
-            Action::Held => self.held(context).await,
+            Action::Contents => self.contents(context).await,
             Action::Uninstall => self.uninstall(context).await,
             Action::Namespace => self.namespace(context).await,
             Action::Volumes => self.volumes(context).await,
             Action::PlanDestroy => self.plan_destroy(context).await,
+            Action::FindResources => self.find(context).await,
             Action::DestroyTerraform => self.destroy(context).await,
             Action::DeleteWorkspace => self.delete_workspace(context).await,
             Action::Images => Ok(self.images()),
@@ -147,7 +146,6 @@ impl DownWorld<'_> {
             let (objects, front) =
                 tokio::join!(kinds.list(reader, self.name()), remove::front(reader, self.name()));
             let objects = objects.map_err(cluster)?;
-            known.held.extend(remove::held(&objects).iter().map(ToString::to_string));
             known.objects.extend(objects.iter().map(|(object, _)| object.to_string()));
             known.front.extend(front.map_err(cluster)?);
             let mut progress = self.progress();
@@ -345,20 +343,42 @@ impl DownWorld<'_> {
         }
     }
 
-    async fn held(&self, context: &Context) -> Result<Done, StepError> {
+    /// When this is done, nothing in the namespace uses anything outside of it. Most of it goes before the
+    /// namespace, in which we may not look any more once it is going, and which takes at least five seconds:
+    /// <https://github.com/kubernetes/kubernetes/blob/v1.35.4/pkg/controller/namespace/namespace_controller.go>
+    async fn contents(&self, context: &Context) -> Result<Done, StepError> {
         let reader = self.cluster.reader();
-        if self.progress().uid.is_none() || self.progress().terminating {
-            return Ok(Done::quiet("no namespace, or one that is going"));
-        }
-        if self.progress().inventory.held.is_empty() {
-            return Ok(Done::quiet("none"));
+        let (uid, terminating) = {
+            let progress = self.progress();
+            (progress.uid.clone(), progress.terminating)
+        };
+        let Some(uid) = uid else { return Ok(Done::quiet("no namespace")) };
+        if terminating {
+            self.remove_namespace(context, &uid).await?;
+            return Ok(Done::quiet("gone with the namespace"));
         }
         let kinds = Kinds::discover(reader).await.map_err(cluster)?;
-        let held = remove::held(&kinds.list(reader, self.name()).await.map_err(cluster)?);
+        let lingering = Lingering::of(&kinds.list(reader, self.name()).await.map_err(cluster)?);
+        let (still_there, tell) =
+            ("what has to go before the namespace is still there", Self::blocked(context));
+        if !lingering.is_empty() {
+            let removing = lingering.remove(self.cluster, self.name(), &kinds, self.deadline(), &tell);
+            self.gone(context, still_there, removing).await?;
+        }
+        if !remove::is_idle(reader, self.name()).await.map_err(cluster)? {
+            // Somebody has made more than the release.
+            self.remove_namespace(context, &uid).await?;
+            return Ok(Done::quiet("gone with the namespace"));
+        }
+        let removing = remove::remove_claims(self.cluster, self.name(), self.deadline(), &tell);
+        self.gone(context, still_there, removing).await?;
+        Ok(Done::quiet("gone"))
+    }
+
+    async fn remove_namespace(&self, context: &Context, uid: &str) -> Result<(), StepError> {
         let tell = Self::blocked(context);
-        let removing = remove::remove_held(self.cluster, self.name(), &kinds, &held, self.deadline(), tell);
-        self.gone(context, "what controllers hold is still there", removing).await?;
-        Ok(Done::quiet(format!("{} removed", held.len())))
+        let removing = remove::remove_namespace(self.cluster, self.name(), uid, self.deadline(), tell);
+        self.gone(context, "the namespace is still there", removing).await
     }
 
     async fn namespace(&self, context: &Context) -> Result<Done, StepError> {
@@ -367,9 +387,7 @@ impl DownWorld<'_> {
             (progress.uid.clone(), progress.inventory.clone())
         };
         if let Some(uid) = &uid {
-            let tell = Self::blocked(context);
-            let removing = remove::remove_namespace(self.cluster, self.name(), uid, self.deadline(), tell);
-            self.gone(context, "the namespace is still there", removing).await?;
+            self.remove_namespace(context, uid).await?;
         }
         let item =
             |kind, id: String, evidence: String| Item { kind, id, evidence, used_by: vec![], remove: None };
@@ -530,6 +548,11 @@ impl DownWorld<'_> {
         terraform::state(self.cluster, &steps.terraform, &allowed).await?;
         let guard = terraform::Guard { terraform: &steps.terraform, allowed: &allowed, by };
         steps.plan_destroy(context, &guard).await
+    }
+
+    async fn find(&self, context: &Context) -> Result<Done, StepError> {
+        let Some(steps) = self.terraform().await? else { return Ok(Done::quiet("nothing to destroy")) };
+        steps.find(context).await
     }
 
     async fn destroy(&self, context: &Context) -> Result<Done, StepError> {

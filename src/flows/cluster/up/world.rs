@@ -253,9 +253,8 @@ impl UpWorld<'_> {
         if self.record().terraform.as_ref().is_some_and(|terraform| terraform.claimed) {
             // Perhaps by an `up` from another machine.
             steps.place.claim_workspace(steps.home, &steps.terraform.workspace).map_err(failure)?;
-        } else {
-            steps.claim(context).await?;
         }
+        let claim = steps.claim(context).await?;
         // Whoever dies from here on leaves nothing that the record does not know of: first where the root
         // will be kept, then the root, then that the workspace is ours, then the workspace.
         self.learn(|terraform| terraform.archive = Some(archive.clone())).await?;
@@ -264,7 +263,7 @@ impl UpWorld<'_> {
         context.failpoint("kept")?;
         self.learn(|terraform| terraform.claimed = true).await?;
         context.failpoint("claimed")?;
-        steps.make(context).await
+        steps.make(context, claim).await
     }
 
     /// Notes in the record what was learnt of Terraform, unless it is there already.

@@ -13,8 +13,10 @@ pub(crate) enum Action {
     Pods,
     /// See that the backing services run: what Terraform made lives inside them.
     StartBacking,
-    /// Plan to destroy all that Terraform's state knows, and have each thing found while it is there.
+    /// Plan to destroy all that Terraform's state knows.
     PlanDestroy,
+    /// Have its providers find each thing while it is there.
+    FindResources,
     /// Destroy it, and look each thing up.
     DestroyTerraform,
     /// Delete the workspace.
@@ -51,8 +53,9 @@ pub(crate) fn plan(
         let subject = format!("workspace {}", terraform.workspace);
         let after: &[&str] = if start { &["backing/start"] } else { &[] };
         steps.push(step("terraform/plan", "terraform", &subject, after, Action::PlanDestroy));
+        steps.push(step("terraform/find", "terraform", &subject, &["terraform/plan"], Action::FindResources));
         // Applications first: they hold connections to what is about to go.
-        let after = ["pods", "terraform/plan"];
+        let after = ["pods", "terraform/find"];
         steps.push(step("terraform/destroy", "terraform", &subject, &after, Action::DestroyTerraform));
         let after = ["terraform/destroy"];
         steps.push(step("terraform/workspace", "terraform", &subject, &after, Action::DeleteWorkspace));

@@ -45,6 +45,7 @@ impl World for DownWorld<'_> {
             Action::Pods => self.pods().await,
             Action::StartBacking => self.start_backing(context).await,
             Action::PlanDestroy => self.plan_destroy(context).await,
+            Action::FindResources => self.find(context).await,
             Action::DestroyTerraform => self.destroy(context).await,
             Action::DeleteWorkspace => self.delete_workspace(context).await,
             Action::ReleaseBacking => self.release_backing(context).await,
@@ -113,6 +114,11 @@ impl DownWorld<'_> {
     async fn plan_destroy(&self, context: &Context) -> Result<Done, StepError> {
         let Some(steps) = self.terraform()? else { return Ok(Done::quiet("nothing to destroy")) };
         steps.plan_destroy(context, &Unguarded).await
+    }
+
+    async fn find(&self, context: &Context) -> Result<Done, StepError> {
+        let Some(steps) = self.terraform()? else { return Ok(Done::quiet("nothing to destroy")) };
+        steps.find(context).await
     }
 
     async fn destroy(&self, context: &Context) -> Result<Done, StepError> {
