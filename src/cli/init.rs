@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use envctl_cluster::Expected;
-use envctl_model::stack::{Stack, Target};
+use envctl_model::stack::Target;
 
 use crate::config::{Base, Project};
 use crate::flows::cluster::target::{Destination, explain};
 use crate::flows::init::{pin, platform};
+use crate::flows::terraform::declared;
 use crate::ui::{Failure, print};
 
 /// Flags.
@@ -62,7 +63,7 @@ pub(super) async fn run(base: &Base, arguments: Arguments) -> Result<(), Failure
     if arguments.what.pin {
         return pin_cluster(base, &project, &name, target).await;
     }
-    let platform = fill_in(&project.file.stack, target, arguments)?;
+    let platform = fill_in(&project, target, arguments)?;
     for file in platform::write(&platform)? {
         print(&format!("wrote {}", file.display()));
     }
@@ -103,11 +104,27 @@ async fn pin_cluster(base: &Base, project: &Project, name: &str, target: &Target
     Ok(())
 }
 
-fn fill_in(stack: &Stack, target: &Target, arguments: Arguments) -> Result<platform::Platform, Failure> {
+/// What the target says of the S3 backend, else what its root says.
+fn states(project: &Project, target: &Target) -> platform::States {
+    let of_root = declared(project, target).backend();
+    let given = target.terraform.as_ref().map(|terraform| &terraform.backend_config);
+    let setting = |key: &str, unknown: &str| {
+        let given = given.and_then(|given| given.get(key));
+        given.or(of_root.get(key)).cloned().unwrap_or_else(|| unknown.to_owned())
+    };
+    platform::States {
+        bucket: setting("bucket", "THE-BUCKET-OF-TERRAFORM-STATES"),
+        key: setting("key", "THE-KEY-OF-TERRAFORM-STATES"),
+        // Terraform's own default.
+        prefix: setting("workspace_key_prefix", "env:"),
+    }
+}
+
+fn fill_in(project: &Project, target: &Target, arguments: Arguments) -> Result<platform::Platform, Failure> {
+    let stack = &project.file.stack;
     envctl_model::stack::parse_ttl(&arguments.max_ttl).map_err(Failure::Usage)?;
     let eks = target.eks().ok_or_else(|| Failure::Usage("the target is not of kind `eks`".to_owned()))?;
     let networks = target.guardrails.iter().flat_map(|guardrails| guardrails.allow_ingress_from.clone());
-    let bucket = target.terraform.as_ref().and_then(|t| t.backend_config.get("bucket").cloned());
     let repositories = stack
         .images
         .values()
@@ -123,7 +140,7 @@ fn fill_in(stack: &Stack, target: &Target, arguments: Arguments) -> Result<platf
         max_pods: arguments.max_pods,
         max_ttl: arguments.max_ttl,
         allow_ingress_from: networks.collect(),
-        state_bucket: bucket.unwrap_or_else(|| "THE-BUCKET-OF-TERRAFORM-STATES".to_owned()),
+        states: states(project, target),
         repositories: repositories.into_iter().next().unwrap_or_else(|| format!("{}/*", stack.project.value)),
         cluster: Expected {
             account: eks.account.to_owned(),

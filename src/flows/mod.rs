@@ -21,7 +21,7 @@ pub(crate) mod status;
 mod step_error;
 mod store;
 pub(crate) mod subject;
-mod terraform;
+pub(crate) mod terraform;
 pub(crate) mod up;
 
 pub(crate) use store::{Home, Store};

@@ -85,7 +85,11 @@ impl Cluster {
     /// Has the platform engineer apply what `envctl init --platform` writes.
     fn prepare(&self) {
         let house = House::on_cluster(self, "platform");
-        self.apply_platform(house.dir(), &mut house.command(super::envctl()));
+        // Each test keeps its states in a bucket of its own.
+        let terraform = "domain: dev.example.com, terraform: {path: terraform, backendConfig: {bucket: '*', key: '*.tfstate'}}";
+        house.edit("envctl.yaml", |text| text.replace("domain: dev.example.com", terraform));
+        let of_the_stack = root().join("tests/fixtures/iam-stack.json");
+        self.apply_platform(house.dir(), &mut house.command(super::envctl()), &of_the_stack);
         // Policies are enforced a moment after they were made: when one refuses what it should.
         let refused = |user: &str| {
             let mut command = self.kubectl_as(user);
@@ -97,8 +101,9 @@ impl Cluster {
         }
     }
 
-    /// Applies what `envctl`, in a stack's directory, writes for its platform.
-    pub(crate) fn apply_platform(&self, scratch: &Path, envctl: &mut Command) {
+    /// Applies what `envctl`, in a stack's directory, writes for its platform. From then on developers may do
+    /// in AWS what that says and what `of_the_stack`, another IAM policy, says, and nothing else.
+    pub(crate) fn apply_platform(&self, scratch: &Path, envctl: &mut Command, of_the_stack: &Path) {
         let out = scratch.join("platform");
         let arguments = ["init", "--platform", "--max-ttl", "168h", "--out"];
         Ran::of(envctl.args(arguments).arg(&out)).exits(0);
@@ -112,6 +117,8 @@ impl Cluster {
             ])
             .exits(0);
         }
+        let files = format!("files={},{}", out.join("iam-developer.json").display(), of_the_stack.display());
+        self.ctl(&["policy", "role=Developer", &files]);
     }
 
     /// A text of `ready`.
@@ -182,8 +189,13 @@ impl Cluster {
         variables.iter().map(|(key, value)| (key.clone(), value.as_str().unwrap().to_owned())).collect()
     }
 
-    /// One call of an AWS API: service and method by boto3's names.
+    /// What one call of an AWS API answers: service and method by boto3's names.
     pub(crate) fn aws(&self, profile: &str, service: &str, method: &str, parameters: &Value) -> Value {
+        self.call_aws(profile, service, method, parameters).exits(0).json()
+    }
+
+    /// One call of an AWS API.
+    pub(crate) fn call_aws(&self, profile: &str, service: &str, method: &str, parameters: &Value) -> Ran {
         const CALL: &str = "import boto3, json, sys\n\
             call = getattr(boto3.client(sys.argv[1]), sys.argv[2])\n\
             print(json.dumps(call(**json.loads(sys.argv[3])), default=str))";
@@ -194,7 +206,7 @@ impl Cluster {
         }
         command.env("AWS_PROFILE", profile).env("AWS_REGION", self.text("region"));
         command.env("AWS_DEFAULT_REGION", self.text("region"));
-        Ran::of(&mut command).exits(0).json()
+        Ran::of(&mut command)
     }
 
     /// The lines of a log of JSON lines from byte `from` on.

@@ -40,12 +40,23 @@ pub(crate) struct Platform {
     pub(crate) max_ttl: String,
     /// Networks that may connect to environments.
     pub(crate) allow_ingress_from: Vec<String>,
-    /// The bucket of Terraform's states.
-    pub(crate) state_bucket: String,
+    /// Where Terraform's states are.
+    pub(crate) states: States,
     /// The repositories that developers push to, with `*`.
     pub(crate) repositories: String,
     /// The cluster.
     pub(crate) cluster: Expected,
+}
+
+/// Where Terraform's states are in S3.
+#[derive(Debug, Clone)]
+pub(crate) struct States {
+    /// The bucket.
+    pub(crate) bucket: String,
+    /// The key of the default workspace's state.
+    pub(crate) key: String,
+    /// What the keys of all other workspaces begin with.
+    pub(crate) prefix: String,
 }
 
 /// Writes the files. One that is there already and differs is not overwritten.
@@ -89,7 +100,9 @@ fn render(platform: &Platform, template: &str) -> Result<String, Failure> {
         max_pods => platform.max_pods.to_string(),
         max_ttl => &platform.max_ttl,
         allow_ingress_from => &platform.allow_ingress_from,
-        state_bucket => &platform.state_bucket,
+        state_bucket => &platform.states.bucket,
+        state_key => &platform.states.key,
+        state_prefix => &platform.states.prefix,
         repositories => &platform.repositories,
         partition => partition,
         cluster_arn => format!("arn:{partition}:eks:{region}:{account}:cluster/{cluster}"),

@@ -36,6 +36,12 @@ func (s *server) admin() http.Handler {
 		s.config.Clusters = clusters
 		s.mutex.Unlock()
 	})
+	mux.HandleFunc("PUT /policies", func(w http.ResponseWriter, r *http.Request) {
+		var of Policies
+		if read(w, r, &of) {
+			report(w, s.policies.set(of))
+		}
+	})
 	mux.HandleFunc("GET /ready", func(http.ResponseWriter, *http.Request) {})
 	return mux
 }

@@ -1,7 +1,7 @@
 // Package aws is the AWS that a test cluster's users see. What judges who may
-// do something is its own and checks signatures: STS, DescribeCluster of EKS,
-// and the login to ECR. All else goes to moto, which believes everybody, after
-// the signature was checked here.
+// do something is its own and checks signatures and policies: STS,
+// DescribeCluster of EKS, and the login to ECR. All else goes to moto, which
+// believes everybody, after the same was checked here.
 package aws
 
 import (
@@ -42,6 +42,7 @@ type server struct {
 	log      requestLog
 	moto     *httputil.ReverseProxy
 	buckets  buckets
+	policies policies
 }
 
 // Main takes one argument, a file with the configuration.
@@ -145,6 +146,12 @@ func (s *server) handle(w *recorder, r *http.Request, body []byte, entry *Entry)
 	entry.ARN, entry.Account = who.ARN(), who.Account
 	if !who.Expires.IsZero() && !time.Now().Before(who.Expires) {
 		return refuse("ExpiredToken", "The security token included in the request is expired")
+	}
+	// Nobody needs a right to ask who they are.
+	if entry.Service != "sts" {
+		if no := s.policies.check(who, entry, r, body); no != nil {
+			return no
+		}
 	}
 	switch {
 	case entry.Service == "sts":

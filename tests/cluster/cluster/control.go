@@ -111,6 +111,7 @@ func (c *cluster) verbs(server *controlServer) map[string]verb {
 			return object{"kubeconfig": file}, c.endpoint.write(file, one.user())
 		},
 		"identity": func(_ context.Context, told said) (any, error) { return c.addIdentity(told) },
+		"policy":   func(_ context.Context, told said) (any, error) { return nil, c.setPolicies(told) },
 		"map":      func(_ context.Context, told said) (any, error) { return nil, c.addMapping(told) },
 		"eks":      func(_ context.Context, told said) (any, error) { return nil, c.describe(told) },
 		"shutdown": func(context.Context, said) (any, error) {
@@ -164,6 +165,12 @@ func (c *cluster) addIdentity(told said) (any, error) {
 		"accessKeyId": one.AccessKey, "secretAccessKey": one.Secret, "sessionToken": one.Token, "expires": one.Expires, "arn": one.ARN(),
 		"kubeconfig": c.dir.at(one.Profile + ".kubeconfig"),
 	}, c.writeProfiles()
+}
+
+// setPolicies has a role judged by identity policies: role, files (separated by commas).
+func (c *cluster) setPolicies(told said) error {
+	role := aws.RoleARN(c.options.Account, told["role"])
+	return c.askAWS(http.MethodPut, "/policies", aws.Policies{Role: role, Files: split(told["files"])})
 }
 
 // addMapping lets a role of AWS be somebody in the cluster: role, username, groups.

@@ -122,7 +122,8 @@ fn platform(cluster: &Cluster, backing: &Backing, house: &mut House) -> Reposito
     house.edit(VALUES, |text| format!("{text}aws: {{endpointUrl: \"{endpoint}\"}}\n"));
     let mut command = house.command(envctl());
     command.current_dir(house.src().join("examples/album"));
-    cluster.apply_platform(house.dir(), &mut command);
+    let of_the_stack = root().join("examples/album/deploy/iam-developers.json");
+    cluster.apply_platform(house.dir(), &mut command, &of_the_stack);
     // From here on developers may look, so that one can write down which cluster it is.
     house.album(&["init", "--pin"]).exits(0).says(cluster.text("kubeSystemUid"));
     repository

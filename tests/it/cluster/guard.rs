@@ -264,7 +264,7 @@ fn terraform_does_not_lead_elsewhere(cluster: &Cluster) {
         let queue = "resource \"aws_sqs_queue\" \"q\" { name = \"led\" }\n";
         std::fs::write(house.src().join("tf/main.tf"), format!("{begin}{queue}{root}")).unwrap();
         let terraform = format!(
-            ", terraform: {{path: tf, backendConfig: {{bucket: {bucket}, key: k, region: {region}, \
+            ", terraform: {{path: tf, backendConfig: {{bucket: {bucket}, key: led.tfstate, region: {region}, \
              use_path_style: \"true\"}}}}}}\ndefaults"
         );
         std::fs::write(house.src().join("envctl.yaml"), stack.replace("}\ndefaults", &terraform)).unwrap();

@@ -1,5 +1,7 @@
 //! What `envctl init --platform` writes, attacked by a developer with raw kubectl.
 
+use serde_json::json;
+
 use crate::support::cluster::Cluster;
 use crate::support::{House, Ran};
 
@@ -119,4 +121,40 @@ fn a_developer_with_raw_kubectl_gets_no_further_than_with_envctl() {
     assert!(bare.stderr.contains("failed to configure binding: no params found"), "{}", bare.stderr);
     cluster.kubectl(&["delete", "namespace", &format!("{name}-bare")]).exits(0);
     house.envctl(&["down", "--yes"]).exits(0).says("0 left");
+}
+
+#[test]
+fn a_developer_may_do_in_aws_what_the_policy_says_and_nothing_else() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let bucket = format!("attacked-{}", std::process::id());
+    let region = json!({"LocationConstraint": cluster.text("region")});
+    cluster.aws(
+        "platform",
+        "s3",
+        "create_bucket",
+        &json!({"Bucket": bucket, "CreateBucketConfiguration": region}),
+    );
+    let put = |profile: &str, key: &str| {
+        let object = json!({"Bucket": bucket, "Key": key, "Body": "{}"});
+        cluster.call_aws(profile, "s3", "put_object", &object)
+    };
+    put("aki", "env:/kattack-aki/small.tfstate").exits(0);
+    put("platform", "small.tfstate").exits(0);
+    put("platform", "invoices.csv").exits(0);
+    let object = |key: &str| json!({"Bucket": bucket, "Key": key});
+    // Terraform looks at the default workspace when it is initialised.
+    cluster.aws("aki", "s3", "head_object", &object("small.tfstate"));
+    let cluster_of = |name: &str| json!({"name": name});
+    for ran in [
+        put("aki", "small.tfstate"),
+        cluster.call_aws("aki", "s3", "get_object", &object("invoices.csv")),
+        cluster.call_aws("aki", "s3", "delete_bucket", &json!({"Bucket": bucket})),
+        cluster.call_aws("aki", "s3", "create_bucket", &json!({"Bucket": format!("{bucket}-2")})),
+        cluster.call_aws("aki", "eks", "describe_cluster", &cluster_of("production-1")),
+        cluster.call_aws("aki", "dynamodb", "list_tables", &json!({})),
+    ] {
+        let is_refused =
+            ran.stderr.contains("is not authorized to perform") || ran.stderr.contains("AccessDenied");
+        assert!(ran.code != 0 && is_refused, "{}{}", ran.stdout, ran.stderr);
+    }
 }

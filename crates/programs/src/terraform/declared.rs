@@ -47,6 +47,19 @@ impl Declared {
         outputs.into_iter().map(str::to_owned).collect()
     }
 
+    /// The settings of its backend that are plain texts. Terraform allows nothing else there.
+    #[must_use]
+    pub fn backend(&self) -> BTreeMap<String, String> {
+        let backends = self.blocks("terraform").flat_map(|(_, terraform)| terraform.blocks());
+        let backends = backends.filter(|block| block.identifier() == "backend");
+        let settings = backends.flat_map(|backend| backend.body().attributes());
+        let texts = settings.filter_map(|setting| match setting.expr() {
+            Expression::String(text) => Some((setting.key().to_owned(), text.clone())),
+            _ => None,
+        });
+        texts.collect()
+    }
+
     /// How its providers are configured in a workspace with these variables, as far as that is certain. What
     /// a plan tells of them is more: it knows functions, data, and modules.
     #[must_use]
@@ -215,6 +228,15 @@ mod tests {
             (provider.key, provider.settings.into_iter().map(|(key, s)| (key, known(s))).collect())
         };
         providers.into_iter().map(of).collect()
+    }
+
+    #[test]
+    fn a_backend_may_be_said_in_part() {
+        let main =
+            "terraform {\n  backend \"s3\" {\n    key = \"album.tfstate\"\n    encrypt = true\n  }\n}\n";
+        let expected = BTreeMap::from([("key".to_owned(), "album.tfstate".to_owned())]);
+        assert_eq!(root(&[("main.tf", main)]).backend(), expected);
+        assert!(root(&[("main.tf", "terraform {}\n")]).backend().is_empty());
     }
 
     const MAIN: &str = r#"

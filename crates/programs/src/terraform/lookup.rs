@@ -190,6 +190,13 @@ impl Heard {
         (0..count).map(|n| self.answer(&label(n), &control(n))).collect()
     }
 
+    /// Whether the question about what nobody has was denied: whoever may ask for their own things alone is
+    /// told nothing about others. Not all providers say of which thing they speak.
+    fn is_denied(&self, control: &str) -> bool {
+        let of_it = self.by_address.get(control).into_iter();
+        of_it.chain(self.errors.iter().map(|error| &error.summary)).any(|error| is_denial(error))
+    }
+
     fn answer(&self, label: &str, control: &str) -> Answer {
         let found = |name: &str| self.found.contains(name) && !self.gone.contains(name);
         let gone = |name: &str| self.gone.contains(name);
@@ -197,16 +204,25 @@ impl Heard {
             Answer::Gone
         } else if found(label) && found(control) {
             Answer::OnlyInState
-        } else if found(label) && gone(control) {
+        } else if found(label) && (gone(control) || self.is_denied(control)) {
             Answer::Exists
         } else if found(label) {
             Answer::Unknown("its provider says that it is there, and may say so of anything".to_owned())
         } else {
-            let said = self.by_address.get(label).or_else(|| self.errors.first().map(|e| &e.summary));
+            let errors = || self.errors.iter().map(|e| &e.summary);
+            // Denials are mostly of what nobody has.
+            let unnamed = errors().find(|error| !is_denial(error)).or_else(|| errors().next());
+            let said = self.by_address.get(label).or(unnamed);
             let said = said.map_or("its provider said nothing", String::as_str);
             Answer::Unknown(format!("its provider could not be asked: {said}"))
         }
     }
+}
+
+fn is_denial(error: &str) -> bool {
+    let error = error.to_lowercase();
+    let words = ["accessdenied", "access denied", "forbidden", "not authorized", "permission denied", "403"];
+    words.iter().any(|words| error.contains(words))
 }
 
 /// The name of one of our addresses in a text.
@@ -262,6 +278,13 @@ mod tests {
         assert_eq!(answer(&[refreshed(it, Some("q")), missing(other)]), Answer::Exists);
         assert_eq!(answer(&[refreshed(it, Some("q")), refreshed(other, Some("r"))]), Answer::OnlyInState);
         assert!(matches!(answer(&[refreshed(it, Some("q"))]), Answer::Unknown(_)));
+        let error = |summary: &str| json!({"type": "diagnostic", "diagnostic": {"severity": "error", "summary": summary}});
+        let denied = error("reading S3 Bucket (): StatusCode: 403, api error Forbidden: Forbidden");
+        assert_eq!(answer(&[refreshed(it, Some("q")), denied.clone()]), Answer::Exists);
+        let invalid = error("illegal base64 data at input byte 7");
+        assert!(matches!(answer(&[refreshed(it, Some("q")), invalid.clone()]), Answer::Unknown(_)));
+        let Answer::Unknown(why) = answer(&[denied, invalid]) else { panic!() };
+        assert!(why.contains("illegal base64"), "{why}");
         let refused = json!({"type": "diagnostic", "diagnostic": {"severity": "error",
             "summary": "resource tls_private_key doesn't support import", "address": "tls_private_key.envctl_lookup_0"}});
         let Answer::Unknown(why) = answer(&[refused]) else { panic!() };
