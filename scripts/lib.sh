@@ -51,7 +51,7 @@ apt_install() {
 # - A tenth: what debuggers read is stripped anyway, and so not made.
 # - Half of AWS's many generated functions, which are not inlined: they wait for the network.
 go_build() {
-    mkdir -p "$TOOLS/bin"
+    mkdir -p "$(dirname "$TOOLS/bin/$2")"
     (cd "$1" && GOGC=off GOMEMLIMIT=2GiB CGO_ENABLED=0 go build -trimpath -buildvcs=false -gcflags='all=-dwarf=false' \
         -gcflags='github.com/aws/aws-sdk-go-v2/...=-dwarf=false -l' -ldflags "-s -w ${4:-}" -o "$TOOLS/bin/$2.new" "$3")
     mv "$TOOLS/bin/$2.new" "$TOOLS/bin/$2"
