@@ -5,7 +5,7 @@ up, down   A small stack: two Deployments with readiness probes, a Service, a vo
            `terraform init`, `workspace new`, `apply` and `output`, `helm upgrade --install --wait`; and `helm
            uninstall --wait`, `kubectl delete namespace --wait`, `terraform destroy`, `workspace delete`. By
            hand there is no guard, no quota, no lock, no record, and nothing is looked up afterwards. kubectl and
-           helm use a certificate, which is quicker than the token that envctl makes by AWS.
+           helm sign in as everybody does at EKS, by an exec plugin, and as somebody who may do all.
 message    From the moment at which a watch of the API shows that a hook's Job has failed, or that a node has no
            such image, to the line in which envctl says so.
 list       `envctl list` of 300 environments with a pod each, on a node that does not exist (kwok).
@@ -135,10 +135,16 @@ class Stack:
         return run([os.environ.get("ENVCTL_TERRAFORM", "terraform"), *words], cwd=self.dir / "terraform", env=env)
 
     def helm(self, *words):
-        return run(["helm", *words, "--namespace", self.name, "--kubeconfig", self.cluster.ready["kubeconfig"]], cwd=self.dir, env=self.env)
+        return run(["helm", *words, "--namespace", self.name, "--kubeconfig", self.signing_in()], cwd=self.dir, env=self.env)
+
+    def kubectl(self, *words):
+        return run([PROGRAM, "kubectl", "--kubeconfig", self.signing_in(), *words], env=self.env)
+
+    def signing_in(self):
+        return self.cluster.ready["profileKubeconfigs"]["platform"]
 
     def up_by_hand(self):
-        self.cluster.kubectl("create", "namespace", self.name)
+        self.kubectl("create", "namespace", self.name)
         self.terraform("init", *(f"-backend-config={key}={value}" for key, value in self.backend.items()))
         self.terraform("workspace", "new", self.name)
         self.terraform("apply", "-auto-approve", f"-var=environment={self.name}", workspace=self.name)
@@ -147,7 +153,7 @@ class Stack:
 
     def down_by_hand(self):
         self.helm("uninstall", "--wait", self.name)
-        self.cluster.kubectl("delete", "namespace", self.name, "--wait")
+        self.kubectl("delete", "namespace", self.name, "--wait")
         self.terraform("destroy", "-auto-approve", f"-var=environment={self.name}", workspace=self.name)
         self.terraform("workspace", "select", "default")
         self.terraform("workspace", "delete", self.name)

@@ -411,7 +411,8 @@ impl Steps<'_> {
         context.progress("init");
         terraform.init(&self.digest, &by).await.map_err(terraform_failed)?;
         let nothing = Done::quiet("nothing to destroy");
-        if !place.was_applied(home) && !terraform.has_workspace(&by).await.map_err(terraform_failed)? {
+        // Whatever reads the state of a missing one makes it again.
+        if !terraform.has_workspace(&by).await.map_err(terraform_failed)? {
             return Ok(nothing);
         }
         self.rescue(context).await?;

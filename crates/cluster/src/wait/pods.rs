@@ -233,9 +233,11 @@ fn of_pull(image: &str, message: &str, events: &[&Event]) -> Cause {
     Cause::ImageUnavailable { image, message: message.to_owned() }
 }
 
-/// Whether the kubelet has not heard yet of what it needs: it asks again.
+/// Whether the kubelet has not heard yet of what it needs, or may not read it yet: it asks again.
 fn is_late(message: &str) -> bool {
-    ["failed to sync", "have not yet been read"].iter().any(|words| message.contains(words))
+    ["failed to sync", "have not yet been read", "no relationship found"]
+        .iter()
+        .any(|words| message.contains(words))
 }
 
 /// The kubelet's words about what a container's environment or a volume refers to.
@@ -429,6 +431,7 @@ mod tests {
         for text in [
             "failed to sync secret cache: timed out waiting for the condition",
             "services have not yet been read at least once, cannot construct envvars",
+            "secrets \"db\" is forbidden: no relationship found between node 'node-1' and this object",
         ] {
             let late = waiting("CreateContainerConfigError", text);
             heals(cause(&late, &[]), Cause::SandboxFailed { message: text.into() });
