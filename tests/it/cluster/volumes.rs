@@ -68,18 +68,39 @@ fn volumes_go_or_are_retained_with_what_to_do() {
     cluster.kubectl(&["delete", "pv", &data]).exits(0);
 }
 
-#[test]
-fn a_volume_that_was_looked_up_is_in_the_receipt() {
-    let Some(cluster) = Cluster::shared() else { return };
-    let house = House::raw(cluster, "kvolgone");
-    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web"}, "spec": {
+/// A pod that uses the claim `scratch`.
+fn pod(name: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": {
         "terminationGracePeriodSeconds": 0,
         "containers": [{"name": "web", "image": IMAGE, "command": ["sleep", "infinity"], "volumeMounts": [
             {"name": "scratch", "mountPath": "/scratch"}
         ]}],
         "volumes": [{"name": "scratch", "persistentVolumeClaim": {"claimName": "scratch"}}],
-    }});
-    house.objects(&[claim("scratch", "standard"), pod]);
+    }})
+}
+
+#[test]
+fn a_pod_that_is_not_of_the_release_goes_with_the_namespace() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let house = House::raw(cluster, "kbare");
+    let name = house.environment();
+    house.objects(&[claim("scratch", "standard"), pod("web")]);
+    house.envctl(&["up"]).exits(0);
+    let mut mine = pod("mine");
+    mine["metadata"]["namespace"] = name.clone().into();
+    cluster.apply(&mine);
+    cluster.kubectl(&["-n", &name, "wait", "--for=condition=Ready", "pod/mine", "--timeout=60s"]).exits(0);
+    let events = house.envctl(&["down", "--yes", "--json"]).exits(0).events();
+    let step = |id: &str| events.iter().find(|event| event["event"] == "stepDone" && event["step"] == id);
+    assert_eq!(step("contents").unwrap()["summary"], "gone with the namespace");
+    assert_eq!(house.in_cluster(cluster), [""; 0]);
+}
+
+#[test]
+fn a_volume_that_was_looked_up_is_in_the_receipt() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let house = House::raw(cluster, "kvolgone");
+    house.objects(&[claim("scratch", "standard"), pod("web")]);
     house.envctl(&["up"]).exits(0);
     let down = house.envctl(&["down", "--yes", "--json"]).exits(0);
     let events = down.events();
