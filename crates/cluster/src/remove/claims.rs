@@ -42,11 +42,11 @@ pub async fn remove_claims(
     tell: impl Fn(&[Blocked]),
 ) -> Result<Removed, ClusterError> {
     let reader = cluster.reader();
-    let claims: Api<PersistentVolumeClaim> = Api::namespaced(reader.client(), namespace);
-    let claims =
-        claims.list(&ListParams::default()).await.map_err(reader.failed("to list volume claims"))?.items;
-    let names: Vec<_> = claims.into_iter().filter_map(|claim| claim.metadata.name).collect();
-    try_join_all(names.iter().map(|name| delete::<PersistentVolumeClaim>(cluster, namespace, name))).await?;
+    let claims: Api<PersistentVolumeClaim> = Api::namespaced(cluster.client(), namespace);
+    let listed = claims.list(&ListParams::default()).await.map_err(reader.failed("to list volume claims"))?;
+    let names: Vec<_> = listed.items.into_iter().filter_map(|claim| claim.metadata.name).collect();
+    let remove = async |name| delete(cluster, &claims, name, &format!("PersistentVolumeClaim {name}")).await;
+    try_join_all(names.iter().map(|name| remove(name))).await?;
     let gone = async {
         let streaming = reader.streaming();
         let watched =

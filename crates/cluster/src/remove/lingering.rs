@@ -6,10 +6,10 @@ use std::time::Instant;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
-use kube::api::{DeleteParams, DynamicObject};
+use kube::api::DynamicObject;
 
 use super::blocked::{self, is_held};
-use super::{Blocked, Removed, wait_or_name};
+use super::{Blocked, Removed, delete, wait_or_name};
 use crate::error::ClusterError;
 use crate::guard::VerifiedCluster;
 use crate::objects::{Kinds, ObjectRef};
@@ -64,11 +64,7 @@ impl Lingering {
         let reader = cluster.reader();
         for object in &self.held {
             let Some(api) = kinds.of(reader.client(), object) else { continue };
-            let doing = format!("to remove {object}");
-            match api.delete(&object.name, &DeleteParams::default()).await.map_err(cluster.failed(&doing)) {
-                Err(error) if !error.is_not_found() => return Err(error),
-                _ => {}
-            }
+            delete(cluster, &api, &object.name, &object.to_string()).await?;
         }
         let gone = async {
             for object in &self.held {

@@ -9,11 +9,10 @@ mod volumes;
 
 use std::time::{Duration, Instant};
 
-use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{Namespace, Service};
 use k8s_openapi::api::networking::v1::Ingress;
+use kube::Api;
 use kube::api::{DeleteParams, ListParams, ObjectList, Preconditions};
-use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 
 use crate::client::ClusterReader;
@@ -82,10 +81,12 @@ pub async fn remove_front(
     deadline: Instant,
     blocked: impl Fn(&[Blocked]),
 ) -> Result<Removed, ClusterError> {
+    let ingresses: Api<Ingress> = Api::namespaced(cluster.client(), namespace);
+    let services: Api<Service> = Api::namespaced(cluster.client(), namespace);
     for name in names {
         match name.split_once('/') {
-            Some(("Ingress", name)) => delete::<Ingress>(cluster, namespace, name).await?,
-            Some(("Service", name)) => delete::<Service>(cluster, namespace, name).await?,
+            Some(("Ingress", name)) => delete(cluster, &ingresses, name, &format!("Ingress {name}")).await?,
+            Some(("Service", name)) => delete(cluster, &services, name, &format!("Service {name}")).await?,
             _ => {}
         }
     }
@@ -158,15 +159,17 @@ async fn wait_or_name<L: Future<Output = Result<Vec<Blocked>, ClusterError>>>(
     Ok(Removed::Blocked(look().await?))
 }
 
-async fn delete<K>(cluster: &VerifiedCluster, namespace: &str, name: &str) -> Result<(), ClusterError>
+/// Removes `what`, an object of this name; one that is gone is no error.
+async fn delete<K>(
+    cluster: &VerifiedCluster,
+    api: &Api<K>,
+    name: &str,
+    what: &str,
+) -> Result<(), ClusterError>
 where
-    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
-        + Clone
-        + std::fmt::Debug
-        + DeserializeOwned,
+    K: Clone + std::fmt::Debug + DeserializeOwned,
 {
-    let api: Api<K> = Api::namespaced(cluster.client(), namespace);
-    let doing = format!("to remove {} {name}", K::kind(&()));
+    let doing = format!("to remove {what}");
     match api.delete(name, &DeleteParams::default()).await.map_err(cluster.failed(&doing)) {
         Err(error) if !error.is_not_found() => Err(error),
         _ => Ok(()),
