@@ -16,6 +16,7 @@ use kube::runtime::watcher;
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 
+use super::workloads;
 use crate::client::ClusterReader;
 use crate::error::ClusterError;
 
@@ -110,11 +111,6 @@ impl Snapshot {
     }
 
     fn insert(&mut self, object: Object) {
-        fn put<K: Resource>(into: &mut Objects<K>, object: K) {
-            if let Some(name) = object.meta().name.clone() {
-                into.insert(name, object);
-            }
-        }
         match object {
             Object::Pod(o) => put(&mut self.pods, *o),
             Object::Deployment(o) => put(&mut self.deployments, *o),
@@ -137,6 +133,10 @@ impl Snapshot {
             }
         }
         match object {
+            // Helm may remove a hook the moment it has failed, by its deletion policy, and both may arrive in
+            // one picture. A failure is one all the same, until something of the same name is made.
+            Object::Pod(o) if is_failed_pod_of_a_job(o) => put(&mut self.pods, (**o).clone()),
+            Object::Job(o) if workloads::has_failed(o) => put(&mut self.jobs, (**o).clone()),
             Object::Pod(o) => take(&mut self.pods, o),
             Object::Deployment(o) => take(&mut self.deployments, o),
             Object::ReplicaSet(o) => take(&mut self.replica_sets, o),
@@ -166,6 +166,18 @@ impl Snapshot {
             Kind::Event => self.events.clear(),
         }
     }
+}
+
+fn put<K: Resource>(into: &mut Objects<K>, object: K) {
+    if let Some(name) = object.meta().name.clone() {
+        into.insert(name, object);
+    }
+}
+
+fn is_failed_pod_of_a_job(pod: &Pod) -> bool {
+    let owners = pod.metadata.owner_references.iter().flatten();
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    phase == Some("Failed") && owners.into_iter().any(|owner| owner.kind == "Job")
 }
 
 impl Object {

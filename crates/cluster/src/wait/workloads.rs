@@ -531,6 +531,11 @@ enum Finished {
     Badly(String),
 }
 
+/// Whether a Job has given up.
+pub(super) fn has_failed(job: &Job) -> bool {
+    matches!(finished(job), Some(Finished::Badly(_)))
+}
+
 fn finished(job: &Job) -> Option<Finished> {
     let conditions: BTreeSet<_> = job
         .status
@@ -579,6 +584,7 @@ fn refuser(message: &str) -> Refuser {
 
 #[cfg(test)]
 mod tests {
+    use super::super::snapshot::{Change, Object};
     use super::*;
 
     #[test]
@@ -628,5 +634,45 @@ mod tests {
         ];
         let kinds: Vec<_> = Wanted::of(&objects).into_iter().map(|w| (w.kind, w.hook.is_some())).collect();
         assert_eq!(kinds, [("Deployment".to_owned(), false), ("Job".to_owned(), true)]);
+    }
+
+    #[test]
+    fn a_hook_that_is_removed_the_moment_it_fails_has_failed() {
+        let job: Job = serde_json::from_value(serde_json::json!({
+            "metadata": {"name": "migrate", "uid": "1", "creationTimestamp": "2026-11-25T00:00:01Z"},
+            "status": {"conditions": [{"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded"}]},
+        }))
+        .unwrap();
+        let pod: Pod = serde_json::from_value(serde_json::json!({
+            "metadata": {
+                "name": "migrate-x",
+                "ownerReferences": [
+                    {"apiVersion": "batch/v1", "kind": "Job", "name": "migrate", "uid": "1", "controller": true},
+                ],
+            },
+            "status": {"phase": "Failed", "containerStatuses": [
+                {"name": "migrate", "image": "i", "imageID": "", "ready": false, "restartCount": 0,
+                 "state": {"terminated": {"exitCode": 7}}},
+            ]},
+        }))
+        .unwrap();
+        let mut snapshot = Snapshot::default();
+        for object in [Object::Pod(Box::new(pod)), Object::Job(Box::new(job))] {
+            snapshot.take(Change::Deleted(object));
+        }
+        let wanted = [Wanted {
+            kind: "Job".to_owned(),
+            name: "migrate".to_owned(),
+            hook: Some("pre-install".to_owned()),
+        }];
+        let waiting = Waiting {
+            namespace: "album-aki",
+            wanted: &wanted,
+            since: "2026-11-25T00:00:00Z".parse().unwrap(),
+            deadline: std::time::Instant::now(),
+            schedule_grace: std::time::Duration::ZERO,
+        };
+        let failing = judge(&snapshot, &waiting, false).remove(0).failing.remove(0);
+        assert_eq!(failing.cause.headline(), "the pre-install hook failed (exit code 7)");
     }
 }
