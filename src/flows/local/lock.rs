@@ -47,12 +47,21 @@ impl Locked {
             };
             match lock::acquire(&machine.engine, &request).await {
                 Ok(Acquired::Lock(lock)) => {
-                    return Ok(Self {
+                    let locked = Self {
                         lock,
                         reader: machine.reader.clone(),
                         engine: machine.engine.clone(),
                         agent_image: image.reference,
-                    });
+                    };
+                    // Whoever removed the image while the lock's container was being made did not see that it
+                    // is used. From here on everybody does.
+                    return match agent_image::ensure(&machine.engine, binary).await {
+                        Ok(_) => Ok(locked),
+                        Err(error) => {
+                            locked.release().await?;
+                            Err(explain(&error))
+                        }
+                    };
                 }
                 Ok(Acquired::Held(held)) => {
                     return Err(Failure::Refused(format!(
