@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{House, Ran, root, skip};
 
@@ -134,8 +134,46 @@ impl Cluster {
 
     /// The administrator's kubectl.
     pub(crate) fn kubectl(&self, arguments: &[&str]) -> Ran {
-        let mut command = Command::new(program());
-        Ran::of(command.args(["kubectl", "--kubeconfig", self.text("kubeconfig")]).args(arguments))
+        let words = self.kubectl_words(arguments);
+        Ran::of(Command::new(&words[0]).args(&words[1..]))
+    }
+
+    /// The words of a call of the administrator's kubectl.
+    pub(crate) fn kubectl_words(&self, arguments: &[&str]) -> Vec<String> {
+        let program = program().to_string_lossy().into_owned();
+        let words = [program.as_str(), "kubectl", "--kubeconfig", self.text("kubeconfig")];
+        words.iter().chain(arguments).map(|word| (*word).to_owned()).collect()
+    }
+
+    /// Runs `webhook.py KIND` on this machine, where the node reaches it by a forward, and registers it as a
+    /// validating webhook with this rule: operations, resources, and whom it is for.
+    pub(crate) fn webhook(&self, name: &str, kind: &str, command: &[String], rule: &Value) {
+        let dir = self.dir().join(format!("webhook-{name}"));
+        std::fs::create_dir_all(&dir).unwrap();
+        let mut server = Command::new("python3");
+        server.arg(root().join("tests/support/webhook.py")).arg(kind).arg(self.text("nodeAddress")).arg(&dir);
+        let mut child = server.args(command).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        let mut out = std::io::BufReader::new(child.stdout.take().unwrap());
+        std::io::BufRead::read_line(&mut out, &mut line).unwrap();
+        // It goes when this process does.
+        std::thread::spawn(move || child.wait());
+        let address = self.ctl(&["forward", &format!("to=127.0.0.1:{}", line.trim())]);
+        let encoded = Ran::of(Command::new("base64").args(["-w0"]).arg(dir.join("ca.pem"))).exits(0).stdout;
+        assert!(!encoded.is_empty());
+        let url = format!("https://{}/", address["address"].as_str().unwrap());
+        let mut hook = json!({
+            "name": format!("{kind}.example.com"),
+            "clientConfig": {"url": url, "caBundle": encoded.trim()},
+            "admissionReviewVersions": ["v1"], "sideEffects": "None", "failurePolicy": "Fail",
+        });
+        hook.as_object_mut().unwrap().extend(rule.as_object().unwrap().clone());
+        self.apply(&json!({
+            "apiVersion": "admissionregistration.k8s.io/v1",
+            "kind": "ValidatingWebhookConfiguration",
+            "metadata": {"name": format!("{kind}-{name}")},
+            "webhooks": [hook],
+        }));
     }
 
     /// Raw kubectl with an AWS identity, by the real authenticator.

@@ -1,6 +1,7 @@
-"""An admission webhook that refuses every pod, or that accepts connections and never answers.
+"""An admission webhook: refuses everything, or accepts connections and never answers, or allows everything and runs a
+command before its first answer.
 
-    webhook.py refuses|silent ADDRESS DIR
+    webhook.py refuses|silent|runs ADDRESS DIR [COMMAND...]
 
 Prints the port of loopback it listens on. ADDRESS is what the API server calls it by: its certificate,
 made by an authority that is left in DIR/ca.pem, is for that. It ends when its standard output is closed.
@@ -16,7 +17,7 @@ import sys
 import threading
 import time
 
-kind, address, directory = sys.argv[1:]
+kind, address, directory, *command = sys.argv[1:]
 os.chdir(directory)
 
 
@@ -28,10 +29,13 @@ openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", 
         "-out", "ca.pem", "-addext", f"subjectAltName=IP:{address}")
 
 
-class Refuses(http.server.BaseHTTPRequestHandler):
+class Answers(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
         review = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        answer = {"uid": review["request"]["uid"], "allowed": False, "status": {"message": "not on a Friday"}}
+        if command:
+            once, command[:] = list(command), []
+            subprocess.run(once, check=True, stdout=subprocess.DEVNULL)
+        answer = {"uid": review["request"]["uid"], "allowed": kind == "runs", "status": {"message": "not on a Friday"}}
         body = json.dumps({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": answer}).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
@@ -43,8 +47,8 @@ class Refuses(http.server.BaseHTTPRequestHandler):
         pass
 
 
-if kind == "refuses":
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refuses)
+if kind != "silent":
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answers)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain("ca.pem", "key.pem")
     server.socket = context.wrap_socket(server.socket, server_side=True)

@@ -292,18 +292,23 @@ impl Lock {
         self.renewing.abort();
         let leases = api(&self.cluster);
         let failed = self.cluster.failed("to unlock an environment");
-        let Some(lease) = leases.get_opt(&self.name).await.map_err(&failed)? else { return Ok(()) };
-        if lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_deref()) != Some(&self.id) {
-            return Ok(());
-        }
-        let preconditions = Some(Preconditions {
-            uid: lease.metadata.uid,
-            resource_version: lease.metadata.resource_version,
-        });
-        let params = DeleteParams { preconditions, ..DeleteParams::default() };
-        match leases.delete(&self.name, &params).await.map_err(&failed) {
-            Err(error) if !error.is_not_found() && !error.is_conflict() => Err(error),
-            _ => Ok(()),
+        loop {
+            let Some(lease) = leases.get_opt(&self.name).await.map_err(&failed)? else { return Ok(()) };
+            if lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_deref()) != Some(&self.id) {
+                return Ok(());
+            }
+            let preconditions = Some(Preconditions {
+                uid: lease.metadata.uid,
+                resource_version: lease.metadata.resource_version,
+            });
+            let params = DeleteParams { preconditions, ..DeleteParams::default() };
+            match leases.delete(&self.name, &params).await.map_err(&failed) {
+                // A renewal of ours was on its way when it was broken off, and came after the look; or
+                // somebody took the lock. Another look tells.
+                Err(error) if error.is_conflict() => {}
+                Err(error) if !error.is_not_found() => return Err(error),
+                _ => return Ok(()),
+            }
         }
     }
 }

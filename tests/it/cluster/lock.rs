@@ -57,3 +57,26 @@ fn a_holder_of_the_same_name_elsewhere_is_watched_before_its_lock_is_taken_over(
     house.envctl(&["down", "--yes"]).exits(0).says("0 left");
     assert_eq!(house.in_cluster(cluster), [""; 0]);
 }
+
+/// A renewal that was on its way when the holder stopped renewing arrives between its look at the lock and
+/// the deletion of what it saw.
+#[test]
+fn a_lock_whose_last_renewal_comes_late_goes_all_the_same() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let house = House::raw(cluster, "klocklate");
+    let name = house.environment();
+    let rule = json!({
+        "rules": [{"apiGroups": ["coordination.k8s.io"], "apiVersions": ["v1"], "operations": ["DELETE"],
+            "resources": ["leases"]}],
+        "matchConditions": [{"name": "ours", "expression": format!("request.name == '{name}'")}],
+        "timeoutSeconds": 20,
+    });
+    let patch = ["patch", "lease", &name, "-n", "envctl-system", "--type=merge", "-p"];
+    let renewal = [&patch[..], &[r#"{"spec": {"leaseTransitions": 1}}"#]].concat();
+    cluster.webhook(&name, "runs", &cluster.kubectl_words(&renewal), &rule);
+    house.envctl(&["up"]).exits(0);
+    assert_eq!(cluster.object(&["lease", &name, "-n", "envctl-system"]), serde_json::Value::Null);
+    house.envctl(&["down", "--yes"]).exits(0).says("0 left");
+    assert_eq!(house.in_cluster(cluster), [""; 0]);
+    cluster.kubectl(&["delete", "validatingwebhookconfiguration", &format!("runs-{name}")]).exits(0);
+}

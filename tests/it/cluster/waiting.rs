@@ -414,38 +414,14 @@ fn rows(cluster: &Cluster) -> Vec<Row> {
     ]
 }
 
-/// A webhook for the pods of one namespace: `refuses` says no, `silent` accepts connections and says
-/// nothing. It runs on this machine, where the node reaches it by a forward.
+/// A webhook for the pods of one namespace: `refuses` says no, `silent` accepts connections and says nothing.
 fn webhook(cluster: &Cluster, namespace: &str, kind: &str) {
-    let dir = cluster.dir().join(format!("webhook-{namespace}"));
-    std::fs::create_dir_all(&dir).unwrap();
-    let mut server = Command::new("python3");
-    server.arg(root().join("tests/support/webhook.py")).arg(kind).arg(cluster.text("nodeAddress")).arg(&dir);
-    let mut child = server.stdout(std::process::Stdio::piped()).spawn().unwrap();
-    let mut line = String::new();
-    let mut out = std::io::BufReader::new(child.stdout.take().unwrap());
-    std::io::BufRead::read_line(&mut out, &mut line).unwrap();
-    // It goes when this process does.
-    std::thread::spawn(move || child.wait());
-    let address = cluster.ctl(&["forward", &format!("to=127.0.0.1:{}", line.trim())]);
-    let authority = std::fs::read(dir.join("ca.pem")).unwrap();
-    let encoded = Ran::of(Command::new("base64").args(["-w0"]).arg(dir.join("ca.pem"))).exits(0).stdout;
-    assert!(!authority.is_empty());
-    let hook = json!({
-        "apiVersion": "admissionregistration.k8s.io/v1",
-        "kind": "ValidatingWebhookConfiguration",
-        "metadata": {"name": format!("{kind}-{namespace}")},
-        "webhooks": [{
-            "name": format!("{kind}.example.com"),
-            "clientConfig": {"url": format!("https://{}/", address["address"].as_str().unwrap()), "caBundle": encoded.trim()},
-            "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}],
-            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
-            "admissionReviewVersions": ["v1"], "sideEffects": "None", "timeoutSeconds": 1, "failurePolicy": "Fail",
-        }],
+    let rule = json!({
+        "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}],
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
+        "timeoutSeconds": 1,
     });
-    let file = dir.join("hook.json");
-    std::fs::write(&file, hook.to_string()).unwrap();
-    cluster.kubectl(&["apply", "-f", &file.display().to_string()]).exits(0);
+    cluster.webhook(namespace, kind, &[], &rule);
 }
 
 #[test]
