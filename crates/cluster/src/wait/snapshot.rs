@@ -106,11 +106,19 @@ impl Snapshot {
                 self.listed = (self.listed + 1).min(KINDS);
             }
             Change::Applied(object) => self.insert(object),
+            // Helm may remove a hook the moment it has failed, by its deletion policy, and both may arrive in
+            // one picture. A failure is one all the same, until something of the same name is made.
+            Change::Deleted(object) if object.is_failure_of_a_job() => self.insert(object),
             Change::Deleted(object) => self.remove(&object),
         }
     }
 
     fn insert(&mut self, object: Object) {
+        fn put<K: Resource>(into: &mut Objects<K>, object: K) {
+            if let Some(name) = object.meta().name.clone() {
+                into.insert(name, object);
+            }
+        }
         match object {
             Object::Pod(o) => put(&mut self.pods, *o),
             Object::Deployment(o) => put(&mut self.deployments, *o),
@@ -133,10 +141,6 @@ impl Snapshot {
             }
         }
         match object {
-            // Helm may remove a hook the moment it has failed, by its deletion policy, and both may arrive in
-            // one picture. A failure is one all the same, until something of the same name is made.
-            Object::Pod(o) if is_failed_pod_of_a_job(o) => put(&mut self.pods, (**o).clone()),
-            Object::Job(o) if workloads::has_failed(o) => put(&mut self.jobs, (**o).clone()),
             Object::Pod(o) => take(&mut self.pods, o),
             Object::Deployment(o) => take(&mut self.deployments, o),
             Object::ReplicaSet(o) => take(&mut self.replica_sets, o),
@@ -168,12 +172,6 @@ impl Snapshot {
     }
 }
 
-fn put<K: Resource>(into: &mut Objects<K>, object: K) {
-    if let Some(name) = object.meta().name.clone() {
-        into.insert(name, object);
-    }
-}
-
 fn is_failed_pod_of_a_job(pod: &Pod) -> bool {
     let owners = pod.metadata.owner_references.iter().flatten();
     let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
@@ -181,6 +179,14 @@ fn is_failed_pod_of_a_job(pod: &Pod) -> bool {
 }
 
 impl Object {
+    fn is_failure_of_a_job(&self) -> bool {
+        match self {
+            Self::Job(job) => workloads::has_failed(job),
+            Self::Pod(pod) => is_failed_pod_of_a_job(pod),
+            _ => false,
+        }
+    }
+
     fn kind(&self) -> Kind {
         match self {
             Self::Pod(_) => Kind::Pod,
