@@ -123,9 +123,17 @@ impl Db {
         self.photo(id).await?.ok_or_else(|| "database: the new photo is gone".into())
     }
 
-    /// Takes a registration back.
+    /// Forgets a photo and what was made of it.
     pub async fn remove_photo(&self, id: u64) -> Result<()> {
-        Ok(self.connection().await?.exec_drop("DELETE FROM photos WHERE id = ?", (id,)).await?)
+        let mut connection = self.connection().await?;
+        connection.exec_drop("DELETE FROM posters WHERE photo_id = ?", (id,)).await?;
+        Ok(connection.exec_drop("DELETE FROM photos WHERE id = ?", (id,)).await?)
+    }
+
+    /// Photos that came more than so many days ago, the oldest first.
+    pub async fn older_photos(&self, days: u32, most: usize) -> Result<Vec<Photo>> {
+        let query = format!("{PHOTO} WHERE created_at < NOW() - INTERVAL ? DAY ORDER BY id LIMIT {most}");
+        Ok(self.connection().await?.exec_map(query, (days,), |row: PhotoRow| row.into()).await?)
     }
 
     /// One photo.
@@ -139,12 +147,6 @@ impl Db {
     pub async fn photos(&self, album: u64) -> Result<Vec<Photo>> {
         let query = format!("{PHOTO} WHERE album_id = ? ORDER BY id");
         Ok(self.connection().await?.exec_map(query, (album,), |row: PhotoRow| row.into()).await?)
-    }
-
-    /// The thumbnail is stored.
-    pub async fn thumbnail_ready(&self, id: u64, key: &str) -> Result<()> {
-        let update = "UPDATE photos SET state = 'ready', error = NULL, thumbnail_key = :key WHERE id = :id";
-        Ok(self.connection().await?.exec_drop(update, params! { "id" => id, "key" => key }).await?)
     }
 
     /// An attempt failed. A thumbnail that another delivery of the same order made stays.

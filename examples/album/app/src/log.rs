@@ -2,7 +2,8 @@
 
 use crate::clock;
 use std::io::Write;
-use std::time::SystemTime;
+use std::sync::OnceLock;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Something worth knowing happened.
 pub fn info(message: &str, fields: &[(&str, &str)]) {
@@ -17,6 +18,22 @@ pub fn warn(message: &str, fields: &[(&str, &str)]) {
 /// Something went wrong, and the job, the request or the program ends.
 pub fn error(message: &str, fields: &[(&str, &str)]) {
     print("error", message, fields);
+}
+
+/// Which of several that do the same this one is: the pod's name, or the host's.
+pub fn instance() -> &'static str {
+    static INSTANCE: OnceLock<String> = OnceLock::new();
+    INSTANCE.get_or_init(|| {
+        let given = std::env::var("HOSTNAME").ok().filter(|name| !name.is_empty());
+        let host = || std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+        given.or_else(host).map_or_else(|| "album".to_owned(), |name| name.trim().to_owned())
+    })
+}
+
+/// About when this process began, in nanoseconds.
+pub fn started() -> u128 {
+    static STARTED: OnceLock<u128> = OnceLock::new();
+    *STARTED.get_or_init(|| SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos())
 }
 
 fn print(level: &str, message: &str, fields: &[(&str, &str)]) {

@@ -1,24 +1,37 @@
 //! Photo albums: one image, one role per subcommand.
 //!
-//! `api` serves albums and photos over HTTP, `worker` makes the thumbnails that the api ordered,
-//! `migrate` brings the database's schema up to date, `wait` ends when all that the others need is
-//! there. Everything is configured by environment variables, see [`config`].
+//! `api` serves albums and photos over HTTP, `worker` makes the pictures that the api ordered,
+//! `shipping` sends prints, `admin` shows what there is and what has run, `batch` is what runs at
+//! certain times. `migrate` brings a database's schema up to date, `wait` ends when all that the
+//! worker needs is there. Everything is configured by environment variables, see [`config`].
 
+mod admin;
+mod allow;
 mod api;
 mod aws;
+mod batch;
 mod cache;
 mod clock;
 mod config;
+mod consume;
 mod credentials;
 mod db;
+mod http;
+mod jobs;
 mod log;
 mod migrations;
+mod orders;
+mod prints;
+mod queue;
+mod shipping;
 mod shutdown;
 mod sigv4;
+mod storage;
 mod thumbnail;
 mod wait;
 mod worker;
 
+use batch::Batch;
 use std::process::ExitCode;
 
 /// What a role ends with when it cannot go on; its text is the last line of the log.
@@ -28,11 +41,16 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 const USAGE: &str = "usage: album ROLE
 
-  api        serve albums and photos over HTTP
-  worker     make thumbnails from the queue
-  migrate    bring the database's schema up to date, then end
-  wait       end when database, schema, queue and bucket are there
-  check-url  PHOTO  fetch the presigned URL of a photo's original, as a browser would";
+  api              serve albums and photos over HTTP
+  worker           make thumbnails and posters from the queue
+  shipping         take orders of prints over HTTP, and work them off from a queue
+  admin            show what there is and what has run, to whom ADMIN_ALLOW names
+  batch digest     count what came since the digest before, then end
+  batch expire     remove photos older than EXPIRE_DAYS, then end
+  migrate          bring the database's schema up to date, then end
+  migrate shipping the same for shipping's database
+  wait             end when database, schema, queue and bucket are there
+  check-url PHOTO  fetch the presigned URL of a photo's original, as a browser would";
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -41,7 +59,12 @@ async fn main() -> ExitCode {
     let result = match arguments[..] {
         ["api"] => api::run().await,
         ["worker"] => worker::run().await,
-        ["migrate"] => migrations::run().await,
+        ["shipping"] => shipping::run().await,
+        ["admin"] => admin::run().await,
+        ["batch", "digest"] => batch::run(Batch::Digest).await,
+        ["batch", "expire"] => batch::run(Batch::Expire).await,
+        ["migrate"] => migrations::run(migrations::ALBUM).await,
+        ["migrate", "shipping"] => migrations::run(migrations::SHIPPING).await,
         ["wait"] => wait::run().await,
         ["check-url", photo] => api::check_url(photo).await,
         _ => {

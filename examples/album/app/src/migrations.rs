@@ -6,9 +6,12 @@ use crate::{Result, config, log};
 use mysql_async::prelude::Queryable;
 use std::time::Duration;
 
-/// Never change one that was released: add another. The database commits each statement at once,
-/// so every one must stand being run again after a crash.
-const MIGRATIONS: &[(u32, &str)] = &[
+/// One schema's migrations. Never change one that was released: add another. The database commits each
+/// statement at once, so every one must stand being run again after a crash.
+pub type Schema = [(u32, &'static str)];
+
+/// Albums, photos, and the jobs that have to do with them.
+pub const ALBUM: &Schema = &[
     (
         1,
         "CREATE TABLE IF NOT EXISTS albums (
@@ -31,6 +34,76 @@ const MIGRATIONS: &[(u32, &str)] = &[
             FOREIGN KEY (album_id) REFERENCES albums (id)
         ) CHARACTER SET utf8mb4",
     ),
+    (
+        3,
+        "CREATE TABLE IF NOT EXISTS jobs (
+            job VARCHAR(100) NOT NULL PRIMARY KEY,
+            kind VARCHAR(20) NOT NULL,
+            state VARCHAR(10) NOT NULL DEFAULT 'running',
+            instance VARCHAR(100) NOT NULL,
+            until DATETIME(3) NOT NULL,
+            created_at DATETIME(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6)
+        ) CHARACTER SET utf8mb4",
+    ),
+    (
+        4,
+        "CREATE TABLE IF NOT EXISTS thumbnail_runs (
+            id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY,
+            job VARCHAR(100) NOT NULL,
+            kind VARCHAR(20) NOT NULL,
+            instance VARCHAR(100) NOT NULL,
+            at DATETIME(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),
+            INDEX (job)
+        ) CHARACTER SET utf8mb4",
+    ),
+    (
+        5,
+        "CREATE TABLE IF NOT EXISTS posters (
+            photo_id BIGINT UNSIGNED NOT NULL PRIMARY KEY,
+            object_key VARCHAR(300) NOT NULL
+        ) CHARACTER SET utf8mb4",
+    ),
+    (
+        6,
+        "CREATE TABLE IF NOT EXISTS batch_runs (
+            id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY,
+            name VARCHAR(20) NOT NULL,
+            instance VARCHAR(100) NOT NULL,
+            started_at DATETIME(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),
+            ended_at DATETIME(6),
+            outcome VARCHAR(10) NOT NULL DEFAULT 'running',
+            result VARCHAR(500) NOT NULL DEFAULT ''
+        ) CHARACTER SET utf8mb4",
+    ),
+];
+
+/// Orders of prints and what was charged for them. It is shipping's own: a database that only
+/// shipping's user may use.
+pub const SHIPPING: &Schema = &[
+    (
+        1,
+        "CREATE TABLE IF NOT EXISTS orders (
+            id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY,
+            idempotency_key VARCHAR(100) NOT NULL UNIQUE,
+            photo BIGINT UNSIGNED NOT NULL,
+            copies INT UNSIGNED NOT NULL,
+            address VARCHAR(500) NOT NULL,
+            amount INT UNSIGNED NOT NULL,
+            state VARCHAR(10) NOT NULL DEFAULT 'accepted',
+            created_at DATETIME(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6)
+        ) CHARACTER SET utf8mb4",
+    ),
+    (
+        2,
+        "CREATE TABLE IF NOT EXISTS charges (
+            id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY,
+            order_id BIGINT UNSIGNED NOT NULL,
+            amount INT UNSIGNED NOT NULL,
+            instance VARCHAR(100) NOT NULL,
+            at DATETIME(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),
+            INDEX (order_id)
+        ) CHARACTER SET utf8mb4",
+    ),
 ];
 
 /// Two releases may migrate at the same time; the second waits for this lock. It is per server,
@@ -38,7 +111,7 @@ const MIGRATIONS: &[(u32, &str)] = &[
 const LOCK: &str = "CONCAT('migrate:', LEFT(SHA1(DATABASE()), 32))";
 
 /// Runs what has not run yet, then ends.
-pub async fn run() -> Result<()> {
+pub async fn run(schema: &Schema) -> Result<()> {
     let db = Db::new(config::Database::from(&config::environment)?);
     crate::wait::until("database", Duration::from_secs(60), || db.ping()).await?;
     let mut connection = db.connection().await?;
@@ -55,7 +128,7 @@ pub async fn run() -> Result<()> {
         )
         .await?;
     let applied: Vec<u32> = connection.query("SELECT version FROM schema_migrations").await?;
-    for (version, statement) in MIGRATIONS.iter().filter(|(version, _)| !applied.contains(version)) {
+    for (version, statement) in schema.iter().filter(|(version, _)| !applied.contains(version)) {
         let outcome = connection.query_drop(*statement).await;
         outcome.map_err(|error| format!("migration {version}: {error}"))?;
         connection.exec_drop("INSERT INTO schema_migrations (version) VALUES (?)", (version,)).await?;
@@ -64,22 +137,22 @@ pub async fn run() -> Result<()> {
     // The lock ends with the connection.
     drop(connection);
     db.close().await?;
-    log::info("schema is up to date", &[("version", &latest().to_string())]);
+    log::info("schema is up to date", &[("version", &latest(schema).to_string())]);
     Ok(())
 }
 
 /// Whether the schema is at least what this code was written for.
-pub async fn current(db: &Db) -> Result<()> {
+pub async fn current(db: &Db, schema: &Schema) -> Result<()> {
     let query = "SELECT MAX(version) FROM schema_migrations";
     let version: Option<Option<u32>> = db.connection().await?.query_first(query).await?;
     match version.flatten().unwrap_or(0) {
-        version if version >= latest() => Ok(()),
-        version => Err(format!("the schema is at version {version}, not {}", latest()).into()),
+        version if version >= latest(schema) => Ok(()),
+        version => Err(format!("the schema is at version {version}, not {}", latest(schema)).into()),
     }
 }
 
-fn latest() -> u32 {
-    MIGRATIONS.iter().map(|(version, _)| *version).max().unwrap_or(0)
+fn latest(schema: &Schema) -> u32 {
+    schema.iter().map(|(version, _)| *version).max().unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -88,8 +161,10 @@ mod tests {
 
     #[test]
     fn versions_count_up_and_statements_can_run_again() {
-        let versions: Vec<u32> = MIGRATIONS.iter().map(|(version, _)| *version).collect();
-        assert_eq!(versions, (1..=latest()).collect::<Vec<_>>());
-        assert!(MIGRATIONS.iter().all(|(_, statement)| statement.contains("IF NOT EXISTS")));
+        for schema in [ALBUM, SHIPPING] {
+            let versions: Vec<u32> = schema.iter().map(|(version, _)| *version).collect();
+            assert_eq!(versions, (1..=latest(schema)).collect::<Vec<_>>());
+            assert!(schema.iter().all(|(_, statement)| statement.contains("IF NOT EXISTS")));
+        }
     }
 }

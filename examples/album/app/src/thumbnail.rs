@@ -5,14 +5,12 @@ use image::codecs::jpeg::JpegEncoder;
 use image::{ImageFormat, ImageReader, Limits};
 use std::io::Cursor;
 
-/// Neither side of a thumbnail is longer.
-const SIDE: u32 = 320;
 /// A small file can claim to be a huge picture; beyond this it is refused before it is decoded.
 const LONGEST_SIDE: u32 = 20_000;
 const MOST_MEMORY: u64 = 256 * 1024 * 1024;
 
-/// A thumbnail, in the format of its original.
-pub struct Thumbnail {
+/// A picture, in the format of its original.
+pub struct Picture {
     /// The file.
     pub bytes: Vec<u8>,
     /// Its media type.
@@ -21,8 +19,8 @@ pub struct Thumbnail {
     pub extension: &'static str,
 }
 
-/// Scales a JPEG or PNG down. What the uploader called it does not count, only what it is.
-pub fn make(original: &[u8]) -> Result<Thumbnail> {
+/// Scales a JPEG or PNG down until neither side is longer than `side`, in pixels. What the uploader called it does not count, only what it is.
+pub fn make(original: &[u8], side: u32) -> Result<Picture> {
     let mut reader = ImageReader::new(Cursor::new(original)).with_guessed_format()?;
     let format = reader.format().ok_or("neither JPEG nor PNG")?;
     let mut limits = Limits::default();
@@ -32,7 +30,7 @@ pub fn make(original: &[u8]) -> Result<Thumbnail> {
     reader.limits(limits);
     let picture = reader.decode()?;
     let small =
-        if picture.width().max(picture.height()) > SIDE { picture.thumbnail(SIDE, SIDE) } else { picture };
+        if picture.width().max(picture.height()) > side { picture.thumbnail(side, side) } else { picture };
     let mut bytes = Vec::new();
     let (content_type, extension) = match format {
         ImageFormat::Png => {
@@ -44,7 +42,7 @@ pub fn make(original: &[u8]) -> Result<Thumbnail> {
             ("image/jpeg", "jpg")
         }
     };
-    Ok(Thumbnail { bytes, content_type, extension })
+    Ok(Picture { bytes, content_type, extension })
 }
 
 #[cfg(test)]
@@ -61,7 +59,7 @@ mod tests {
     #[test]
     fn keeps_format_and_proportions() {
         for (format, content_type) in [(ImageFormat::Png, "image/png"), (ImageFormat::Jpeg, "image/jpeg")] {
-            let thumbnail = make(&picture(1280, 640, format)).unwrap();
+            let thumbnail = make(&picture(1280, 640, format), 320).unwrap();
             assert_eq!(thumbnail.content_type, content_type);
             let small = image::load_from_memory(&thumbnail.bytes).unwrap();
             assert_eq!(small.dimensions(), (320, 160));
@@ -70,13 +68,14 @@ mod tests {
 
     #[test]
     fn a_small_picture_is_not_blown_up() {
-        let small = image::load_from_memory(&make(&picture(8, 4, ImageFormat::Png)).unwrap().bytes).unwrap();
+        let small =
+            image::load_from_memory(&make(&picture(8, 4, ImageFormat::Png), 320).unwrap().bytes).unwrap();
         assert_eq!(small.dimensions(), (8, 4));
     }
 
     #[test]
     fn what_is_no_picture_is_refused() {
-        assert!(make(b"hello").is_err());
-        assert!(make(&picture(100, 100, ImageFormat::Png)[..60]).is_err());
+        assert!(make(b"hello", 320).is_err());
+        assert!(make(&picture(100, 100, ImageFormat::Png)[..60], 320).is_err());
     }
 }

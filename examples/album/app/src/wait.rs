@@ -2,6 +2,8 @@
 
 use crate::aws::Aws;
 use crate::db::Db;
+use crate::queue::Queue;
+use crate::storage::Storage;
 use crate::{Result, config, log, migrations};
 use std::future::Future;
 use std::time::Duration;
@@ -14,9 +16,11 @@ const PAUSE: Duration = Duration::from_millis(250);
 pub async fn run() -> Result<()> {
     let db = Db::new(config::Database::from(&config::environment)?);
     let aws = Aws::new(config::Aws::from(&config::environment)?)?;
-    until("schema", LIMIT, || migrations::current(&db)).await?;
-    until("queue", LIMIT, || aws.queue()).await?;
-    until("bucket", LIMIT, || aws.bucket()).await?;
+    let queue = Queue::new(aws.clone(), config::thumbnail_queue(&config::environment)?);
+    let storage = Storage::new(aws, config::Storage::from(&config::environment)?);
+    until("schema", LIMIT, || migrations::current(&db, migrations::ALBUM)).await?;
+    until("queue", LIMIT, || queue.check()).await?;
+    until("bucket", LIMIT, || storage.check()).await?;
     db.close().await
 }
 

@@ -1,113 +1,163 @@
-//! Takes orders from the queue and makes thumbnails. A job can run twice (queues deliver at least
-//! once) and then does the same again.
+//! Makes the pictures that were ordered. An order can come twice (queues deliver at least once), and
+//! to two workers at the same time: the claim on its job keeps them apart.
 
-use crate::aws::{Aws, Message, Order};
+use crate::aws::Aws;
 use crate::cache::Cache;
-use crate::db::Db;
+use crate::consume::{Outcome, Work, consume};
+use crate::db::{Db, Photo};
+use crate::jobs::Claim;
+use crate::queue::{Message, Queue};
 use crate::shutdown::Shutdown;
-use crate::{Result, config, log, thumbnail};
+use crate::storage::Storage;
+use crate::thumbnail::{self, Picture};
+use crate::{Result, config, log};
+use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 
-/// How much longer than the longest job a message stays hidden from other workers.
-const MARGIN: Duration = Duration::from_secs(15);
+/// What can be made of a photo.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// A small picture, for listings.
+    #[default]
+    Thumbnail,
+    /// A large picture, to be looked at on a whole screen.
+    Poster,
+}
+
+impl Kind {
+    /// As orders write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Thumbnail => "thumbnail",
+            Kind::Poster => "poster",
+        }
+    }
+
+    /// Neither side of the picture is longer, in pixels.
+    fn side(self) -> u32 {
+        match self {
+            Kind::Thumbnail => 320,
+            Kind::Poster => 1280,
+        }
+    }
+}
+
+/// An order for a picture, as it travels through the queue.
+#[derive(Debug, Deserialize, PartialEq, Serialize)]
+pub struct Order {
+    /// The photo's number.
+    pub photo: u64,
+    /// What is to be made of it.
+    #[serde(default)]
+    pub kind: Kind,
+    /// What names the job. Without it the photo and the kind do: ordered twice, it is made once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<String>,
+}
+
+impl Order {
+    /// An order for what has not been ordered before.
+    pub fn new(photo: u64, kind: Kind) -> Self {
+        Order { photo, kind, job: None }
+    }
+
+    fn job(&self) -> String {
+        self.job.clone().unwrap_or_else(|| format!("{}-{}", self.kind.name(), self.photo))
+    }
+}
 
 struct Worker {
     db: Db,
-    aws: Aws,
+    storage: Storage,
     cache: Cache,
     jobs: config::Jobs,
+    floors: config::Floors,
 }
 
-/// Works until asked to stop; the job in hand is finished first.
+/// Works until asked to stop; the job in hand is finished or given back first.
 pub async fn run() -> Result<()> {
+    let aws = Aws::new(config::Aws::from(&config::environment)?)?;
+    let queue = Queue::new(aws.clone(), config::thumbnail_queue(&config::environment)?);
     let worker = Worker {
         db: Db::new(config::Database::from(&config::environment)?),
-        aws: Aws::new(config::Aws::from(&config::environment)?)?,
+        storage: Storage::new(aws, config::Storage::from(&config::environment)?),
         cache: Cache::new(config::Cache::from(&config::environment)?)?,
         jobs: config::Jobs::from(&config::environment)?,
+        floors: config::Floors::from(&config::environment)?,
     };
-    let mut shutdown = Shutdown::listen()?;
+    let shutdown = Shutdown::listen()?;
     log::info("worker started", &[]);
-    while !shutdown.requested() {
-        // A poll under way is not broken off: a message that the queue hands to a closed connection
-        // stays hidden until its visibility times out. So keep QUEUE_WAIT_SECONDS short.
-        match worker.aws.receive(worker.jobs.poll, worker.jobs.longest + MARGIN).await {
-            Ok(Some(message)) => worker.handle(message).await,
-            Ok(None) => {}
-            Err(error) => {
-                log::error("no answer from the queue", &[("error", &error.to_string())]);
-                tokio::select! {
-                    () = tokio::time::sleep(Duration::from_secs(2)) => {}
-                    () = shutdown.wait() => {}
-                }
-            }
-        }
-    }
+    consume(&queue, &worker.jobs, shutdown, &worker).await;
     worker.db.close().await?;
     log::info("worker stopped", &[]);
     Ok(())
 }
 
-impl Worker {
-    async fn handle(&self, message: Message) {
+impl Work for Worker {
+    async fn attempt(&self, message: &Message, mut stop: Shutdown) -> Result<Outcome> {
         let started = Instant::now();
-        let job = tokio::time::timeout(self.jobs.longest, self.work(&message.body));
-        let outcome = match job.await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(format!("took longer than {} s", self.jobs.longest.as_secs()).into()),
-        };
-        let deliveries = message.deliveries();
-        let milliseconds = started.elapsed().as_millis().to_string();
-        let mut fields = vec![("order", message.body.as_str()), ("milliseconds", &milliseconds)];
-        // Not giving back costs only time: the message comes again when its visibility times out.
-        let answered = match outcome {
-            Ok(()) => {
-                log::info("thumbnail made", &fields);
-                self.aws.done(&message).await
-            }
-            Err(error) => {
-                let (error, count) = (error.to_string(), deliveries.to_string());
-                fields.extend([("error", error.as_str()), ("delivery", &count)]);
-                log::error("job failed", &fields);
-                self.remember(&message.body, &error).await;
-                self.aws.give_back(&message, pause(deliveries)).await
-            }
-        };
-        if let Err(error) = answered {
-            log::warn("the queue did not take the outcome", &[("error", &error.to_string())]);
+        let order: Order = serde_json::from_str(&message.body)?;
+        let job = order.job();
+        match self.db.claim(&job, order.kind, self.jobs.visibility).await? {
+            Claim::Ours => {}
+            Claim::Done => return Ok(Outcome::Done),
+            Claim::Taken(left) => return Ok(Outcome::Later(left)),
         }
-    }
-
-    async fn work(&self, body: &str) -> Result<()> {
-        let order: Order = serde_json::from_str(body)?;
         let photo = self.db.photo(order.photo).await?.ok_or("there is no such photo")?;
-        let original = self.aws.get(&photo.original_key).await?;
-        let thumbnail = tokio::task::spawn_blocking(move || thumbnail::make(&original)).await??;
+        let picture = tokio::select! {
+            picture = self.picture(&photo, order.kind) => picture?,
+            () = stop.overdue(self.jobs.patience) => {
+                self.db.give_up(&job).await?;
+                return Ok(Outcome::Later(Duration::ZERO));
+            }
+        };
+        // From here on nothing is broken off: whoever took the job over would do it again.
         let folder = photo.original_key.rsplit_once('/').map_or("", |(folder, _)| folder);
-        let key = format!("{folder}/thumbnail.{}", thumbnail.extension);
-        self.aws.put(&key, thumbnail.content_type, thumbnail.bytes).await?;
-        self.db.thumbnail_ready(photo.id, &key).await?;
+        let key = format!("{folder}/{}.{}", order.kind.name(), picture.extension);
+        self.storage.put(&key, picture.content_type, picture.bytes).await?;
+        self.db.made(&job, order.kind, photo.id, &key).await?;
         self.cache.forget(photo.album_id).await;
-        Ok(())
+        let floor = match order.kind {
+            Kind::Thumbnail => self.floors.job,
+            Kind::Poster => self.floors.poster,
+        };
+        tokio::select! {
+            () = tokio::time::sleep(floor.saturating_sub(started.elapsed())) => {}
+            () = stop.overdue(self.jobs.patience) => {}
+        }
+        self.db.finished(&job).await?;
+        Ok(Outcome::Done)
     }
 
     /// Lets the uploader see why; the message itself ends in the dead-letter queue.
-    async fn remember(&self, body: &str, error: &str) {
-        let Ok(order) = serde_json::from_str::<Order>(body) else {
+    async fn failed(&self, message: &Message, error: &str) {
+        let Ok(order) = serde_json::from_str::<Order>(&message.body) else {
             return;
         };
-        if let Err(error) = self.db.thumbnail_failed(order.photo, error).await {
+        if let Err(error) = self.remember(&order, error).await {
             log::warn("the failure is not recorded", &[("error", &error.to_string())]);
-        }
-        if let Ok(Some(photo)) = self.db.photo(order.photo).await {
-            self.cache.forget(photo.album_id).await;
         }
     }
 }
 
-/// 1, 2, 4 ... at most 60 seconds before the next attempt.
-fn pause(deliveries: u32) -> Duration {
-    Duration::from_secs((1u64 << deliveries.saturating_sub(1).min(6)).min(60))
+impl Worker {
+    async fn picture(&self, photo: &Photo, kind: Kind) -> Result<Picture> {
+        let original = self.storage.get(&photo.original_key).await?;
+        tokio::task::spawn_blocking(move || thumbnail::make(&original, kind.side())).await?
+    }
+
+    async fn remember(&self, order: &Order, error: &str) -> Result<()> {
+        self.db.give_up(&order.job()).await?;
+        if order.kind != Kind::Thumbnail {
+            return Ok(());
+        }
+        self.db.thumbnail_failed(order.photo, error).await?;
+        if let Some(photo) = self.db.photo(order.photo).await? {
+            self.cache.forget(photo.album_id).await;
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -115,8 +165,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_grow_and_end() {
-        let seconds: Vec<u64> = [0, 1, 2, 3, 7, 1000].map(|count| pause(count).as_secs()).to_vec();
-        assert_eq!(seconds, [1, 1, 2, 4, 60, 60]);
+    fn an_order_of_the_release_before_is_understood() {
+        let order: Order = serde_json::from_str(r#"{"photo": 7}"#).unwrap();
+        assert_eq!(order, Order::new(7, Kind::Thumbnail));
+        assert_eq!(order.job(), "thumbnail-7");
+        assert_eq!(serde_json::to_string(&order).unwrap(), r#"{"photo":7,"kind":"thumbnail"}"#);
+    }
+
+    #[test]
+    fn an_order_may_name_its_job() {
+        let order: Order = serde_json::from_str(r#"{"photo": 7, "kind": "poster", "job": "again"}"#).unwrap();
+        assert_eq!((order.kind, order.job().as_str()), (Kind::Poster, "again"));
+        assert!(serde_json::from_str::<Order>(r#"{"photo": 7, "kind": "film"}"#).is_err());
     }
 }

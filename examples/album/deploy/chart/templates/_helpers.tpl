@@ -33,6 +33,23 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 {{- end }}
 
+{{/* Shipping and admin are nobody to AWS that the others are. */}}
+{{- define "album.shipping.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create -}}
+{{- include "album.fullname" . }}-shipping
+{{- else -}}
+{{- default "default" .Values.serviceAccount.name -}}
+{{- end -}}
+{{- end }}
+
+{{- define "album.admin.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create -}}
+{{- include "album.fullname" . }}-admin
+{{- else -}}
+{{- default "default" .Values.serviceAccount.name -}}
+{{- end -}}
+{{- end }}
+
 {{- define "album.image" -}}
 {{- printf "%s:%s" .Values.image.repository .Values.image.tag -}}
 {{- end }}
@@ -50,7 +67,7 @@ readOnlyRootFilesystem: true
 capabilities: {drop: [ALL]}
 {{- end }}
 
-{{/* What every role reads; the names end in the checksums' annotation too. */}}
+{{/* What every role but shipping reads; the names end in the checksums' annotation too. */}}
 {{- define "album.envFrom" -}}
 - configMapRef: {name: {{ include "album.fullname" . }}}
 - secretRef: {name: {{ include "album.fullname" . }}}
@@ -60,4 +77,32 @@ capabilities: {drop: [ALL]}
 {{- define "album.checksums" -}}
 checksum/config: {{ include (print $.Template.BasePath "/configmap.yaml") . | sha256sum }}
 checksum/secret: {{ include (print $.Template.BasePath "/secret.yaml") . | sha256sum }}
+{{- end }}
+
+{{/* Shipping is a subsystem: it has a database and a queue of its own, and knows no others. */}}
+{{- define "album.shipping.envFrom" -}}
+- configMapRef: {name: {{ include "album.fullname" . }}-shipping}
+- secretRef: {name: {{ include "album.fullname" . }}-shipping}
+{{- end }}
+
+{{- define "album.shipping.checksums" -}}
+checksum/config: {{ include (print $.Template.BasePath "/shipping-configmap.yaml") . | sha256sum }}
+checksum/secret: {{ include (print $.Template.BasePath "/shipping-secret.yaml") . | sha256sum }}
+{{- end }}
+
+{{- define "album.probes" -}}
+startupProbe:
+  httpGet: {path: /healthz, port: http}
+  periodSeconds: 1
+  failureThreshold: 30
+readinessProbe:
+  httpGet: {path: /readyz, port: http}
+  periodSeconds: 2
+  timeoutSeconds: 6
+  failureThreshold: 2
+livenessProbe:
+  httpGet: {path: /healthz, port: http}
+  periodSeconds: 10
+  timeoutSeconds: 3
+  failureThreshold: 3
 {{- end }}

@@ -1,5 +1,6 @@
 # What an environment on the shared cluster needs: a database with its user on the shared server, a
-# queue with its dead-letter queue, a bucket, and a role by which its pods reach them.
+# queue with its dead-letter queue, a bucket, and a role by which its pods reach them. Shipping has a
+# database, queues and a role of its own.
 #
 # Variables and outputs are those of ../local, so that the chart cannot tell where it is.
 
@@ -83,14 +84,28 @@ locals {
   queue = "${var.namespace}-thumbnails"
   # Names of buckets and roles have at most 63 and 64 characters, as many as the namespace may have alone.
   short = length(var.namespace) <= 56 ? var.namespace : "${substr(var.namespace, 0, 47)}-${substr(sha256(var.namespace), 0, 8)}"
-  # A name of its own by construction, within MySQL's 32 characters.
+  shipping = (length(var.namespace) <= 54
+    ? "${var.namespace}-shipping"
+  : "${substr(var.namespace, 0, 45)}-${substr(sha256(var.namespace), 0, 8)}-shipping")
+  # Names of their own by construction, within MySQL's 32 characters.
   database_user = "album_${substr(sha256(local.owner), 0, 24)}"
+  shipping_user = "ship_${substr(sha256(local.owner), 0, 24)}"
 }
 
 # Random once, then kept: a later plan must not change them.
 resource "terraform_data" "identity" {
   input = {
     owner    = uuid()
+    password = sensitive(replace(uuid(), "-", ""))
+  }
+
+  lifecycle {
+    ignore_changes = [input]
+  }
+}
+
+resource "terraform_data" "shipping_identity" {
+  input = {
     password = sensitive(replace(uuid(), "-", ""))
   }
 
@@ -116,6 +131,23 @@ resource "mysql_grant" "album" {
   privileges = ["ALL"]
 }
 
+resource "mysql_database" "shipping" {
+  name = local.shipping
+}
+
+resource "mysql_user" "shipping" {
+  user               = local.shipping_user
+  host               = "%"
+  plaintext_password = terraform_data.shipping_identity.output.password
+}
+
+resource "mysql_grant" "shipping" {
+  user       = mysql_user.shipping.user
+  host       = mysql_user.shipping.host
+  database   = mysql_database.shipping.name
+  privileges = ["ALL"]
+}
+
 resource "aws_sqs_queue" "dead_letters" {
   name = "${local.queue}-dead"
 }
@@ -125,6 +157,18 @@ resource "aws_sqs_queue" "thumbnails" {
   # Three attempts, then a message is set aside for someone to look at.
   redrive_policy = jsonencode({
     deadLetterTargetArn = aws_sqs_queue.dead_letters.arn
+    maxReceiveCount     = 3
+  })
+}
+
+resource "aws_sqs_queue" "shipping_dead_letters" {
+  name = "${local.shipping}-dead"
+}
+
+resource "aws_sqs_queue" "shipping" {
+  name = local.shipping
+  redrive_policy = jsonencode({
+    deadLetterTargetArn = aws_sqs_queue.shipping_dead_letters.arn
     maxReceiveCount     = 3
   })
 }
@@ -169,7 +213,7 @@ resource "aws_iam_role_policy" "album" {
       },
       {
         Effect   = "Allow"
-        Action   = ["s3:GetObject", "s3:PutObject"]
+        Action   = ["s3:DeleteObject", "s3:GetObject", "s3:PutObject"]
         Resource = "${aws_s3_bucket.photos.arn}/*"
       },
       {
@@ -178,5 +222,39 @@ resource "aws_iam_role_policy" "album" {
         Resource = aws_s3_bucket.photos.arn
       },
     ]
+  })
+}
+
+resource "aws_iam_role" "shipping" {
+  name = local.shipping
+  assume_role_policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Effect    = "Allow"
+      Action    = "sts:AssumeRoleWithWebIdentity"
+      Principal = { Federated = local.oidc_provider }
+      Condition = {
+        StringEquals = {
+          "${local.issuer}:aud" = "sts.amazonaws.com"
+          "${local.issuer}:sub" = "system:serviceaccount:${var.namespace}:album-shipping"
+        }
+      }
+    }]
+  })
+}
+
+resource "aws_iam_role_policy" "shipping" {
+  name = "shipping"
+  role = aws_iam_role.shipping.name
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Effect = "Allow"
+      Action = [
+        "sqs:DeleteMessage", "sqs:ChangeMessageVisibility", "sqs:GetQueueAttributes", "sqs:ReceiveMessage",
+        "sqs:SendMessage",
+      ]
+      Resource = aws_sqs_queue.shipping.arn
+    }]
   })
 }

@@ -29,6 +29,28 @@ output "dead_letter_queue_url" {
   value = aws_sqs_queue.dead_letters.url
 }
 
+output "shipping_database_name" {
+  value = mysql_database.shipping.name
+}
+
+output "shipping_database_user" {
+  value = mysql_grant.shipping.user
+}
+
+output "shipping_database_password" {
+  value     = terraform_data.shipping_identity.output.password
+  sensitive = true
+}
+
+output "shipping_queue_url" {
+  description = "As pods reach it."
+  value       = aws_sqs_queue.shipping.url
+}
+
+output "shipping_dead_letter_queue_url" {
+  value = aws_sqs_queue.shipping_dead_letters.url
+}
+
 output "bucket" {
   value = aws_s3_bucket.photos.bucket
 }
@@ -42,6 +64,12 @@ output "role_arn" {
   # Not before it may do what it is for.
   value      = aws_iam_role.album.arn
   depends_on = [aws_iam_role_policy.album]
+}
+
+output "shipping_role_arn" {
+  description = "The role that shipping's pods assume."
+  value       = aws_iam_role.shipping.arn
+  depends_on  = [aws_iam_role_policy.shipping]
 }
 
 output "aws_endpoint_url" {

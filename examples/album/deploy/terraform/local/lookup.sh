@@ -11,7 +11,7 @@ value() {
 }
 
 case $(value name) in
-identity | create)
+identity | shipping_identity | create)
   echo "stands for nothing outside of the state"
   exit 3
   ;;

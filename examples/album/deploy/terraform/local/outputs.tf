@@ -35,6 +35,33 @@ output "dead_letter_queue_url" {
   depends_on = [terraform_data.create]
 }
 
+output "shipping_database_name" {
+  value      = local.claims.shipping_database.named
+  depends_on = [terraform_data.create]
+}
+
+output "shipping_database_user" {
+  value      = local.shipping_user
+  depends_on = [terraform_data.create]
+}
+
+output "shipping_database_password" {
+  value      = terraform_data.shipping_identity.output.password
+  sensitive  = true
+  depends_on = [terraform_data.create]
+}
+
+output "shipping_queue_url" {
+  description = "As pods reach it."
+  value       = "${local.endpoint}/${local.account}/${local.claims.shipping_queue.named}"
+  depends_on  = [terraform_data.create]
+}
+
+output "shipping_dead_letter_queue_url" {
+  value      = "${local.endpoint}/${local.account}/${local.claims.shipping_dead_letter_queue.named}"
+  depends_on = [terraform_data.create]
+}
+
 output "bucket" {
   value      = local.claims.bucket.named
   depends_on = [terraform_data.create]
@@ -46,6 +73,11 @@ output "region" {
 
 output "role_arn" {
   description = "The role that pods assume. The stand-in for AWS has none, and takes any keys."
+  value       = ""
+}
+
+output "shipping_role_arn" {
+  description = "The role that shipping's pods assume."
   value       = ""
 }
 

@@ -38,8 +38,14 @@ one() {
 case $1 in
 create)
   inside mysql create "$database" &&
+    (
+      login=$shipping_login password=$shipping_password
+      inside mysql create "$shipping_database"
+    ) &&
     inside aws create queue "$dead_letter_queue" &&
     inside aws create queue "$queue" "$dead_letter_queue" &&
+    inside aws create queue "$shipping_dead_letter_queue" &&
+    inside aws create queue "$shipping_queue" "$shipping_dead_letter_queue" &&
     inside aws create bucket "$bucket"
   ;;
 destroy | lookup) one "$1" ;;
