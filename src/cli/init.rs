@@ -1,13 +1,13 @@
 //! `envctl init`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use envctl_cluster::Expected;
 use envctl_model::stack::Target;
 
 use crate::config::{Base, Project};
 use crate::flows::cluster::target::{Destination, explain};
-use crate::flows::init::{pin, platform};
+use crate::flows::init::{cutover, pin, platform};
 use crate::flows::terraform::declared;
 use crate::ui::{Failure, print};
 
@@ -55,10 +55,16 @@ struct What {
     /// Write the UID of the target's cluster into the stack file
     #[arg(long)]
     pin: bool,
+    /// Write a plan of how a component moves from its machines to the chart
+    #[arg(long, value_name = "COMPONENT")]
+    cutover: Option<String>,
 }
 
 pub(super) async fn run(base: &Base, arguments: Arguments) -> Result<(), Failure> {
     let project = base.stack()?;
+    if let Some(component) = &arguments.what.cutover {
+        return plan_cutover(base, &project, component);
+    }
     let (name, target) = cluster_target(base, &project)?;
     if arguments.what.pin {
         return pin_cluster(base, &project, &name, target).await;
@@ -68,6 +74,19 @@ pub(super) async fn run(base: &Base, arguments: Arguments) -> Result<(), Failure
         print(&format!("wrote {}", file.display()));
     }
     print(&format!("read {}, then apply it", platform.out.join("README.md").display()));
+    Ok(())
+}
+
+fn plan_cutover(base: &Base, project: &Project, component: &str) -> Result<(), Failure> {
+    let target = base.settings(project)?.target.value;
+    let written = cutover::write(project, component, &target)?;
+    let shown =
+        |path: &Path| path.strip_prefix(&base.variables.current_dir).unwrap_or(path).display().to_string();
+    print(&format!("wrote {}", shown(&written.plan)));
+    for (path, what) in &written.fill_in {
+        print(&format!("wrote {}: fill in {what}", shown(path)));
+    }
+    print(&format!("then see what it means: envctl rehearse {} --explain", shown(&written.plan)));
     Ok(())
 }
 

@@ -84,6 +84,28 @@ pub enum Event {
         /// Seconds since the start.
         seconds: f64,
     },
+    /// Both sides of a rehearsal are there.
+    Sandbox {
+        /// The old side: `2 × api (compose: rehearsal/old.yaml)`.
+        old: String,
+        /// The new side: `2 × api (namespace rehearse-api-7f3)`.
+        new: String,
+        /// What both use.
+        shared: Vec<String>,
+    },
+    /// What came of a rehearsal.
+    Rehearsed {
+        /// `successful`, `failed` or `inconclusive`. The last one never passes.
+        verdict: String,
+        /// Where and why, in full; several lines. Empty for a good one.
+        why: String,
+        /// The report, an HTML file.
+        report: String,
+        /// The signed evidence; none without a key.
+        evidence: Option<String>,
+        /// Seconds since the start.
+        seconds: f64,
+    },
     /// What `down` proved.
     Receipt(Receipt),
 }

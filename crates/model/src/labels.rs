@@ -52,10 +52,16 @@ pub enum Role {
     Lock,
     /// The image these roles run from.
     Agent,
+    /// Plays a machine of the old side of a rehearsal.
+    Machine,
+    /// A program that a rehearsal runs beside its machines.
+    Tool,
+    /// The balancer of a rehearsal.
+    Balancer,
 }
 
 impl Role {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 11] = [
         Self::Sandbox,
         Self::Seeder,
         Self::Init,
@@ -64,6 +70,9 @@ impl Role {
         Self::Router,
         Self::Lock,
         Self::Agent,
+        Self::Machine,
+        Self::Tool,
+        Self::Balancer,
     ];
 
     /// The label's value.
@@ -78,6 +87,9 @@ impl Role {
             Self::Router => "router",
             Self::Lock => "lock",
             Self::Agent => "agent",
+            Self::Machine => "machine",
+            Self::Tool => "tool",
+            Self::Balancer => "balancer",
         }
     }
 

@@ -3,11 +3,13 @@
 //! Everything here can be made, compared, stored and printed without touching the world; the
 //! crates that do touch it take these types and give them back.
 
+pub mod cutover;
 pub mod diagnostic;
 pub mod event;
 pub mod facts;
 pub mod finding;
 pub mod labels;
+pub mod lifetime;
 pub mod log;
 pub mod name;
 pub mod plan;
@@ -15,8 +17,11 @@ pub mod quantity;
 pub mod receipt;
 pub mod record;
 pub mod selection;
+pub mod settings;
 mod spelling;
 pub mod stack;
+pub mod units;
+pub mod yaml;
 
 pub use diagnostic::Diagnostic;
 pub use event::Event;

@@ -9,7 +9,7 @@ use serde_yaml::Spanned;
 
 use crate::diagnostic::Diagnostic;
 use crate::facts::Facts;
-use crate::spelling::closest;
+use crate::yaml::{self, span_of};
 
 /// A whole stack file.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -167,7 +167,7 @@ pub struct Component {
 }
 
 /// What a component is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum ComponentKind {
     /// Answers requests of users.
@@ -178,6 +178,19 @@ pub enum ComponentKind {
     Schedule,
     /// An internal tool.
     Endpoint,
+}
+
+impl ComponentKind {
+    /// As the stack file writes it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Service => "service",
+            Self::Worker => "worker",
+            Self::Schedule => "schedule",
+            Self::Endpoint => "endpoint",
+        }
+    }
 }
 
 /// What envctl must never change. Names may end in `*`.
@@ -325,7 +338,7 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Spanned<
 }
 
 /// The kind of a target.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum TargetKind {
     /// This machine, by Docker Compose.
@@ -447,10 +460,7 @@ impl StackFile {
     /// # Errors
     /// The first thing that is wrong, with its place and, for misspelt keys, a suggestion.
     pub fn parse(file: &str, source: &str) -> Result<Self, Box<Diagnostic>> {
-        let mut options = serde_yaml::Options::default();
-        options.with_snippet = false;
-        let stack: Stack = serde_yaml::from_str_with_options(source, options)
-            .map_err(|error| Box::new(yaml_diagnostic(file, source, &error)))?;
+        let stack: Stack = yaml::read(file, source)?;
         let parsed = Self { file: file.to_owned(), source: source.to_owned(), stack };
         parsed.check()?;
         Ok(parsed)
@@ -732,45 +742,6 @@ pub fn render_value(
         }
         other => (other.clone(), false),
     })
-}
-
-fn yaml_diagnostic(file: &str, source: &str, error: &serde_yaml::Error) -> Diagnostic {
-    use serde_yaml::Error;
-    let error = error.without_snippet();
-    let (message, help) = match error {
-        Error::SerdeUnknownField { field, expected, .. } => (
-            format!("unknown key `{field}`"),
-            Some(closest(field, expected.iter().copied()).map_or_else(
-                || format!("keys known here: {}", expected.join(", ")),
-                |k| format!("did you mean `{k}`?"),
-            )),
-        ),
-        Error::SerdeMissingField { field, .. } => (format!("key `{field}` is missing"), None),
-        Error::SerdeUnknownVariant { variant, expected, .. } => {
-            (format!("`{variant}` is not known here"), Some(format!("write one of: {}", expected.join(", "))))
-        }
-        other => {
-            let text = other.to_string();
-            (text.split(" at line ").next().unwrap_or(&text).to_owned(), None)
-        }
-    };
-    let span = error.location().map_or(0..0, |location| span_of(source, &location));
-    Diagnostic { message, file: file.to_owned(), source: source.to_owned(), span, label: String::new(), help }
-}
-
-/// The bytes of the word at a location (line and column count from 1, columns in characters).
-fn span_of(source: &str, location: &serde_yaml::Location) -> std::ops::Range<usize> {
-    let (line, column) = (location.line() as usize, location.column() as usize);
-    let line_start: usize = source.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
-    let text = source[line_start.min(source.len())..].lines().next().unwrap_or("");
-    let start = text.char_indices().nth(column.saturating_sub(1)).map_or(text.len(), |(at, _)| at);
-    let rest = &text[start..];
-    let ends = |c: char| matches!(c, ',' | '}' | ']' | '#') || c.is_whitespace();
-    let length = match rest.chars().next() {
-        Some(quote @ ('"' | '\'')) => rest[1..].find(quote).map_or(rest.len(), |at| at + 2),
-        _ => rest.find(|c| ends(c) || c == ':').unwrap_or(rest.len()),
-    };
-    line_start + start..line_start + start + length.max(1)
 }
 
 /// The JSON Schema of a stack file.

@@ -1,4 +1,5 @@
 //! What `envctl init` writes.
 
+pub(crate) mod cutover;
 pub(crate) mod pin;
 pub(crate) mod platform;
