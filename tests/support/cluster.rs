@@ -26,6 +26,9 @@ fn program() -> PathBuf {
 /// The images that tests run, and the name under which the node knows them.
 pub(crate) const IMAGE: &str = "debian:bookworm-slim";
 
+/// The networks between this machine and nodes of test clusters: routers outside of them come from there.
+pub(crate) const MACHINES: &str = "198.18.0.0/15";
+
 impl Cluster {
     /// The cluster that all tests of this process share; `None`, after saying so, where there is none.
     /// `ENVCTL_TEST_CLUSTER` names the directory of one that runs already (`make cluster-up`).
@@ -86,8 +89,10 @@ impl Cluster {
     fn prepare(&self) {
         let house = House::on_cluster(self, "platform");
         // Each test keeps its states in a bucket of its own.
-        let terraform = "domain: dev.example.com, terraform: {path: terraform, backendConfig: {bucket: '*', key: '*.tfstate'}}";
-        house.edit("envctl.yaml", |text| text.replace("domain: dev.example.com", terraform));
+        let terraform = "terraform: {path: terraform, backendConfig: {bucket: '*', key: '*.tfstate'}}";
+        let more =
+            format!("domain: dev.example.com, {terraform}, guardrails: {{allowIngressFrom: [{MACHINES}]}}");
+        house.edit("envctl.yaml", |text| text.replace("domain: dev.example.com", &more));
         let of_the_stack = root().join("tests/fixtures/iam-stack.json");
         self.apply_platform(house.dir(), &mut house.command(super::envctl()), &of_the_stack);
         // Policies are enforced a moment after they were made: when one refuses what it should.

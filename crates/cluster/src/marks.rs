@@ -33,6 +33,11 @@ pub fn labels(record: &Record) -> BTreeMap<String, String> {
     pairs([(MANAGED_BY, ENVCTL), (ENVIRONMENT, record.name.as_str()), (PROJECT, &record.project)])
 }
 
+/// The labels of what is made in an environment's namespace beside what the environment is made of.
+pub(crate) fn labels_in(namespace: &str) -> BTreeMap<String, String> {
+    pairs([(MANAGED_BY, ENVCTL), (ENVIRONMENT, namespace)])
+}
+
 /// The annotations of an environment's objects.
 #[must_use]
 pub fn annotations(record: &Record) -> BTreeMap<String, String> {

@@ -1,4 +1,4 @@
-//! Watching one object until it is as wanted.
+//! Watching objects, and one of them until it is as wanted.
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -9,6 +9,8 @@ use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 
+use crate::client::ClusterReader;
+use crate::error::ClusterError;
 use crate::patience::PAUSES;
 
 /// Watches an object until it is as wanted, or gone: then `None`. A watch that breaks is taken up again, for
@@ -45,6 +47,32 @@ where
     K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
 {
     until(api, name, |_| false).await;
+}
+
+/// All objects of a kind as they change. A watch that breaks is taken up again.
+pub(crate) fn watch_all<K>(
+    api: Api<K>,
+) -> impl Stream<Item = watcher::Result<watcher::Event<K>>> + Send + use<K>
+where
+    K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
+    K::DynamicType: Default,
+{
+    watcher(api, watcher::Config::default()).backoff(Pauses::default())
+}
+
+/// What an error of a watch means to who watches: a refusal is one, and silence and old versions are not.
+pub(crate) fn refusal(reader: &ClusterReader, error: watcher::Error) -> Option<ClusterError> {
+    let inner = match error {
+        watcher::Error::InitialListFailed(inner)
+        | watcher::Error::WatchStartFailed(inner)
+        | watcher::Error::WatchFailed(inner) => inner,
+        watcher::Error::WatchError(status) if matches!(status.code, 401 | 403) => kube::Error::Api(status),
+        _ => return None,
+    };
+    let error = reader.failed("to be watched")(inner);
+    let is_refusal =
+        matches!(&error, ClusterError::Api { status: 401 | 403, .. } | ClusterError::Credentials { .. });
+    is_refusal.then_some(error)
 }
 
 #[derive(Debug, Default)]

@@ -19,9 +19,9 @@ use crate::router;
 use envctl_model::labels::{self, Role};
 
 /// The label Compose gives every container of a project.
-const COMPOSE_PROJECT: &str = "com.docker.compose.project";
+pub(crate) const COMPOSE_PROJECT: &str = "com.docker.compose.project";
 /// The label with the service's name.
-const COMPOSE_SERVICE: &str = "com.docker.compose.service";
+pub(crate) const COMPOSE_SERVICE: &str = "com.docker.compose.service";
 
 /// A backing Compose file that cannot be used.
 #[derive(Debug, thiserror::Error)]

@@ -12,6 +12,7 @@
 
 pub mod agent_image;
 pub mod backing;
+pub mod balancer;
 pub mod compose;
 pub mod diagnose;
 mod digest;
@@ -21,6 +22,7 @@ pub mod images;
 pub mod lock;
 pub mod logs;
 pub mod lookup;
+pub mod machines;
 pub mod network;
 pub mod port_owner;
 pub mod remove;

@@ -14,7 +14,7 @@ use futures_util::StreamExt as _;
 use futures_util::future::{join_all, try_join_all};
 
 use crate::engine::{EngineError, VerifiedEngine, found};
-use crate::state::{self, ActualContainer, Named};
+use crate::state::{self, ActualContainer, Inventory, Named};
 use envctl_model::labels::{self, Role};
 
 /// Removes everything of an environment: the containers of its pods, then the sandboxes and the
@@ -24,7 +24,26 @@ use envctl_model::labels::{self, Role};
 /// # Errors
 /// When the Engine does not answer. What it refuses to remove is no error but `left`.
 pub async fn environment(engine: &VerifiedEngine, identity: &str) -> Result<Vec<(End, Item)>, EngineError> {
-    let inventory = state::inventory(engine.reader(), identity).await?;
+    things(engine, state::inventory(engine.reader(), identity).await?, identity).await
+}
+
+/// Removes what carries an identity and is of a Compose project, and nothing else of that identity.
+///
+/// # Errors
+/// When the Engine does not answer. What it refuses to remove is no error but `left`.
+pub async fn project(
+    engine: &VerifiedEngine,
+    identity: &str,
+    project: &str,
+) -> Result<Vec<(End, Item)>, EngineError> {
+    things(engine, state::of_project(engine.reader(), identity, project).await?, identity).await
+}
+
+async fn things(
+    engine: &VerifiedEngine,
+    inventory: Inventory,
+    identity: &str,
+) -> Result<Vec<(End, Item)>, EngineError> {
     let mut ends = containers(engine, inventory.containers).await?;
     ends.extend(try_join_all(inventory.networks.iter().map(|n| network(engine, n, identity))).await?);
     ends.extend(try_join_all(inventory.volumes.iter().map(|v| volume(engine, v, identity))).await?);

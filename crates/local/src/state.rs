@@ -8,13 +8,12 @@ use bollard::query_parameters::{
 };
 use futures_util::{StreamExt as _, TryStreamExt as _};
 
+use crate::backing::{COMPOSE_PROJECT, COMPOSE_SERVICE};
 use crate::engine::{EngineError, EngineReader, found, with_label};
 use envctl_model::labels::{self, Role};
 
 /// Containers inspected at the same time.
 const PARALLEL: usize = 16;
-/// The label Compose gives every container.
-const COMPOSE_SERVICE: &str = "com.docker.compose.service";
 
 /// Everything on the Engine that carries an environment's identity.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -112,9 +111,26 @@ pub enum Health {
 /// # Errors
 /// When the Engine does not answer.
 pub async fn inventory(reader: &EngineReader, identity: &str) -> Result<Inventory, EngineError> {
-    let filter = with_label(labels::IDENTITY, identity);
+    inventory_by(reader, &with_label(labels::IDENTITY, identity)).await
+}
+
+/// Lists what carries an identity and is of a Compose project.
+///
+/// # Errors
+/// When the Engine does not answer.
+pub async fn of_project(
+    reader: &EngineReader,
+    identity: &str,
+    project: &str,
+) -> Result<Inventory, EngineError> {
+    let mut filter = with_label(labels::IDENTITY, identity);
+    filter.entry("label".to_owned()).or_default().push(format!("{COMPOSE_PROJECT}={project}"));
+    inventory_by(reader, &filter).await
+}
+
+async fn inventory_by(reader: &EngineReader, filter: &Filter) -> Result<Inventory, EngineError> {
     let (containers, networks, volumes) =
-        tokio::try_join!(containers(reader, identity), networks(reader, &filter), volumes(reader, &filter))?;
+        tokio::try_join!(containers_by(reader, filter), networks(reader, filter), volumes(reader, filter))?;
     Ok(Inventory { containers, networks, volumes })
 }
 
@@ -140,8 +156,11 @@ async fn volumes(reader: &EngineReader, filter: &Filter) -> Result<Vec<Named>, E
 /// # Errors
 /// When the Engine does not answer.
 pub async fn containers(reader: &EngineReader, identity: &str) -> Result<Vec<ActualContainer>, EngineError> {
-    let filter = with_label(labels::IDENTITY, identity);
-    let options = ListContainersOptionsBuilder::default().all(true).filters(&filter).build();
+    containers_by(reader, &with_label(labels::IDENTITY, identity)).await
+}
+
+async fn containers_by(reader: &EngineReader, filter: &Filter) -> Result<Vec<ActualContainer>, EngineError> {
+    let options = ListContainersOptionsBuilder::default().all(true).filters(filter).build();
     let listed =
         reader.docker().list_containers(Some(options)).await.map_err(reader.failed("listing containers"))?;
     let ids = listed.into_iter().filter_map(|container| container.id);

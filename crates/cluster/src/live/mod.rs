@@ -11,15 +11,22 @@
 //! scale     sleep and wake
 //! restart   pods replaced by equal ones
 //! drift     what is not as it was delivered
+//!
+//! lifetimes what becomes of each pod, as it happens
+//! settings  how pods are configured, as digests
+//! expose    a way in for a router outside of the cluster
 //! ```
 
 pub mod drift;
+pub mod expose;
 pub mod forward;
+pub mod lifetimes;
 pub mod logs;
 pub mod one_off;
 pub mod pods;
 pub mod restart;
 pub mod scale;
 pub mod session;
+pub mod settings;
 pub mod usage;
 pub mod workloads;

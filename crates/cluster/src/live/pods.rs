@@ -3,10 +3,11 @@
 use envctl_model::selection::{Names, SelectionError, named, select};
 use k8s_openapi::api::core::v1::{Container, ContainerState, ContainerStatus, Pod};
 use kube::Api;
-use kube::api::ListParams;
+use kube::api::{DeleteParams, ListParams};
 
 use crate::client::ClusterReader;
 use crate::error::ClusterError;
+use crate::guard::VerifiedCluster;
 
 /// A pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -130,6 +131,31 @@ fn waiting(reason: Option<&str>) -> (String, Option<i32>) {
     (reason.unwrap_or("waiting").to_owned(), None)
 }
 
+/// Whether a pod is of a workload; those of a CronJob's Jobs are the CronJob's.
+pub(crate) fn is_of(pod: &Pod, workload: &str) -> bool {
+    let Some(maker) = workload_of(pod) else { return false };
+    let of_schedule = || {
+        let (job, name) = (maker.strip_prefix("Job/")?, workload.strip_prefix("CronJob/")?);
+        // The controller adds the minute of the run.
+        let minute = job.strip_prefix(name)?.strip_prefix('-')?;
+        Some(!minute.is_empty() && minute.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    maker == workload || of_schedule().unwrap_or(false)
+}
+
+/// Removes a pod without its grace: it is gone from the API and from endpoints at once, and its processes are killed
+/// after the second that the kubelet gives them all the same.
+/// <https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-termination-forced>
+///
+/// # Errors
+/// When there is no such pod; when the cluster refuses or does not answer.
+pub async fn kill(cluster: &VerifiedCluster, namespace: &str, pod: &str) -> Result<(), ClusterError> {
+    let api: Api<Pod> = Api::namespaced(cluster.client(), namespace);
+    let at_once = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
+    let killed = api.delete(pod, &at_once).await;
+    killed.map(drop).map_err(cluster.failed(&format!("to kill the pod {pod}")))
+}
+
 /// All pods of a namespace, by workload and name.
 ///
 /// # Errors
@@ -197,6 +223,20 @@ mod tests {
         assert!(matches!(exec_target(&pods, "api", Some("wait")), Err(SelectionError::NotRunning { .. })));
         let message = exec_target(&pods, "api", Some("x")).unwrap_err().to_string();
         assert_eq!(message, "api has no container x; it has: api, wait");
+    }
+
+    #[test]
+    fn the_pods_of_a_schedule_are_those_of_the_jobs_that_it_made() {
+        let of_job = |job: &str| -> Pod {
+            serde_json::from_value(json!({"metadata": {"name": "p", "ownerReferences": [
+                {"apiVersion": "batch/v1", "kind": "Job", "name": job, "uid": "u", "controller": true}]}}))
+            .unwrap()
+        };
+        assert!(is_of(&of_job("digest-29384760"), "CronJob/digest"));
+        assert!(is_of(&of_job("digest-29384760"), "Job/digest-29384760"));
+        assert!(!is_of(&of_job("digest-daily-29384760"), "CronJob/digest"));
+        assert!(!is_of(&of_job("digest-by-hand"), "CronJob/digest"));
+        assert!(!is_of(&of_job("digest-29384760"), "Deployment/digest"));
     }
 
     #[test]

@@ -18,6 +18,7 @@ use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use super::pods;
 use super::workloads::{self, Scale};
 use crate::client::ClusterReader;
 use crate::error::ClusterError;
@@ -78,6 +79,82 @@ pub async fn sleep(
     Ok(join_all(none).await.into_iter().flatten().collect())
 }
 
+/// Whether a workload has all the replicas that it was to have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resized {
+    /// So many pods are there, all ready, and none else.
+    Ready,
+    /// Not in time.
+    Waiting {
+        /// How many are ready.
+        ready: i32,
+    },
+}
+
+/// Gives one workload so many replicas, and waits until they are ready and the others gone. The field is nobody's
+/// afterwards: the next delivery sets it as it likes.
+///
+/// # Errors
+/// When there is no such Deployment or StatefulSet; when the cluster refuses or does not answer.
+pub async fn resize(
+    cluster: &VerifiedCluster,
+    namespace: &str,
+    workload: &str,
+    replicas: i32,
+    within: Duration,
+) -> Result<Resized, ClusterError> {
+    let before = look(cluster.reader(), namespace).await?.replicas;
+    if !before.contains_key(workload) {
+        return Err(ClusterError::NoSuch {
+            message: format!("{workload} has no replicas in {namespace}"),
+            hint: format!("these have: {}", before.into_keys().collect::<Vec<_>>().join(", ")),
+        });
+    }
+    scale(cluster, namespace, workload, replicas).await?;
+    forget(cluster, namespace, workload).await?;
+    let settled = settled(cluster.reader(), namespace, workload, replicas);
+    if tokio::time::timeout(within, settled).await.is_ok() {
+        return Ok(Resized::Ready);
+    }
+    let all = pods::all(cluster.reader(), namespace).await?;
+    let ready = all.iter().filter(|pod| pod.workload == workload && pod.ready && !pod.ending).count();
+    Ok(Resized::Waiting { ready: i32::try_from(ready).unwrap_or(i32::MAX) })
+}
+
+/// Whether a CronJob's runs begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Runs {
+    /// At their times.
+    Scheduled,
+    /// Not for now.
+    Suspended,
+}
+
+/// Suspends a CronJob, or lets its runs begin again. It is read back. What runs already goes on.
+///
+/// # Errors
+/// When there is no such CronJob; when the cluster refuses or does not answer.
+pub async fn set_runs(
+    cluster: &VerifiedCluster,
+    namespace: &str,
+    name: &str,
+    runs: Runs,
+) -> Result<(), ClusterError> {
+    suspend(cluster, namespace, name, runs == Runs::Suspended).await?;
+    give_back::<CronJob>(cluster, namespace, name).await?;
+    let api: Api<CronJob> = Api::namespaced(cluster.client(), namespace);
+    let doing = format!("to show the CronJob {name}");
+    let found = api.get(name).await.map_err(cluster.failed(&doing))?;
+    let is_suspended = found.spec.is_some_and(|spec| spec.suspend.unwrap_or(false));
+    if is_suspended == (runs == Runs::Suspended) {
+        return Ok(());
+    }
+    Err(ClusterError::Refused {
+        message: format!("the CronJob {name} is not as it was set: something else sets `suspend`, too"),
+        hint: "see `kubectl get cronjob NAME --show-managed-fields -o yaml`".to_owned(),
+    })
+}
+
 /// Gives all replicas back, and lets CronJobs run again. Workloads that are gone are left out.
 ///
 /// # Errors
@@ -85,11 +162,7 @@ pub async fn sleep(
 pub async fn wake(cluster: &VerifiedCluster, namespace: &str, asleep: &Asleep) -> Result<(), ClusterError> {
     let scaled = asleep.replicas.iter().map(|(workload, replicas)| async move {
         scale(cluster, namespace, workload, *replicas).await?;
-        match workload.split_once('/') {
-            Some(("Deployment", name)) => give_back::<Deployment>(cluster, namespace, name).await,
-            Some((_, name)) => give_back::<StatefulSet>(cluster, namespace, name).await,
-            None => Ok(()),
-        }
+        forget(cluster, namespace, workload).await
     });
     let resumed = asleep.cron_jobs.iter().map(|name| async move {
         suspend(cluster, namespace, name, false).await?;
@@ -140,6 +213,14 @@ where
     }
 }
 
+async fn forget(cluster: &VerifiedCluster, namespace: &str, workload: &str) -> Result<(), ClusterError> {
+    match workload.split_once('/') {
+        Some(("Deployment", name)) => give_back::<Deployment>(cluster, namespace, name).await,
+        Some((_, name)) => give_back::<StatefulSet>(cluster, namespace, name).await,
+        None => Ok(()),
+    }
+}
+
 /// Forgets that a field was ever ours; its value stays.
 async fn give_back<K>(cluster: &VerifiedCluster, namespace: &str, name: &str) -> Result<(), ClusterError>
 where
@@ -172,6 +253,35 @@ where
             Err(error) => return Err(error),
             Ok(_) => return Ok(()),
         }
+    }
+}
+
+/// Waits until the workload has so many replicas, all ready, and its controller has seen that they are wanted.
+async fn settled(reader: &ClusterReader, namespace: &str, workload: &str, replicas: i32) {
+    match workload.split_once('/') {
+        Some(("Deployment", name)) => {
+            let is_settled = |d: &Deployment| {
+                d.status.as_ref().is_some_and(|s| {
+                    s.observed_generation >= d.metadata.generation
+                        && [s.replicas, s.updated_replicas, s.available_replicas]
+                            .iter()
+                            .all(|n| n.unwrap_or(0) == replicas)
+                        && s.terminating_replicas.unwrap_or(0) == 0
+                })
+            };
+            until(Api::namespaced(reader.streaming(), namespace), name, is_settled).await;
+        }
+        Some(("StatefulSet", name)) => {
+            let is_settled = |s: &StatefulSet| {
+                s.status.as_ref().is_some_and(|status| {
+                    status.observed_generation >= s.metadata.generation
+                        && status.replicas == replicas
+                        && status.available_replicas.unwrap_or(0) == replicas
+                })
+            };
+            until(Api::namespaced(reader.streaming(), namespace), name, is_settled).await;
+        }
+        _ => {}
     }
 }
 

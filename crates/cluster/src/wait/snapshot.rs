@@ -19,6 +19,7 @@ use serde::de::DeserializeOwned;
 use super::workloads;
 use crate::client::ClusterReader;
 use crate::error::ClusterError;
+use crate::watching;
 
 /// The objects of one kind, by name.
 pub(super) type Objects<K> = BTreeMap<String, K>;
@@ -268,20 +269,7 @@ impl Watches {
 
     /// Refusals end waiting; silence and old versions do not.
     fn judge(&self, error: watcher::Error) -> Result<(), ClusterError> {
-        let inner = match error {
-            watcher::Error::InitialListFailed(inner)
-            | watcher::Error::WatchStartFailed(inner)
-            | watcher::Error::WatchFailed(inner) => inner,
-            watcher::Error::WatchError(status) if matches!(status.code, 401 | 403) => {
-                kube::Error::Api(status)
-            }
-            _ => return Ok(()),
-        };
-        let error = self.reader.failed("to be watched")(inner);
-        match &error {
-            ClusterError::Api { status: 401 | 403, .. } | ClusterError::Credentials { .. } => Err(error),
-            _ => Ok(()),
-        }
+        watching::refusal(&self.reader, error).map_or(Ok(()), Err)
     }
 }
 

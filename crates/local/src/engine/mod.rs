@@ -145,6 +145,15 @@ impl EngineReader {
         &self.docker
     }
 
+    /// The error of an answer that ended although it has no end.
+    pub(crate) fn lost(&self, doing: &str) -> EngineError {
+        EngineError::Lost {
+            endpoint: self.endpoint.to_string(),
+            doing: doing.to_owned(),
+            reason: "it closed the connection".to_owned(),
+        }
+    }
+
     /// Makes the error of a call that was `doing` something.
     pub(crate) fn failed(&self, doing: &str) -> impl Fn(bollard::errors::Error) -> EngineError + use<> {
         let endpoint = self.endpoint.to_string();

@@ -11,7 +11,9 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use bollard::auth::DockerCredentials;
-use bollard::query_parameters::{PushImageOptionsBuilder, RemoveImageOptionsBuilder};
+use bollard::query_parameters::{
+    ListImagesOptionsBuilder, PushImageOptionsBuilder, RemoveImageOptionsBuilder,
+};
 use envctl_model::labels;
 use envctl_model::receipt::{End, Item, ThingKind};
 use envctl_programs::process::{Input, ProgramError, Stream, Supervisor};
@@ -22,9 +24,10 @@ pub use context::{Context, ContextError};
 pub use ignore::IgnoreError;
 
 use crate::agent_image;
+use crate::backing::COMPOSE_PROJECT;
 use crate::digest::hex;
 use crate::docker_cli::DockerCli;
-use crate::engine::{EngineError, EngineReader, VerifiedEngine, found};
+use crate::engine::{EngineError, EngineReader, VerifiedEngine, found, with_label};
 
 /// What an image is built from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -261,4 +264,22 @@ pub(crate) async fn remove(engine: &VerifiedEngine, reference: &str) -> Result<(
             (End::Left, item(why, Some(format!("docker image rm {reference}"))))
         }
     })
+}
+
+/// Removes the images that Compose built for a project and that no container uses.
+///
+/// # Errors
+/// When the Engine does not answer.
+pub(crate) async fn remove_built(
+    engine: &VerifiedEngine,
+    project: &str,
+) -> Result<Vec<(End, Item)>, EngineError> {
+    let filter = with_label(COMPOSE_PROJECT, project);
+    let options = ListImagesOptionsBuilder::default().filters(&filter).build();
+    let listed = engine.docker().list_images(Some(options)).await.map_err(engine.failed("listing images"))?;
+    let mut ends = Vec::new();
+    for reference in listed.into_iter().flat_map(|image| image.repo_tags) {
+        ends.push(remove_unused(engine, &reference, &BTreeMap::new()).await?);
+    }
+    Ok(ends)
 }

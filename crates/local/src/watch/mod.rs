@@ -73,13 +73,7 @@ pub async fn wait(
         let wake = progress.next_change(now).map_or(deadline, |at| at.min(deadline));
         match tokio::time::timeout_at(wake.into(), stream.next()).await {
             Ok(Some(event)) => progress.apply(&event?, Instant::now()),
-            Ok(None) => {
-                return Err(EngineError::Lost {
-                    endpoint: reader.endpoint().to_string(),
-                    doing: "waiting for its events".to_owned(),
-                    reason: "it closed the connection".to_owned(),
-                });
-            }
+            Ok(None) => return Err(reader.lost("waiting for its events")),
             // A container that has just started may count as running now.
             Err(_) => tokio::time::sleep(Duration::from_millis(1)).await,
         }

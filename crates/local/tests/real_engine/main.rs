@@ -7,9 +7,11 @@
 
 mod agent_image;
 mod backing;
+mod balancer;
 mod delivery;
 mod images;
 mod lock;
+mod machines;
 mod network;
 mod router;
 #[path = "../../../../tests/support/skip.rs"]
