@@ -1,0 +1,27 @@
+//! What the director needs of the two sides.
+
+use envctl_model::cutover::plan::Fault;
+
+/// Both sides and what is between them. Every effect may have been had before, in whole or in part, by a process that
+/// died. Each returns only when it was read back that the effect holds.
+pub trait Stage: Sync {
+    /// Has the effect of a step.
+    fn act(&self, step: usize) -> impl Future<Output = Result<(), Trouble>> + Send;
+
+    /// Has a part of the effect of a step, and stops there.
+    fn half(&self, step: usize) -> impl Future<Output = Result<(), Trouble>> + Send;
+
+    /// Puts things back to how they were before a step.
+    fn undo(&self, step: usize) -> impl Future<Output = Result<(), Trouble>> + Send;
+
+    /// Breaks something.
+    fn inject(&self, fault: &Fault) -> impl Future<Output = Result<(), Trouble>> + Send;
+
+    /// Makes it whole again.
+    fn lift(&self, fault: &Fault) -> impl Future<Output = Result<(), Trouble>> + Send;
+}
+
+/// Why an effect could not be had, or does not hold: what, where, and what to do, in plain words.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Trouble(pub String);
