@@ -4,6 +4,7 @@ mod choose;
 mod completions;
 mod config;
 mod down;
+mod evidence;
 mod exec;
 mod extend;
 mod gc;
@@ -16,6 +17,7 @@ mod parity;
 mod plan;
 mod port_forward;
 mod receipt;
+mod rehearse;
 mod render;
 mod restart;
 mod run;
@@ -91,7 +93,7 @@ enum Verb {
     Up(up::Arguments),
     /// Remove the environment and prove that nothing is left
     Down(down::Arguments),
-    /// Write files: the platform's part of a shared cluster, a cluster's UID
+    /// Write files: a cutover plan, the platform's part of a shared cluster, a cluster's UID
     Init(init::Arguments),
     /// Show what `up` would do
     Plan(plan::Arguments),
@@ -129,6 +131,10 @@ enum Verb {
     Parity(parity::Arguments),
     /// Show what the last `down` proved
     Receipt,
+    /// Rehearse the cutover of a component in a sandbox, step by step
+    Rehearse(rehearse::Arguments),
+    /// Make a signer's key; show or verify the evidence of a rehearsal
+    Evidence(evidence::Arguments),
     /// Show as whom and where envctl would act in a cluster, and why
     Whoami,
     /// Show the settings
@@ -137,7 +143,7 @@ enum Verb {
     Completions(completions::Arguments),
     /// Print the function `env` for a shell: eval "$(envctl shell-init bash)"
     ShellInit(shell_init::Arguments),
-    /// Print a JSON Schema: of the stack file, or of what `--json` prints
+    /// Print a JSON Schema: of the stack file, of a cutover plan, or of what `--json` prints
     Schema(schema::Arguments),
     /// The credential plugin of the kubeconfig that helm gets
     #[command(name = envctl_cluster::release::PLUGIN_VERB, hide = true)]
@@ -208,6 +214,8 @@ fn run(global: &Global, verb: Verb) -> Result<(), Failure> {
         Verb::Render(arguments) => wait_for(render::run(&base, arguments)),
         Verb::Parity(arguments) => wait_for(parity::run(&base, arguments, format)),
         Verb::Receipt => receipt::run(&base, format),
+        Verb::Rehearse(arguments) => wait_for(rehearse::run(&base, arguments, format)),
+        Verb::Evidence(arguments) => evidence::run(&base, &arguments, format),
         Verb::Whoami => wait_for(whoami::run(&base, format)),
         Verb::Config(arguments) => config::run(&base, arguments, format),
         Verb::Completions(_) | Verb::ShellInit(_) | Verb::Schema(_) | Verb::ClusterToken { .. } => Ok(()),

@@ -17,6 +17,8 @@ pub(super) struct Arguments {
 pub(super) enum Subject {
     /// The stack file, envctl.yaml
     Stack,
+    /// A cutover plan
+    CutoverPlan,
     /// One line of `up --json` and `down --json`
     Event,
     /// `list --json`
@@ -35,6 +37,10 @@ pub(super) enum Subject {
     Parity,
     /// `whoami --json`
     Whoami,
+    /// `evidence show --json`
+    Evidence,
+    /// `evidence verify --json`
+    Verification,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
@@ -44,6 +50,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
 pub(super) fn schema(of: Subject) -> schemars::Schema {
     match of {
         Subject::Stack => envctl_model::stack::schema(),
+        Subject::CutoverPlan => envctl_model::cutover::schema(),
         Subject::Event => schema_for!(envctl_model::Event),
         Subject::List => schema_for!(Vec<crate::flows::list::Row>),
         Subject::Status => schema_for!(crate::flows::status::Report),
@@ -53,6 +60,8 @@ pub(super) fn schema(of: Subject) -> schemars::Schema {
         Subject::Receipt => schema_for!(envctl_model::Receipt),
         Subject::Parity => schema_for!(super::parity::Report),
         Subject::Whoami => schema_for!(super::whoami::Report),
+        Subject::Evidence => schema_for!(super::evidence::Shown),
+        Subject::Verification => schema_for!(super::evidence::Verification),
     }
 }
 

@@ -58,6 +58,7 @@ impl Chart {
     pub(super) fn options(self) -> Options {
         Options {
             set: self.set,
+            values: Vec::new(),
             images: self.images,
             image: self.image.into_iter().collect::<BTreeMap<_, _>>(),
             yes: false,

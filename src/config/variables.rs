@@ -22,6 +22,8 @@ pub(crate) const CONFIG: &str = "ENVCTL_CONFIG";
 pub(crate) const ROUTER_PORT: &str = "ENVCTL_ROUTER_PORT";
 /// Who is using envctl, instead of the name of the account.
 pub(crate) const USER: &str = "ENVCTL_USER";
+/// The key that signs evidence, like `rehearse --key`.
+pub(crate) const SIGNING_KEY: &str = "ENVCTL_SIGNING_KEY";
 /// The helm program.
 pub(crate) const HELM: &str = "ENVCTL_HELM";
 /// The terraform or tofu program.
@@ -55,6 +57,8 @@ pub(crate) struct Variables {
     router_port: Option<String>,
     /// [`USER`], else the name of the account.
     pub(crate) user: String,
+    /// [`SIGNING_KEY`].
+    pub(crate) signing_key: Option<PathBuf>,
     /// [`HELM`].
     pub(crate) helm: Option<PathBuf>,
     /// [`TERRAFORM`].
@@ -94,6 +98,7 @@ impl Variables {
             config: path(CONFIG),
             router_port: text(ROUTER_PORT),
             user: text(USER).or_else(|| text("USER")).or_else(|| text("LOGNAME")).unwrap_or_else(account),
+            signing_key: path(SIGNING_KEY),
             helm: path(HELM),
             terraform: path(TERRAFORM),
             docker: path(DOCKER),

@@ -1,6 +1,6 @@
 //! From the stack file to Kubernetes objects.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -34,6 +34,8 @@ pub(crate) struct ChartInputs<'a> {
     pub(crate) name: &'a str,
     /// Values made from inputs.
     pub(crate) values: Map<String, Value>,
+    /// Values files on top of those of the target.
+    pub(crate) files: &'a [PathBuf],
     /// `--set`.
     pub(crate) set: &'a [String],
 }
@@ -145,6 +147,7 @@ fn template(
     let mut template = Template::new(&base.programs.helm.value, chart_dir, inputs.name, inputs.name);
     template.values =
         chart.values.iter().chain(&inputs.target.values).map(|file| project.dir.join(&file.value)).collect();
+    template.values.extend(inputs.files.iter().cloned());
     template.generated = Value::Object(inputs.values);
     template.set = inputs.set.to_vec();
     template.scratch = home.exists().then(|| home.file(SCRATCH));

@@ -3,6 +3,7 @@
 pub(crate) mod chart;
 mod check;
 pub(crate) mod cluster;
+pub(crate) mod cutover_plan;
 pub(crate) mod down;
 pub(crate) mod extend;
 pub(crate) mod gc;
@@ -15,6 +16,7 @@ pub(crate) mod local;
 pub(crate) mod locate;
 pub(crate) mod logs;
 pub(crate) mod plan;
+pub(crate) mod rehearse;
 pub(crate) mod run;
 mod secrets;
 pub(crate) mod status;

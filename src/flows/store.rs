@@ -10,6 +10,7 @@
 //!                         terraform/       the root with its modules, its data and its state
 //! STATE/clusters/CLUSTER/NAME/             likewise, for an environment in a cluster; its record is in the
 //!                                          cluster too, and that one counts
+//! STATE/rehearsals/NAME/                   a rehearsal at work, or one whose process died
 //! STATE/receipts/NAME.json                 what the last `down` proved
 //! STATE/backing/PROJECT.json               a backing project that an environment had started
 //! STATE/cache/                             digests of files in build contexts
@@ -83,6 +84,17 @@ impl Store {
             homes.extend(directories(&dir)?.into_iter().map(|name| Home { dir: dir.join(name) }));
         }
         Ok(homes)
+    }
+
+    /// The directory of a rehearsal, which need not exist.
+    pub(crate) fn rehearsal(&self, name: &str) -> Home {
+        Home { dir: self.root.join("rehearsals").join(name) }
+    }
+
+    /// The directories of all rehearsals that this machine knows.
+    pub(crate) fn rehearsals(&self) -> Result<Vec<Home>, Failure> {
+        let names = directories(&self.root.join("rehearsals"))?;
+        Ok(names.into_iter().map(|name| self.rehearsal(&name)).collect())
     }
 
     /// All records, by name, with those that cannot be read as errors.

@@ -1,6 +1,7 @@
 //! `up`, wherever the environment lives.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use envctl_model::name::{EnvironmentName, hash};
@@ -19,6 +20,8 @@ use crate::ui::{Failure, Format, ago};
 pub(crate) struct Options {
     /// `--set`, in order.
     pub(crate) set: Vec<String>,
+    /// Values files on top of those of the target.
+    pub(crate) values: Vec<PathBuf>,
     /// Where images come from; nothing: as the target has it.
     pub(crate) images: Option<Images>,
     /// `--image NAME=REF`.

@@ -23,6 +23,8 @@ pub(crate) enum Failure {
     RefusalReported,
     /// 4: a gate failed.
     Gate(String),
+    /// 4: a gate failed, and the event stream has said which.
+    GateReported,
     /// 5: something is left.
     Left,
     /// 130: interrupted.
@@ -38,7 +40,7 @@ impl Failure {
             Self::Failed(_) | Self::Reported => 1,
             Self::Usage(_) | Self::Input(_) => 2,
             Self::Refused(_) | Self::Taken(_) | Self::RefusalReported => 3,
-            Self::Gate(_) => 4,
+            Self::Gate(_) | Self::GateReported => 4,
             Self::Left => 5,
             Self::Interrupted => 130,
             Self::Command(code) => *code,
@@ -61,7 +63,7 @@ impl Failure {
             Self::Interrupted => {
                 Some(error("interrupted; the same command again goes on where this one stopped"))
             }
-            Self::Reported | Self::RefusalReported | Self::Left | Self::Command(_) => None,
+            Self::Reported | Self::RefusalReported | Self::GateReported | Self::Left | Self::Command(_) => None,
         }
     }
 

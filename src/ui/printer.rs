@@ -171,6 +171,14 @@ fn line(event: &Event) -> Option<String> {
             let place = if urls.is_empty() { environment.clone() } else { urls.join("  ") };
             format!("  {} {place}", style("ready     ").green().bold())
         }
+        Event::Sandbox { old, new, shared } => {
+            let shared =
+                if shared.is_empty() { String::new() } else { format!(" · shared {}", shared.join(", ")) };
+            format!("  {} old {old} · new {new}{shared}", style("sandbox   ").cyan())
+        }
+        Event::Rehearsed { verdict, why, report, evidence, seconds } => {
+            rehearsed(verdict, why, report, evidence.as_deref(), *seconds)
+        }
         Event::Receipt(receipt) => {
             let mut text = format!("  {} {}", style("receipt   ").green().bold(), receipt.summary());
             for (end, item) in receipt.items().filter(|(end, _)| !matches!(end, End::Gone | End::Kept)) {
@@ -188,4 +196,23 @@ fn line(event: &Event) -> Option<String> {
         }
         Event::StepStarted { .. } | Event::StepProgress { .. } | Event::StepDone { .. } => return None,
     })
+}
+
+/// What came of a rehearsal, as lines for people.
+fn rehearsed(verdict: &str, why: &str, report: &str, evidence: Option<&str>, seconds: f64) -> String {
+    let capitals = verdict.to_uppercase();
+    let word = match verdict {
+        "successful" => style(capitals).green().bold(),
+        "failed" => style(capitals).red().bold(),
+        _ => style(capitals).yellow().bold(),
+    };
+    let mut text = format!("  {} {word}  after {seconds:.0} s", style("verdict   ").cyan());
+    for line in why.lines() {
+        text.push_str(&format!("\n             {line}"));
+    }
+    text.push_str(&format!("\n  {} {report}", style("report    ").cyan()));
+    if let Some(evidence) = evidence {
+        text.push_str(&format!("\n  {} {evidence}", style("evidence  ").cyan()));
+    }
+    text
 }

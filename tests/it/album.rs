@@ -55,11 +55,14 @@ const PIXEL: [u8; 67] = [
     0, 0, 0x82, 0, 0x81, 0x77, 0xcd, 0x72, 0xb6, 0, 0, 0, 0, b'I', b'E', b'N', b'D', 0xae, 0x42, 0x60, 0x82,
 ];
 
-/// Where the application and its storage are reached on loopback, and what browsers call them.
+/// Where the application, its internal tool and its storage are reached on loopback, and what browsers call
+/// them.
 #[derive(Debug)]
 pub(crate) struct Front {
     pub(crate) port: u16,
     pub(crate) host: String,
+    pub(crate) admin_port: u16,
+    pub(crate) admin_host: String,
     pub(crate) storage_port: u16,
     pub(crate) storage_host: String,
 }
@@ -71,6 +74,8 @@ impl Front {
         Self {
             port,
             host: format!("web.{name}.localhost"),
+            admin_port: port,
+            admin_host: format!("admin.{name}.localhost"),
             storage_port: port,
             storage_host: format!("aws.{name}.localhost:{port}"),
         }
@@ -114,10 +119,63 @@ impl Front {
         assert!(bytes.starts_with(&[0xff, 0xd8]) || bytes.starts_with(&PIXEL[..8]), "a JPEG or a PNG");
         photo
     }
+
+    /// Orders prints twice with one key, as a client does that heard no answer: they are one order, charged
+    /// once.
+    pub(crate) fn order_prints(&self, photo: &str) {
+        let Self { port, host, .. } = self;
+        let path = format!("/photos/{photo}/prints");
+        let headers = [("Content-Type", "application/json"), ("Idempotency-Key", "summer-1")];
+        let order = |body: &str| http(*port, host, "POST", &path, &headers, body.as_bytes());
+        let number = |(status, answer): (u16, String)| {
+            assert_eq!(status, 202, "{answer}");
+            serde_json::from_str::<Value>(&answer).unwrap()["id"].to_string()
+        };
+        let wish = r#"{"copies": 2, "address": "Kyoto"}"#;
+        let first = number(order(wish));
+        assert_eq!(number(order(wish)), first);
+        let (status, answer) = order(r#"{"copies": 3, "address": "Kyoto"}"#);
+        assert_eq!(status, 409, "{answer}");
+        let begun = Instant::now();
+        loop {
+            let (_, answer) = http(*port, host, "GET", &format!("/prints/{first}"), &[], &[]);
+            let order = serde_json::from_str::<Value>(&answer).unwrap_or_default();
+            if order["state"] == "shipped" {
+                assert_eq!((&order["charges"], &order["amount"]), (&1.into(), &1800.into()), "{answer}");
+                return;
+            }
+            assert!(begun.elapsed() < PATIENCE, "not shipped: {answer}");
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+
+    /// The internal tool's page, for whom a proxy says that it forwards.
+    pub(crate) fn admin(&self, client: &str) -> (u16, String) {
+        http(self.admin_port, &self.admin_host, "GET", "/", &[("X-Forwarded-For", client)], &[])
+    }
 }
 
 fn upload_to_thumbnail(house: &House) -> String {
     Front::local(house).upload_to_thumbnail()
+}
+
+/// The line that the api writes for a request has what the request's answer has.
+fn a_request_is_found_again_in_the_log(house: &House) {
+    let front = Front::local(house);
+    let output = Command::new("curl")
+        .args(["--silent", "--include", "--header", &format!("Host: {}", front.host)])
+        .args(["--header", "X-Request-Id: the-one-that-is-sought"])
+        .arg(format!("http://127.0.0.1:{}/albums/404/photos", front.port))
+        .output()
+        .unwrap();
+    let answer = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(answer.contains("x-request-id: the-one-that-is-sought"), "{answer}");
+    let log = house.album(&["logs", "api"]).exits(0).stdout;
+    let line =
+        log.lines().find(|line| line.contains("the-one-that-is-sought")).unwrap_or_else(|| panic!("{log}"));
+    let line: Value = serde_json::from_str(&line[line.find('{').unwrap()..]).unwrap();
+    assert_eq!((&line["status"], &line["path"]), (&"404".into(), &"/albums/404/photos".into()));
+    assert!(line["instance"].as_str().unwrap().starts_with("album-api-"), "{line}");
 }
 
 #[test]
@@ -134,17 +192,24 @@ fn the_album_goes_up_works_changes_and_leaves_nothing() {
     // The same URL from inside a pod.
     house.album(&["exec", "api", "--", "album", "check-url", &photo]).exits(0).says("fetched");
     assert!(!up.stdout.contains("password"));
+    Front::local(&house).order_prints(&photo);
+    a_request_is_found_again_in_the_log(&house);
+    // The page is for who is on this machine, not for whom a proxy brings from elsewhere.
+    let (status, page) = Front::local(&house).admin("127.0.0.1");
+    assert!(status == 200 && page.contains(&format!("<td>thumbnail-{photo}</td>")), "{status} {page}");
+    assert_eq!(Front::local(&house).admin("203.0.113.9").0, 403);
 
     let urls = house.album(&["status", "--json"]).exits(0).json()["urls"].clone();
     assert!(urls.as_array().unwrap().contains(&format!("http://web.{name}.localhost:{}", house.port).into()));
-    let parity = house.album(&["parity", "--json"]).exits(0).json();
     assert!(
-        parity["findings"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .any(|f| f["object"].as_str().unwrap().starts_with("NetworkPolicy/"))
+        urls.as_array().unwrap().contains(&format!("http://admin.{name}.localhost:{}", house.port).into())
     );
+    // What this target does not do is a finding: who may connect, and what runs at certain times.
+    let parity = house.album(&["parity", "--json"]).exits(0).json();
+    for object in ["NetworkPolicy/", "CronJob/album-digest", "CronJob/album-expire"] {
+        let mut findings = parity["findings"].as_array().unwrap().iter();
+        assert!(findings.any(|f| f["object"].as_str().unwrap().starts_with(object)), "{object}: {parity}");
+    }
     // Secrets are not shown unless asked for.
     let hidden = house.album(&["render"]).exits(0).stdout;
     let shown = house.album(&["render", "--show-secrets"]).exits(0).stdout;
@@ -160,7 +225,7 @@ fn the_album_goes_up_works_changes_and_leaves_nothing() {
     upload_to_thumbnail(&house);
 
     // A changed source line reaches the running environment with one more `up`.
-    house.edit("examples/album/app/src/api.rs", |text| {
+    house.edit("examples/album/app/src/http.rs", |text| {
         text.replace(r#""alive\n""#, r#""alive and changed\n""#)
     });
     house.album(&["up"]).exits(0).says("built sha256:");
@@ -171,7 +236,8 @@ fn the_album_goes_up_works_changes_and_leaves_nothing() {
     assert!(down.stdout.contains("0 left") && !down.stdout.contains("unverified"), "{}", down.stdout);
     let receipt = house.album(&["receipt", "--json"]).exits(0).json();
     let resources = receipt["gone"].as_array().unwrap().iter().filter(|i| i["kind"] == "resource");
-    assert!(resources.count() >= 4, "{receipt}");
+    // Two databases, four queues, a bucket, and the cache's keys.
+    assert!(resources.count() >= 8, "{receipt}");
     assert_eq!(house.on_engine(), [""; 0]);
 }
 

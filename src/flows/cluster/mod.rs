@@ -7,7 +7,7 @@ pub(crate) mod owned;
 mod patiently;
 pub(crate) mod restart;
 pub(crate) mod session;
-mod settle;
+pub(crate) mod settle;
 pub(crate) mod sleep;
 pub(crate) mod status;
 pub(crate) mod target;

@@ -119,7 +119,15 @@ fn platform(cluster: &Cluster, backing: &Backing, house: &mut House) -> Reposito
         text.replacen(&local, &format!("repository: {}", repository.0), 1)
     });
     let endpoint = cluster.text("awsEndpointInside");
-    house.edit(VALUES, |text| format!("{text}aws: {{endpointUrl: \"{endpoint}\"}}\n"));
+    // Nor is what stands between clients and pods: the node does, where the load balancers' subnets would.
+    house.edit(VALUES, |text| {
+        let text = text.replacen(
+            "trustedProxies: [10.0.0.0/16]",
+            "trustedProxies: [10.244.0.0/16, 198.18.0.0/15]",
+            1,
+        );
+        format!("{text}aws: {{endpointUrl: \"{endpoint}\"}}\n")
+    });
     let mut command = house.command(envctl());
     command.current_dir(house.src().join("examples/album"));
     let of_the_stack = root().join("examples/album/deploy/iam-developers.json");
@@ -197,7 +205,7 @@ fn world(cluster: &Cluster, backing: &Backing) -> (BTreeSet<String>, BTreeSet<St
 
 /// The pods of the application, by component, with how often their containers were restarted.
 fn pods(cluster: &Cluster, name: &str) -> BTreeMap<String, BTreeSet<(String, u64)>> {
-    let selector = "app.kubernetes.io/component in (api,worker)";
+    let selector = "app.kubernetes.io/component in (admin,api,shipping,worker)";
     let found = cluster.object(&["pods", "-n", name, "-l", selector]);
     let mut pods = BTreeMap::<_, BTreeSet<_>>::new();
     for pod in found["items"].as_array().unwrap() {
@@ -215,13 +223,17 @@ fn pods(cluster: &Cluster, name: &str) -> BTreeMap<String, BTreeSet<(String, u64
 
 /// The application behind its Service, and the storage as browsers reach it.
 fn front(cluster: &Cluster, name: &str) -> Front {
-    let service = cluster.object(&["service", "album-api", "-n", name]);
-    let to = format!("to={}:80", service["spec"]["clusterIP"].as_str().unwrap());
-    let published = cluster.ctl(&["publish", &to]);
     let port = |address: &str| address.rsplit(':').next().unwrap().parse().unwrap();
+    let published = |component: &str| {
+        let service = cluster.object(&["service", &format!("album-{component}"), "-n", name]);
+        let to = format!("to={}:80", service["spec"]["clusterIP"].as_str().unwrap());
+        port(cluster.ctl(&["publish", &to])["address"].as_str().unwrap())
+    };
     Front {
-        port: port(published["address"].as_str().unwrap()),
+        port: published("api"),
         host: format!("web.{name}.dev.example.com"),
+        admin_port: published("admin"),
+        admin_host: format!("admin.{name}.dev.example.com"),
         storage_port: port(cluster.text("awsEndpoint")),
         storage_host: cluster.text("awsEndpointInside").trim_start_matches("http://").to_owned(),
     }
@@ -245,16 +257,27 @@ fn the_album_on_the_cluster_works_changes_and_leaves_nothing() {
     let up = house.album(&["up", "--target", "dev"]).exits(0).says("pushed sha256:").says("to add, applied");
     assert!(up.stdout.contains(&format!("http://web.{name}.dev.example.com")), "{}", up.stdout);
     let front = front(cluster, &name);
-    front.upload_to_thumbnail();
-    // Pods have no keys: they are the environment's own role, by their service account.
-    let role = format!(":assumed-role/{name}-album/album-");
+    let photo = front.upload_to_thumbnail();
+    front.order_prints(&photo);
+    // Pods have no keys: they are roles of the environment's own, by their service accounts.
     let said = cluster.log("awsLog", log);
-    for action in ["AssumeRoleWithWebIdentity", "SendMessage", "ReceiveMessage", "DeleteMessage"] {
-        let by_role = |entry: &&Value| {
-            entry["action"] == action && entry["arn"].as_str().is_some_and(|arn| arn.contains(&role))
-        };
-        assert!(said.iter().any(|entry| by_role(&entry) && entry["verdict"] == "ok"), "{action} as {role}");
+    for (role, pods) in [("album", "album-"), ("shipping", "album-shipping-")] {
+        let role = format!(":assumed-role/{name}-{role}/{pods}");
+        for action in ["AssumeRoleWithWebIdentity", "SendMessage", "ReceiveMessage", "DeleteMessage"] {
+            let by_role = |entry: &&Value| {
+                entry["action"] == action && entry["arn"].as_str().is_some_and(|arn| arn.contains(&role))
+            };
+            assert!(
+                said.iter().any(|entry| by_role(&entry) && entry["verdict"] == "ok"),
+                "{action} as {role}"
+            );
+        }
     }
+    // What runs at certain times can be run now, and the internal tool shows it to whom it may.
+    house.album(&["job", "run", "digest", "--target", "dev"]).exits(0).says("albums: 1, photos: 1");
+    let (status, page) = front.admin("10.9.9.9");
+    assert!(status == 200 && page.contains("<td>digest</td><td>succeeded</td>"), "{status} {page}");
+    assert_eq!(front.admin("203.0.113.9").0, 403);
     let ingress = cluster.object(&["ingress", "album-web", "-n", &name]);
     let balancer = ingress["status"]["loadBalancer"]["ingress"][0]["hostname"].as_str();
     assert!(balancer.is_some_and(|host| host.ends_with(".elb.amazonaws.com")), "{ingress}");
@@ -263,7 +286,7 @@ fn the_album_on_the_cluster_works_changes_and_leaves_nothing() {
     let first = pods(cluster, &name);
     assert_eq!(
         first.iter().map(|(name, pods)| (&**name, pods.len())).collect::<Vec<_>>(),
-        [("api", 2), ("worker", 1)]
+        [("admin", 1), ("api", 2), ("shipping", 2), ("worker", 1)]
     );
     let again = house.album(&["up", "--target", "dev"]).exits(0);
     let again = again.says("unchanged, in the registry").says("no changes");
@@ -275,7 +298,7 @@ fn the_album_on_the_cluster_works_changes_and_leaves_nothing() {
     house.edit(VALUES, |text| format!("{text}queue: {{waitSeconds: 2}}\n"));
     house.album(&["up", "--target", "dev"]).exits(0).says("unchanged, in the registry");
     let second = pods(cluster, &name);
-    assert_eq!(second["api"], first["api"]);
+    assert_eq!((&second["api"], &second["admin"]), (&first["api"], &first["admin"]));
     assert!(second["worker"].is_disjoint(&first["worker"]), "{first:?}\n{second:?}");
 
     // A changed line of the source concerns those that run it; the database keeps its albums.
@@ -283,7 +306,7 @@ fn the_album_on_the_cluster_works_changes_and_leaves_nothing() {
     let uids = |list: &Value| -> BTreeSet<String> {
         list["items"].as_array().unwrap().iter().map(|object| object["metadata"]["uid"].to_string()).collect()
     };
-    house.edit("examples/album/app/src/api.rs", |text| {
+    house.edit("examples/album/app/src/http.rs", |text| {
         text.replace(r#""alive\n""#, r#""alive and changed\n""#)
     });
     house.album(&["up", "--target", "dev"]).exits(0).says("built, pushed sha256:").says("no changes");
@@ -309,9 +332,15 @@ fn the_album_on_the_cluster_works_changes_and_leaves_nothing() {
     };
     assert_eq!(receipt["left"], json!([]), "{receipt:#}");
     let gone = ids("gone", "resource");
-    for address in
-        ["aws_sqs_queue.thumbnails", "aws_s3_bucket.photos", "aws_iam_role.album", "mysql_database.album"]
-    {
+    for address in [
+        "aws_sqs_queue.thumbnails",
+        "aws_sqs_queue.shipping",
+        "aws_s3_bucket.photos",
+        "aws_iam_role.album",
+        "aws_iam_role.shipping",
+        "mysql_database.album",
+        "mysql_database.shipping",
+    ] {
         assert!(gone.contains(address), "{address}: {receipt:#}");
     }
     assert_eq!(world(cluster, &backing), before);

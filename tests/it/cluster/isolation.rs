@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::cluster::{Cluster, IMAGE};
+use crate::support::cluster::{Cluster, IMAGE, MACHINES};
 use crate::support::{House, Ran};
 
 /// One pod that answers, and one that asks.
@@ -133,13 +133,13 @@ fn neighbours_connect_only_where_the_stack_lets_them() {
 
     // Of the networks that the platform lets in, the stack names one.
     let platform = ["-n", "envctl-system", "patch", "configmap", "envctl-platform", "--type=merge", "-p"];
-    let networks = json!({"data": {"allowIngressFrom": "10.244.0.0/16"}}).to_string();
+    let networks = json!({"data": {"allowIngressFrom": format!("{MACHINES}\n10.244.0.0/16\n")}}).to_string();
     cluster.kubectl(&[&platform[..], &[&networks]].concat()).exits(0);
     let allowing = up(&format!("allowIngressFrom: [{}/32]", theirs.address));
     let allowed = pod(cluster, &allowing.environment(), "web");
     comes_to(cluster, true, &theirs, &allowed);
     comes_to(cluster, false, &stranger, &allowed);
-    let networks = json!({"data": {"allowIngressFrom": ""}}).to_string();
+    let networks = json!({"data": {"allowIngressFrom": format!("{MACHINES}\n")}}).to_string();
     cluster.kubectl(&[&platform[..], &[&networks]].concat()).exits(0);
 
     // The control: it is the policy that keeps them out.

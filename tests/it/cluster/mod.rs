@@ -12,6 +12,8 @@ mod life;
 mod lifecycle;
 mod lock;
 mod platform;
+mod rehearse;
+mod sides;
 mod terraform;
 mod volumes;
 mod waiting;

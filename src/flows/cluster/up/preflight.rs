@@ -316,6 +316,7 @@ impl Checked {
         facts: &Facts,
     ) -> Result<ChartInputs<'a>, Failure> {
         let values = known::chart_values(project, target, facts, self.pinned)?;
-        Ok(ChartInputs { target, name: settings.name.value.as_str(), values, set: &options.set })
+        let (files, set) = (&options.values, &options.set);
+        Ok(ChartInputs { target, name: settings.name.value.as_str(), values, files, set })
     }
 }

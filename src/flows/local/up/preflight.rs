@@ -219,7 +219,8 @@ impl Checked {
     ) -> Result<Objects, Failure> {
         let target = &project.file.stack.targets[&settings.target.value];
         let values = known::chart_values(project, target, facts, options.images == Some(Images::Pinned))?;
-        let inputs = ChartInputs { target, name: settings.name.value.as_str(), values, set: &options.set };
+        let (files, set) = (&options.values, &options.set);
+        let inputs = ChartInputs { target, name: settings.name.value.as_str(), values, files, set };
         let mut objects = chart::render(base, project, home, inputs, purpose, supervisor).await?;
         let bodies: Vec<_> = objects.list.iter().map(|object| &object.body).collect();
         self.secrets.refuse_twice(project, &bodies)?;

@@ -1,0 +1,282 @@
+//! What came of a rehearsal: its verdict, its report, its evidence.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use envctl_model::Event;
+use envctl_model::cutover::not_exercised;
+use envctl_model::stack::TargetKind;
+use envctl_rehearse::Recorder;
+use envctl_rehearse::director::{Judged, gate_word};
+use envctl_rehearse::evidence::{
+    Conclusion, Digest, Fingerprints, GitIdentity, Load, NamedDigest, NewIdentity, OldIdentity, Rehearsal,
+    SigningKey, sign,
+};
+use envctl_rehearse::gates::Outcome;
+use envctl_rehearse::report::Run;
+use envctl_rehearse::tally::{Course, Tally};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::Options;
+use super::kept::Held;
+use super::plan::Loaded;
+use super::sandbox::Delivered;
+use crate::config::Base;
+use crate::ui::Failure;
+
+/// The report's file.
+const REPORT: &str = "rehearsal-report.html";
+
+/// The evidence's file.
+const EVIDENCE: &str = "rehearsal.intoto.jsonl";
+
+/// All that there is to conclude from.
+pub(super) struct Concluding<'a> {
+    /// Flags, variables, programs.
+    pub(super) base: &'a Base,
+    /// How it was asked for.
+    pub(super) options: &'a Options,
+    /// The plan.
+    pub(super) loaded: &'a Loaded,
+    /// The rehearsal.
+    pub(super) held: &'a Held,
+    /// What was delivered to the new side.
+    pub(super) delivered: &'a Delivered,
+    /// What was seen.
+    pub(super) recorder: &'a Recorder,
+    /// What was judged.
+    pub(super) judged: Vec<Judged>,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub(super) struct Concluded {
+    verdict: Conclusion,
+    why: String,
+    report: PathBuf,
+    evidence: Option<PathBuf>,
+}
+
+impl Concluded {
+    /// Whether a cutover may follow.
+    pub(super) fn is_successful(&self) -> bool {
+        self.verdict == Conclusion::Successful
+    }
+
+    /// For the screen.
+    pub(super) fn event(&self, seconds: f64) -> Event {
+        Event::Rehearsed {
+            verdict: self.verdict.as_str().to_owned(),
+            why: self.why.clone(),
+            report: self.report.display().to_string(),
+            evidence: self.evidence.as_ref().map(|path| path.display().to_string()),
+            seconds,
+        }
+    }
+}
+
+/// Reads the key that signs, before anything is done.
+pub(super) fn key(options: &Options) -> Result<Option<SigningKey>, Failure> {
+    let read = |path: &PathBuf| SigningKey::read(path).map_err(|e| Failure::Usage(e.to_string()));
+    options.key.as_ref().map(read).transpose()
+}
+
+impl Concluding<'_> {
+    /// Draws the verdict, and writes report and evidence. Evidence is written of what failed, too: it permits nothing.
+    pub(super) fn conclude(&self, went: Option<&Failure>) -> Result<Concluded, Failure> {
+        let course = match went {
+            None => Course::Whole,
+            Some(Failure::Interrupted) => Course::Interrupted,
+            Some(_) => Course::Broken,
+        };
+        let key = key(self.options)?;
+        let fingerprints = match &key {
+            Some(key) => key.fingerprints().map_err(Failure::failed)?,
+            // Compared with nothing.
+            None => Fingerprints::new(&[0; 32]),
+        };
+        let plan = &self.loaded.plan;
+        let tally = self.recorder.read(|recording| Tally::of(plan, recording, &self.judged, course));
+        let verdict = tally.verdict;
+        let facts = self.facts(tally, &fingerprints)?;
+        let html = self.recorder.read(|recording| {
+            Run { plan, recording, judged: &self.judged, facts: &facts }.html().map_err(Failure::failed)
+        })?;
+        self.held.home.write_json("judged.json", &self.judged)?;
+        let report = write(&self.options.out.join(REPORT), html.as_bytes())?;
+        let evidence = match &key {
+            Some(key) => {
+                let envelope = sign(&facts, key).map_err(Failure::failed)?;
+                Some(write(&self.options.out.join(EVIDENCE), &envelope)?)
+            }
+            None => None,
+        };
+        Ok(Concluded { verdict, why: self.why(went, key.is_some()), report, evidence })
+    }
+
+    /// Where and why it is no better.
+    fn why(&self, went: Option<&Failure>, is_signed: bool) -> String {
+        let mut lines = Vec::new();
+        for judged in &self.judged {
+            for verdict in judged.verdicts.iter().filter(|verdict| verdict.outcome != Outcome::Passed) {
+                let step = self.loaded.plan.steps.get(judged.step).map(|step| step.name()).unwrap_or_default();
+                for failure in &verdict.failures {
+                    lines.push(format!(
+                        "at step {} ({step}), gate {}: {}",
+                        judged.step + 1,
+                        gate_word(verdict.gate),
+                        failure.what
+                    ));
+                    let ids = if failure.ids.is_empty() {
+                        String::new()
+                    } else {
+                        format!("ids {} · ", failure.ids.join(", "))
+                    };
+                    lines.push(format!("{ids}{} · {}", failure.cause, failure.change));
+                }
+            }
+        }
+        match went {
+            Some(Failure::Interrupted) => lines.push("it was interrupted".to_owned()),
+            Some(failure) if lines.is_empty() => lines.extend(failure.text(false)),
+            _ => {}
+        }
+        if !is_signed {
+            lines.push(
+                "no evidence: nothing signs it; name a key with --key, which `envctl evidence keygen FILE` makes"
+                    .to_owned(),
+            );
+        }
+        lines.join("\n")
+    }
+
+    fn facts(&self, tally: Tally, fingerprints: &Fingerprints) -> Result<Rehearsal, Failure> {
+        let Loaded { plan, source, .. } = self.loaded;
+        let checked = &self.delivered.checked;
+        let fingerprint = self.held.kept.fingerprint.as_ref();
+        let packages = fingerprint.and_then(|fingerprint| fingerprint.packages.as_deref()).unwrap_or_default();
+        let images = checked.images.iter().map(|(name, image)| {
+            let digest = image.fact.digest.as_deref().and_then(|digest| digest.parse().ok());
+            (name.clone(), digest.unwrap_or_else(|| Digest::of(image.fact.reference().as_bytes())))
+        });
+        let commit = checked.git.as_ref().and_then(|tree| tree.commit.as_ref());
+        let rate = plan.traffic.as_ref().map(|t| t.rate).or(plan.work.as_ref().map(|w| w.rate)).unwrap_or(0.0);
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate is small and not negative")]
+        let per_thousand_seconds = (rate * 1000.0).round() as u64;
+        let name = &self.held.kept.name;
+        let objects: Vec<Value> =
+            checked.objects.list.iter().map(|object| without_name(&object.body, name)).collect();
+        Ok(Rehearsal {
+            component: plan.component.clone(),
+            kind: plan.kind,
+            plan: NamedDigest { name: self.loaded.name(), digest: Digest::of(source.as_bytes()) },
+            old: OldIdentity {
+                packages: Digest::of(packages.as_bytes()),
+                revision: fingerprint.map(|fingerprint| fingerprint.code.clone()).unwrap_or_default(),
+                image: None,
+            },
+            new: NewIdentity {
+                target: TargetKind::Eks,
+                images: images.collect(),
+                chart: chart(self.loaded)?,
+                values: fingerprints.values(&values(self.loaded)?),
+                manifests: fingerprints.manifests(&objects, &plan.divergence),
+            },
+            terraform: None,
+            git: GitIdentity {
+                commit: commit.map_or_else(|| "none".to_owned(), |commit| commit.sha.clone()),
+                dirty: checked.git.as_ref().is_none_or(|tree| tree.dirty),
+            },
+            tools: self.tools(),
+            router: plan.router.as_ref().map(|router| router.adapter),
+            seed: self.held.kept.seed,
+            load: Load { per_thousand_seconds, samples: tally.samples },
+            steps: tally.steps,
+            faults: tally.faults,
+            drills: tally.drills,
+            not_exercised: not_exercised(plan),
+            began: self.held.kept.began,
+            ended: Timestamp::now(),
+            verdict: tally.verdict,
+        })
+    }
+
+    /// The programs that took part, by content.
+    fn tools(&self) -> BTreeMap<String, Digest> {
+        let digest = |path: &Path| std::fs::read(path).ok().map(|bytes| Digest::of(&bytes));
+        let envctl = std::env::current_exe().ok().and_then(|path| digest(&path));
+        let helm = self.found(&self.base.programs.helm.value).and_then(|path| digest(&path));
+        let named = [("envctl", envctl), ("helm", helm)];
+        named.into_iter().filter_map(|(name, digest)| Some((name.to_owned(), digest?))).collect()
+    }
+
+    /// A program's file, as a shell would find it.
+    fn found(&self, program: &Path) -> Option<PathBuf> {
+        if program.components().count() > 1 {
+            return Some(program.to_owned());
+        }
+        self.base.variables.path.iter().map(|dir| dir.join(program)).find(|file| file.is_file())
+    }
+}
+
+/// An object without the name of the sandbox, which production has not.
+fn without_name(object: &Value, name: &str) -> Value {
+    match object {
+        Value::String(text) => json!(text.replace(name, "NAME")),
+        Value::Array(list) => list.iter().map(|item| without_name(item, name)).collect(),
+        Value::Object(map) => {
+            map.iter().map(|(key, value)| (key.clone(), without_name(value, name))).collect()
+        }
+        other => other.clone(),
+    }
+}
+
+/// The digest of all files of the chart, by name and content; of the manifests' files where there is no chart.
+fn chart(loaded: &Loaded) -> Result<Digest, Failure> {
+    let Loaded { project, .. } = loaded;
+    let stack = &project.file.stack;
+    let mut files = Vec::new();
+    match (&stack.chart, &stack.manifests) {
+        (Some(chart), _) => list(&project.dir.join(&chart.path.value), &mut files).map_err(Failure::failed)?,
+        (None, Some(manifests)) => {
+            files.extend(manifests.value.files.iter().flatten().map(|file| project.dir.join(&file.value)));
+        }
+        (None, None) => {}
+    }
+    files.sort();
+    let mut all = Vec::new();
+    for file in files {
+        let bytes = std::fs::read(&file).map_err(Failure::failed)?;
+        let name = file.strip_prefix(&project.dir).unwrap_or(&file).display().to_string();
+        all.push(json!([name, Digest::of(&bytes)]));
+    }
+    Ok(Digest::of(Value::Array(all).to_string().as_bytes()))
+}
+
+fn list(directory: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(directory)? {
+        let path = entry?.path();
+        if path.is_dir() { list(&path, files)? } else { files.push(path) }
+    }
+    Ok(())
+}
+
+/// The values that sandbox and production share: those of the chart's own list, and those of the plan.
+fn values(loaded: &Loaded) -> Result<Value, Failure> {
+    let of_stack = loaded.project.file.stack.chart.iter().flat_map(|chart| &chart.values);
+    let of_stack = of_stack.map(|file| loaded.project.dir.join(&file.value));
+    let of_plan = loaded.plan.new.values.iter().map(|file| loaded.directory().join(file));
+    let read = |path: PathBuf| -> Result<Value, Failure> {
+        let text = std::fs::read_to_string(&path).map_err(Failure::failed)?;
+        serde_yaml::from_str(&text).map_err(|e| Failure::Usage(format!("{}: {e}", path.display())))
+    };
+    of_stack.chain(of_plan).map(read).collect()
+}
+
+/// Writes a file whole or not at all.
+fn write(path: &Path, bytes: &[u8]) -> Result<PathBuf, Failure> {
+    let written = envctl_local::compose::write_file(path, bytes);
+    written.map_err(|e| Failure::Failed(format!("cannot write {}: {e}", path.display())))?;
+    Ok(path.to_owned())
+}

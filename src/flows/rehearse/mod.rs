@@ -1,0 +1,438 @@
+//! `rehearse`: a cutover in a sandbox, under load, with faults and with every rollback drilled.
+//!
+//! ```text
+//! plan       the plan and the files that it names
+//! kept       what another process needs to go on with a rehearsal, or to remove it
+//! sandbox    both sides and what is between them: made, opened, removed
+//! sides      what can be done with each side
+//! router     HAProxy in a container
+//! stage      what each step does to a sandbox, and how it is read back
+//! faults     what can be broken
+//! watching   what is seen meanwhile
+//! answers    what both sides answer to the same request
+//! conclusion the verdict, the report, the evidence
+//! ```
+
+mod answers;
+mod conclusion;
+mod faults;
+mod kept;
+mod plan;
+mod router;
+mod sandbox;
+mod sides;
+mod stage;
+mod watching;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use envctl_model::Event;
+use envctl_model::cutover::Side;
+use envctl_model::name::{EnvironmentName, hash, label};
+use envctl_rehearse::director::{Director, Leg, course};
+use envctl_rehearse::load::{Load, LoadSpec};
+use envctl_rehearse::{Observation, Recorder, gates};
+use envctl_runner::Unlocked;
+use jiff::Timestamp;
+use sha2::{Digest as _, Sha256};
+
+use super::cluster::target::Destination;
+use super::interrupts::Interrupts;
+use super::run::{Run, Screen, failpoints, open_journal};
+use crate::config::{Base, Settings};
+use crate::ui::{Failure, Format};
+use conclusion::Concluding;
+use kept::{Held, Kept};
+use plan::{Loaded, load};
+use sandbox::{Delivered, Making, Sandbox};
+use stage::{Name, SandboxStage};
+use watching::Watching;
+
+/// How a rehearsal was asked for.
+#[derive(Debug, Clone)]
+pub(crate) struct Options {
+    /// The cutover plan.
+    pub(crate) plan: PathBuf,
+    /// The seed of everything that is drawn at random; drawn itself if nobody names one.
+    pub(crate) seed: Option<u64>,
+    /// Whether one begins, or one that a process left unfinished is dealt with.
+    pub(crate) what: What,
+    /// What signs the evidence; without one there is none.
+    pub(crate) key: Option<PathBuf>,
+    /// Where report and evidence go.
+    pub(crate) out: PathBuf,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum What {
+    /// A rehearsal from its beginning.
+    Begin,
+    /// What an unfinished one has still to do.
+    Resume,
+    /// An unfinished one is gone back from, and removed.
+    Abort,
+}
+
+/// Rehearses.
+pub(crate) async fn rehearse(base: &Base, options: &Options, format: Format) -> Result<(), Failure> {
+    let begun = Instant::now();
+    let loaded = load(base, &options.plan)?;
+    let interrupts = Interrupts::listen()?;
+    let screen = Screen::new(format);
+    let rehearsal = Rehearsal { base, options, loaded: &loaded, interrupts: &interrupts, screen: &screen, begun };
+    let result = match options.what {
+        What::Begin => rehearsal.begin().await,
+        What::Resume => rehearsal.resume().await,
+        What::Abort => rehearsal.abort().await,
+    };
+    screen.finish().await;
+    result
+}
+
+struct Rehearsal<'a> {
+    base: &'a Base,
+    options: &'a Options,
+    loaded: &'a Loaded,
+    interrupts: &'a Interrupts,
+    screen: &'a Screen,
+    begun: Instant,
+}
+
+/// How long the old side may take to answer the load as it should, before anything is done.
+const WARM_WITHIN: Duration = Duration::from_secs(30);
+
+/// How many requests it has to answer until then.
+const WARM_REQUESTS: u32 = 20;
+
+impl Rehearsal<'_> {
+    fn making<'b>(&'b self, base: &'b Base, settings: &'b Settings) -> Making<'b> {
+        let Self { loaded, interrupts, screen, .. } = *self;
+        Making { base, settings, loaded, interrupts, screen }
+    }
+
+    fn destination(&self, base: &Base) -> Result<Destination, Failure> {
+        let stack = &self.loaded.project.file.stack;
+        let target = &stack.targets[&self.loaded.plan.new.target];
+        Destination::of_target(base, &stack.protected, target)
+            .ok_or_else(|| Failure::Usage("the plan's new side is not on a cluster".to_owned()))
+    }
+
+    async fn begin(&self) -> Result<(), Failure> {
+        let kept = self.draw()?;
+        let (base, settings) = self.loaded.sandbox(self.base, &kept.name)?;
+        let destination = self.destination(&base)?;
+        let making = self.making(&base, &settings);
+        let machine = making.check().await?;
+        conclusion::key(self.options)?;
+        let mut held = Held::begin(self.base, kept)?;
+        let recorder = Recorder::begin(&held.home.file(RECORDING), held.kept.seed).map_err(Failure::failed)?;
+        let result = async {
+            let (new, delivered) = making.new_side().await?;
+            held.kept.replicas.clone_from(&new.replicas);
+            held.save()?;
+            new.off().await.map_err(sides::failed)?;
+            let old = making.old_side(&machine, &held, &delivered.facts).await?;
+            held.kept.fingerprint = Some(old.fingerprint().await.map_err(sides::failed)?);
+            let (exposed, router) = making.between(&machine, &mut held, &old, &new, &recorder).await?;
+            held.kept.exposed = exposed;
+            held.save()?;
+            let sandbox = Sandbox { old, new, exposed, router };
+            self.go(&sandbox, &held, &recorder, &delivered, &course(&self.loaded.plan)).await
+        }
+        .await;
+        self.end(&base, &destination, &held, result).await
+    }
+
+    /// Goes on with what is left to do, from the old side in charge.
+    async fn resume(&self) -> Result<(), Failure> {
+        let held = self.take_over()?;
+        let (base, settings) = self.loaded.sandbox(self.base, &held.kept.name)?;
+        let destination = self.destination(&base)?;
+        let recorder = Recorder::resume(&held.home.file(RECORDING)).map_err(Failure::failed)?;
+        let result = async {
+            let delivered = self.making(&base, &settings).delivered().await?;
+            let sandbox = Sandbox::open(&base, self.loaded, &held, &delivered, &recorder).await?;
+            self.back(&sandbox, &delivered, &held, &recorder).await?;
+            let stage = self.stage(&sandbox, &delivered, &recorder)?;
+            let rest = Director::new(&self.loaded.plan, &stage, &recorder, gates::judge_window).remaining();
+            self.go(&sandbox, &held, &recorder, &delivered, &rest).await
+        }
+        .await;
+        self.end(&base, &destination, &held, result).await
+    }
+
+    /// Goes back, says what state both sides are in, and removes everything.
+    async fn abort(&self) -> Result<(), Failure> {
+        let held = self.take_over()?;
+        let (base, settings) = self.loaded.sandbox(self.base, &held.kept.name)?;
+        let destination = self.destination(&base)?;
+        let recorder = Recorder::resume(&held.home.file(RECORDING)).map_err(Failure::failed)?;
+        let back = async {
+            let delivered = self.making(&base, &settings).delivered().await?;
+            let sandbox = Sandbox::open(&base, self.loaded, &held, &delivered, &recorder).await?;
+            self.back(&sandbox, &delivered, &held, &recorder).await
+        };
+        // A sandbox that never was whole has nothing to go back from, and goes all the same.
+        if let Err(failure) = back.await {
+            let why = failure.text(false).unwrap_or_default();
+            self.screen.warn(format!("going back was not possible; the sandbox is removed as it is\n{why}"));
+        }
+        self.end(&base, &destination, &held, Ok(())).await
+    }
+
+    fn draw(&self) -> Result<Kept, Failure> {
+        let mut bytes = [0; 8];
+        rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).map_err(Failure::failed)?;
+        let drawn = u64::from_le_bytes(bytes);
+        let plan = &self.loaded.plan;
+        let unique = hash(&format!("{drawn} {} {}", self.base.owner, std::process::id()), 32);
+        Ok(Kept {
+            name: format!("rehearse-{}-{}", label(&plan.component, 30), &unique[..6]),
+            identity: unique,
+            plan: self.loaded.path.clone(),
+            plan_digest: self.plan_digest(),
+            component: plan.component.clone(),
+            seed: self.options.seed.unwrap_or(drawn >> 32),
+            began: Timestamp::now(),
+            replicas: BTreeMap::new(),
+            fingerprint: None,
+            ports: None,
+            exposed: None,
+        })
+    }
+
+    fn plan_digest(&self) -> String {
+        Sha256::digest(self.loaded.source.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    fn take_over(&self) -> Result<Held, Failure> {
+        let held = Held::take_over(self.base, &self.loaded.path)?;
+        if self.options.what == What::Resume && held.kept.plan_digest != self.plan_digest() {
+            return Err(Failure::Usage(format!(
+                "the plan has changed since the rehearsal {} began\n  change it back, or type: envctl rehearse {} --abort",
+                held.kept.name,
+                self.options.plan.display()
+            )));
+        }
+        Ok(held)
+    }
+
+    fn stage<'b>(
+        &'b self,
+        sandbox: &'b Sandbox,
+        delivered: &Delivered,
+        recorder: &'b Recorder,
+    ) -> Result<SandboxStage<'b>, Failure> {
+        let host = sandbox::host(delivered, &self.loaded.plan)?;
+        let seed = load_seed(recorder);
+        Ok(SandboxStage { loaded: self.loaded, sandbox, recorder, host, seed, name: Name::default() })
+    }
+
+    /// Undoes what holds, or may hold.
+    async fn back(
+        &self,
+        sandbox: &Sandbox,
+        delivered: &Delivered,
+        held: &Held,
+        recorder: &Recorder,
+    ) -> Result<(), Failure> {
+        let stage = self.stage(sandbox, delivered, recorder)?;
+        let director = Director::new(&self.loaded.plan, &stage, recorder, gates::judge_window);
+        let Some(from) = director.standing().last().copied() else { return Ok(()) };
+        // Nobody sends anything yet: there is nothing to judge.
+        self.legs(&director, held, self.interrupts, &[Leg::Undo { from }]).await
+    }
+
+    async fn legs(
+        &self,
+        director: &Director<'_, SandboxStage<'_>>,
+        held: &Held,
+        interrupts: &Interrupts,
+        legs: &[Leg],
+    ) -> Result<(), Failure> {
+        let run = Run {
+            verb: "rehearse",
+            lock: &Unlocked,
+            journal: open_journal(&held.home, self.screen, interrupts).await?,
+            screen: self.screen,
+            interrupts,
+            failpoints: failpoints(&self.base.variables),
+            home: &held.home,
+        };
+        run.execute(director, &director.legs(legs).map_err(Failure::failed)?).await
+    }
+
+    /// Goes through the course, under load, and concludes.
+    async fn go(
+        &self,
+        sandbox: &Sandbox,
+        held: &Held,
+        recorder: &Recorder,
+        delivered: &Delivered,
+        legs: &[Leg],
+    ) -> Result<(), Failure> {
+        self.introduce(sandbox, held);
+        let stage = self.stage(sandbox, delivered, recorder)?;
+        let mut watching = Watching::default();
+        let prefix = format!("{:x}-", stage.seed);
+        watching.all(sandbox, held.kept.began, &prefix, recorder).map_err(Failure::failed)?;
+        let load = self.start_load(&stage).await?;
+        let director = Director::new(&self.loaded.plan, &stage, recorder, gates::judge_window);
+        let went = async {
+            self.warm(recorder).await?;
+            self.legs(&director, held, self.interrupts, legs).await
+        }
+        .await;
+        let went = match went {
+            Ok(()) => Ok(()),
+            Err(failure) => {
+                // An interrupt was meant for the way forward; the next one is for the way back.
+                let interrupts = Interrupts::listen()?;
+                if let Some(from) = director.standing().last().copied() {
+                    let back = [Leg::Back { from, middle: true }];
+                    let undone = self.legs(&director, held, &interrupts, &back).await;
+                    self.say_where(&director, undone.is_ok());
+                }
+                Err(failure)
+            }
+        };
+        if let Some(load) = load {
+            let stopped = tokio::task::spawn_blocking(move || load.stop()).await.map_err(Failure::failed)?;
+            if stopped.unsent > 0 {
+                self.screen.warn(format!("{} requests that were due were not sent", stopped.unsent));
+            }
+        }
+        for broken in watching.broken() {
+            self.screen.warn(format!("not everything was seen: {broken}"));
+        }
+        drop(watching);
+        let concluding = Concluding {
+            base: self.base,
+            options: self.options,
+            loaded: self.loaded,
+            held,
+            delivered,
+            recorder,
+            judged: director.judged(),
+        };
+        let concluded = concluding.conclude(went.as_ref().err())?;
+        if let Some(router) = sandbox.router.as_ref().filter(|router| router.unreadable() > 0) {
+            self.screen.warn(format!("{} lines of the router's log could not be read", router.unreadable()));
+        }
+        let successful = concluded.is_successful();
+        self.screen.show(concluded.event(self.begun.elapsed().as_secs_f64()));
+        match went {
+            Ok(()) if successful => Ok(()),
+            Err(Failure::Interrupted) => Err(Failure::Interrupted),
+            _ => Err(Failure::GateReported),
+        }
+    }
+
+    fn introduce(&self, sandbox: &Sandbox, held: &Held) {
+        let plan = &self.loaded.plan;
+        let compose = plan.old.compose.display();
+        let replicas: i32 = sandbox.new.replicas.values().sum();
+        let new = match replicas {
+            0 => sandbox.new.cron_jobs.join(", "),
+            replicas => format!("{replicas} × {}", plan.component),
+        };
+        self.screen.show(Event::Sandbox {
+            old: format!("{} × {} (compose: {compose})", plan.old.instances, plan.old.service),
+            new: format!("{new} (namespace {})", held.kept.name),
+            shared: plan.shared.clone(),
+        });
+    }
+
+    fn say_where(&self, director: &Director<'_, SandboxStage<'_>>, undone: bool) {
+        let standing = director.standing();
+        let steps: Vec<_> = standing.iter().map(|step| self.loaded.plan.steps[*step].name()).collect();
+        self.screen.warn(if undone && steps.is_empty() {
+            "gone back: the old side does all of the work again, as before the first step".to_owned()
+        } else if steps.is_empty() {
+            "gone back, and that broke something: see the drill above".to_owned()
+        } else {
+            format!("going back stopped: these steps still hold, or may: {}", steps.join(", "))
+        });
+    }
+
+    async fn start_load(&self, stage: &SandboxStage<'_>) -> Result<Option<Load>, Failure> {
+        let (Some(traffic), Some(mix)) = (&self.loaded.plan.traffic, &self.loaded.mix) else { return Ok(None) };
+        let spec = LoadSpec {
+            mix: mix.clone(),
+            host: stage.host.clone(),
+            rate: traffic.rate,
+            clients: traffic.clients.clone(),
+            seed: stage.seed,
+            timeout: REQUEST_WITHIN,
+            resolver: stage.sandbox.resolver(&stage.name).await?,
+            clock: stage.recorder.zero(),
+        };
+        let sink = stage.recorder.clone();
+        let sink = Arc::new(move |observation: Observation| sink.see(observation));
+        Load::start(spec, sink).map(Some).map_err(Failure::failed)
+    }
+
+    /// Before anything is done the old side answers as it should: else nothing later could be told apart from that.
+    async fn warm(&self, recorder: &Recorder) -> Result<(), Failure> {
+        if !self.loaded.has_requests() {
+            return Ok(());
+        }
+        let (mut well, mut bad) = (0, None);
+        let warm = recorder.until(WARM_WITHIN, |new| {
+            for seen in new {
+                let Observation::Request(request) = seen else { continue };
+                if request.control {
+                    continue;
+                }
+                if request.is_well() { well += 1 } else { bad = Some(request.clone()) }
+            }
+            well >= WARM_REQUESTS
+        });
+        if warm.await && bad.is_none() {
+            return Ok(());
+        }
+        let what = match bad {
+            Some(request) => format!("`{}` was to be answered with {}, and was: {:?}", request.name, request.expected, request.outcome),
+            None => format!("{well} requests were answered in {} s", WARM_WITHIN.as_secs()),
+        };
+        Err(Failure::Failed(format!(
+            "the {} side does not answer the load as it should, before anything was done: {what}\n  mend that, or what \
+             the mix expects, in {}",
+            Side::Old,
+            self.loaded.plan.traffic.as_ref().map(|t| t.mix.display().to_string()).unwrap_or_default()
+        )))
+    }
+
+    /// Removes the sandbox, however the rehearsal went.
+    async fn end(
+        &self,
+        base: &Base,
+        destination: &Destination,
+        held: &Held,
+        result: Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let interrupts = Interrupts::listen()?;
+        let name = EnvironmentName::from_text(&held.kept.name).map_err(Failure::failed)?;
+        let removed = sandbox::remove(base, destination, &name, held, &interrupts, self.screen).await;
+        result.and(removed)
+    }
+}
+
+/// How long a request may take.
+const REQUEST_WITHIN: Duration = Duration::from_secs(10);
+
+/// The recording, in the rehearsal's directory.
+const RECORDING: &str = "recording.jsonl";
+
+/// The seed of the recording; another one for a load that goes on after a death, whose requests need other ids.
+fn load_seed(recorder: &Recorder) -> u64 {
+    let latest = recorder.read(|recording| (recording.header.seed, recording.observations.last().map(Observation::at)));
+    match latest {
+        (seed, None) => seed,
+        (seed, Some(at)) => seed.wrapping_add(at.0),
+    }
+}

@@ -1,0 +1,97 @@
+//! Reading a cutover plan for a rehearsal of it.
+
+use std::path::{Path, PathBuf};
+
+use envctl_model::cutover::{CutoverPlan, FaultKind};
+use envctl_model::stack::{ComponentKind, TargetKind};
+use envctl_rehearse::director::fault_word;
+use envctl_rehearse::load::Mix;
+
+use super::faults;
+use crate::config::{Base, Project, Settings};
+use crate::flows::cutover_plan;
+use crate::ui::Failure;
+
+/// A cutover plan and what it is about.
+#[derive(Debug)]
+pub(super) struct Loaded {
+    /// The plan.
+    pub(super) plan: CutoverPlan,
+    /// Its file.
+    pub(super) path: PathBuf,
+    /// What is in its file.
+    pub(super) source: String,
+    /// The stack that the component is of.
+    pub(super) project: Project,
+    /// What the load sends. For services and endpoints.
+    pub(super) mix: Option<Mix>,
+}
+
+/// Reads a plan and the files that it names, and refuses what a sandbox cannot do.
+pub(super) fn load(base: &Base, path: &Path) -> Result<Loaded, Failure> {
+    let project = base.stack()?;
+    let cutover_plan::Loaded { file, target } = cutover_plan::load(&project, path)?;
+    if target != TargetKind::Eks {
+        return Err(Failure::Usage(format!(
+            "the new side of the plan is the target `{}` of kind `compose`, where endpoints, signals and CronJobs are \
+             not Kubernetes'\n  name a target of kind `eks` in `new.target`",
+            file.plan.new.target
+        )));
+    }
+    if !matches!(file.plan.kind, ComponentKind::Service | ComponentKind::Endpoint) {
+        return Err(Failure::Usage(
+            "only services and endpoints can be rehearsed yet\n  a plan of another kind can be told: --explain".to_owned(),
+        ));
+    }
+    let impossible = file.plan.faults.iter().find(|fault| !faults::POSSIBLE.contains(&fault.inject));
+    if let Some(fault) = impossible {
+        let possible: Vec<_> = faults::POSSIBLE.iter().map(|fault: &FaultKind| fault_word(*fault)).collect();
+        return Err(Failure::Usage(format!(
+            "a sandbox cannot have the fault `{}` yet\n  take it out of the plan; it can have: {}",
+            fault_word(fault.inject),
+            possible.join(", ")
+        )));
+    }
+    let path = std::path::absolute(path).map_err(Failure::failed)?;
+    let mut loaded = Loaded { plan: file.plan, path, source: file.source, project, mix: None };
+    if let Some(traffic) = &loaded.plan.traffic {
+        let mix = Mix::read(&loaded.directory().join(&traffic.mix));
+        loaded.mix = Some(mix.map_err(|e| Failure::Usage(e.to_string()))?);
+    }
+    Ok(loaded)
+}
+
+impl Loaded {
+    /// The directory of the plan: what paths in it start from.
+    pub(super) fn directory(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new("/"))
+    }
+
+    /// The plan's file as the repository names it.
+    pub(super) fn name(&self) -> String {
+        self.path.strip_prefix(&self.project.dir).unwrap_or(&self.path).display().to_string()
+    }
+
+    /// The Compose file of the old side.
+    pub(super) fn old_file(&self) -> PathBuf {
+        self.directory().join(&self.plan.old.compose)
+    }
+
+    /// Settings and flags of the sandbox's environment: like those of an `up`, with another name and target.
+    pub(super) fn sandbox(&self, base: &Base, name: &str) -> Result<(Base, Settings), Failure> {
+        let mut base = base.clone();
+        base.flags.name = Some(name.to_owned());
+        base.flags.target = Some(self.plan.new.target.clone());
+        base.flags.ttl = Some(TTL.to_owned());
+        let settings = base.settings(&self.project)?;
+        Ok((base, settings))
+    }
+
+    /// Whether the load makes requests.
+    pub(super) fn has_requests(&self) -> bool {
+        matches!(self.plan.kind, ComponentKind::Service | ComponentKind::Endpoint)
+    }
+}
+
+/// How long a sandbox lives that nobody removes. The garbage collector takes it then.
+const TTL: &str = "2h";

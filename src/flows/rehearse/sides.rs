@@ -1,0 +1,272 @@
+//! The two sides of a sandbox, and what can be done with each.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use envctl_cluster::live::lifetimes::{self, Readiness};
+use envctl_cluster::live::scale::{self, Resized, Runs};
+use envctl_cluster::live::session::Within;
+use envctl_cluster::live::{expose, logs, pods, settings, workloads};
+use envctl_cluster::wait::Wanted;
+use envctl_cluster::{ClusterError, VerifiedCluster};
+use envctl_local::machines::{Fingerprint, Machine as OldMachine, Machines};
+use envctl_model::cutover::CutoverPlan;
+use envctl_model::lifetime::Change;
+use envctl_model::log::LogLine;
+use envctl_model::settings::Salt;
+use envctl_rehearse::director::Trouble;
+use futures_util::StreamExt as _;
+use futures_util::future::try_join_all;
+use futures_util::stream::{self, BoxStream};
+use jiff::Timestamp;
+use tokio::net::TcpStream;
+
+use crate::flows::cluster::settle::settle;
+use crate::flows::cluster::target::explain;
+use crate::ui::Failure;
+
+/// How long one instance may take to be ready, or to end.
+pub(super) const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The old side.
+#[derive(Debug, Clone)]
+pub(super) struct Old {
+    /// Its machines.
+    pub(super) machines: Machines,
+    /// How long a machine may take to end.
+    pub(super) grace: Duration,
+    /// The port on which each answers; for services and endpoints.
+    pub(super) port: Option<u16>,
+}
+
+impl Old {
+    /// All machines.
+    pub(super) async fn list(&self) -> Result<Vec<OldMachine>, Trouble> {
+        self.machines.list().await.map_err(|e| Trouble(format!("the old side cannot be looked at: {e}")))
+    }
+
+    /// What the machines are made of.
+    pub(super) async fn fingerprint(&self) -> Result<Fingerprint, Trouble> {
+        self.machines.fingerprint().await.map_err(|e| Trouble(format!("the old side: {e}")))
+    }
+
+    /// The network of the machines.
+    pub(super) async fn network(&self) -> Result<String, Trouble> {
+        let first = self.list().await?.into_iter().find_map(|machine| machine.addresses.into_keys().next());
+        first.ok_or_else(|| Trouble("the old side's machines are on no network".to_owned()))
+    }
+
+    /// Where the machines that run answer.
+    pub(super) async fn addresses(&self) -> Result<Vec<SocketAddr>, Trouble> {
+        let Some(port) = self.port else { return Ok(Vec::new()) };
+        let running = self.list().await?.into_iter().filter(|machine| machine.is_running);
+        let first = |machine: OldMachine| machine.addresses.into_values().next();
+        Ok(running.filter_map(first).map(|ip| SocketAddr::new(ip, port)).collect())
+    }
+
+    /// Has so many machines run: the first ones are started, the others are asked to end.
+    pub(super) async fn keep(&self, count: usize) -> Result<(), Trouble> {
+        let all = self.list().await?;
+        let (on, off) = all.split_at(count.min(all.len()));
+        let starting = on.iter().filter(|machine| !machine.is_ready).map(|machine| async {
+            let started = self.machines.start(&machine.instance, PATIENCE).await;
+            started.map_err(|e| Trouble(format!("{} of the old side does not start: {e}", machine.instance)))
+        });
+        let stopping = off.iter().filter(|machine| machine.is_running).map(|machine| async {
+            let stopped = self.machines.stop(&machine.instance, self.grace).await;
+            stopped.map_err(|e| Trouble(format!("{} of the old side does not stop: {e}", machine.instance)))
+        });
+        try_join_all(starting).await?;
+        try_join_all(stopping).await?;
+        self.verify(count).await
+    }
+
+    /// Reads back that exactly so many machines run.
+    async fn verify(&self, count: usize) -> Result<(), Trouble> {
+        let all = self.list().await?;
+        let count = count.min(all.len());
+        let running = all.iter().filter(|machine| machine.is_running).count();
+        if running == count {
+            return Ok(());
+        }
+        Err(Trouble(format!("{running} of {} machines of the old side run, and {count} should", all.len())))
+    }
+}
+
+/// The new side, in a cluster.
+#[derive(Clone)]
+pub(super) struct New {
+    /// The cluster.
+    pub(super) cluster: VerifiedCluster,
+    /// The environment's namespace.
+    pub(super) namespace: String,
+    /// Replicas of the component's workloads, by kind and name, as the chart wants them.
+    pub(super) replicas: BTreeMap<String, i32>,
+    /// The component's CronJobs.
+    pub(super) cron_jobs: Vec<String>,
+}
+
+impl New {
+    /// Looks for the component's workloads in an environment that is up.
+    pub(super) async fn find(
+        cluster: VerifiedCluster,
+        namespace: &str,
+        plan: &CutoverPlan,
+    ) -> Result<Self, Failure> {
+        let found = workloads::all(cluster.reader(), namespace).await.map_err(|e| explain(&e))?;
+        let mut replicas = BTreeMap::new();
+        let mut cron_jobs = Vec::new();
+        let entries: Vec<_> =
+            plan.timetable.iter().flat_map(|timetable| &timetable.entries).map(|entry| &entry.name).collect();
+        for workload in &found {
+            match workload.scale {
+                workloads::Scale::Replicas(wanted) if workload.names().are(&plan.component) => {
+                    replicas.insert(workload.label.clone(), wanted);
+                }
+                workloads::Scale::Scheduled { .. } if entries.iter().any(|entry| workload.names().are(entry)) => {
+                    cron_jobs.push(workload.component().to_owned());
+                }
+                _ => {}
+            }
+        }
+        if replicas.is_empty() && cron_jobs.is_empty() {
+            let there: Vec<_> = found.iter().map(|workload| workload.label.as_str()).collect();
+            return Err(Failure::Usage(format!(
+                "the chart has no workload for the component `{}`\n  it has: {}",
+                plan.component,
+                there.join(", ")
+            )));
+        }
+        Ok(Self { cluster, namespace: namespace.to_owned(), replicas, cron_jobs })
+    }
+
+    /// Has all replicas run, and waits until each is ready. Why one is not is explained as `up` does it.
+    pub(super) async fn scale_up(&self) -> Result<(), Trouble> {
+        let since = Timestamp::now();
+        let resized = self.replicas.iter().map(|(workload, count)| self.resize(workload, *count));
+        let wanted: Vec<_> = self.replicas.keys().filter_map(|workload| Wanted::named(workload)).collect();
+        let settled = settle(&self.cluster, &self.namespace, &wanted, since, PATIENCE);
+        // A pod that cannot become ready is told at once, and not when time runs out.
+        tokio::pin!(settled);
+        let resized = try_join_all(resized);
+        tokio::pin!(resized);
+        tokio::select! {
+            resized = &mut resized => resized.map(drop),
+            Err(failure) = &mut settled => Err(trouble(failure)),
+        }
+    }
+
+    /// Has nothing of the component run.
+    pub(super) async fn off(&self) -> Result<(), Trouble> {
+        tokio::try_join!(self.scale_down(), self.disarm()).map(drop)
+    }
+
+    /// Has no replica run, and waits until none does.
+    pub(super) async fn scale_down(&self) -> Result<(), Trouble> {
+        try_join_all(self.replicas.keys().map(|workload| self.resize(workload, 0))).await.map(drop)
+    }
+
+    /// Lets the CronJobs run.
+    pub(super) async fn arm(&self) -> Result<(), Trouble> {
+        self.set_runs(Runs::Scheduled).await
+    }
+
+    /// Suspends the CronJobs. A run that is under way goes on to its end.
+    pub(super) async fn disarm(&self) -> Result<(), Trouble> {
+        self.set_runs(Runs::Suspended).await
+    }
+
+    async fn resize(&self, workload: &str, count: i32) -> Result<(), Trouble> {
+        let resized = scale::resize(&self.cluster, &self.namespace, workload, count, PATIENCE).await;
+        match resized.map_err(|e| trouble(explain(&e)))? {
+            Resized::Ready => Ok(()),
+            Resized::Waiting { ready } => Err(Trouble(format!(
+                "{workload} is to have {count} pods, and {ready} are ready after {} s",
+                PATIENCE.as_secs()
+            ))),
+        }
+    }
+
+    async fn set_runs(&self, runs: Runs) -> Result<(), Trouble> {
+        let set = self.cron_jobs.iter().map(|job| scale::set_runs(&self.cluster, &self.namespace, job, runs));
+        try_join_all(set).await.map(drop).map_err(|e| trouble(explain(&e)))
+    }
+
+    /// The workload that the component is.
+    pub(super) fn workload(&self) -> Option<&str> {
+        self.replicas.keys().next().map(String::as_str)
+    }
+
+    /// What becomes of its pods, from those that there are on. A pod is ready when requests reach it.
+    pub(super) fn changes(&self) -> BoxStream<'static, Result<Change, ClusterError>> {
+        let Some(workload) = self.workload() else { return stream::pending().boxed() };
+        let readiness = Readiness::Endpoints(expose::NAME.to_owned());
+        lifetimes::changes(self.cluster.reader(), &self.namespace, workload, readiness)
+    }
+
+    /// What its pods write from now on, those that come later too.
+    pub(super) fn lines(&self) -> BoxStream<'static, Result<LogLine, ClusterError>> {
+        let Some(workload) = self.workload() else { return stream::pending().boxed() };
+        logs::follow(self.cluster.reader(), &self.namespace, workload, Timestamp::now())
+    }
+
+    /// For each setting of a pod's first container a digest of its value.
+    pub(super) async fn settings(&self, pod: &str, salt: &Salt) -> Result<BTreeMap<String, String>, ClusterError> {
+        let all = pods::all(self.cluster.reader(), &self.namespace).await?;
+        let found = all.iter().find(|one| one.name == pod);
+        let container = found.and_then(|pod| pod.containers.iter().find(|container| !container.init));
+        let Some(container) = container else { return Ok(BTreeMap::new()) };
+        let within = Within { namespace: &self.namespace, pod, container: &container.name };
+        settings::digests(&self.cluster, within, salt).await
+    }
+}
+
+/// Waits until connections to an address are made, one after the other, so often that each replica had some: a pod is
+/// ready before every node knows the way to it, and nobody tells when they all do.
+pub(super) async fn reached(address: SocketAddr, replicas: i32) -> Result<(), Trouble> {
+    let enough = 8 * replicas.max(1);
+    let trying = async {
+        let mut in_a_row = 0;
+        while in_a_row < enough {
+            let connected = tokio::time::timeout(CONNECTS_WITHIN, TcpStream::connect(address)).await;
+            if matches!(connected, Ok(Ok(_))) {
+                in_a_row += 1;
+            } else {
+                in_a_row = 0;
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    };
+    tokio::time::timeout(REACHED_WITHIN, trying).await.map_err(|_| {
+        Trouble(format!(
+            "the new side is ready, and not every connection to {address} is made after {} s\n  a NetworkPolicy or a \
+             firewall may keep this machine out",
+            REACHED_WITHIN.as_secs()
+        ))
+    })
+}
+
+/// How long one connection may take.
+const CONNECTS_WITHIN: Duration = Duration::from_secs(1);
+
+/// How long nodes may take to know the way to a ready pod.
+const REACHED_WITHIN: Duration = Duration::from_secs(30);
+
+/// What went wrong with a side, before or after a director is there to be told.
+pub(super) fn failed(Trouble(text): Trouble) -> Failure {
+    Failure::Failed(text)
+}
+
+/// A failure as what the director is told.
+pub(super) fn trouble(failure: Failure) -> Trouble {
+    match failure {
+        Failure::Failed(text)
+        | Failure::Usage(text)
+        | Failure::Refused(text)
+        | Failure::Taken(text)
+        | Failure::Gate(text) => Trouble(text),
+        Failure::Interrupted => Trouble("interrupted".to_owned()),
+        other => Trouble(other.text(false).unwrap_or_else(|| "it failed; why stands above".to_owned())),
+    }
+}

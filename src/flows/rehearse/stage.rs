@@ -1,0 +1,244 @@
+//! What each step, each undo and each fault does to a sandbox, and how it is read back.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::{Duration, Instant};
+
+use envctl_model::cutover::plan::{Action, Fault};
+use envctl_model::cutover::{CutoverPlan, Side};
+use envctl_model::stack::ComponentKind;
+use envctl_rehearse::Recorder;
+use envctl_rehearse::director::{Stage, Trouble};
+use envctl_rehearse::observation::Observation;
+use http::HeaderValue;
+
+use super::plan::Loaded;
+use super::router::SandboxRouter;
+use super::sandbox::Sandbox;
+use super::sides::reached;
+use super::{answers, faults};
+
+/// A sandbox, as the director has it.
+pub(super) struct SandboxStage<'a> {
+    /// What is rehearsed.
+    pub(super) loaded: &'a Loaded,
+    /// Both sides.
+    pub(super) sandbox: &'a Sandbox,
+    /// Where all is written down.
+    pub(super) recorder: &'a Recorder,
+    /// What requests ask for in `Host`.
+    pub(super) host: HeaderValue,
+    /// The seed of everything that is drawn at random.
+    pub(super) seed: u64,
+    /// What the component's name leads to; for endpoints.
+    pub(super) name: Name,
+}
+
+/// What the component's name leads to. The load resolves it for each connection.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Name(Arc<AtomicU8>);
+
+impl Name {
+    /// The side it leads to.
+    pub(super) fn side(&self) -> Side {
+        if self.0.load(Ordering::Acquire) == 0 { Side::Old } else { Side::New }
+    }
+
+    fn lead_to(&self, side: Side) {
+        self.0.store(u8::from(side == Side::New), Ordering::Release);
+    }
+}
+
+impl SandboxStage<'_> {
+    fn plan(&self) -> &CutoverPlan {
+        &self.loaded.plan
+    }
+
+    fn action(&self, step: usize) -> &Action {
+        &self.plan().steps[step].action
+    }
+
+    fn router(&self) -> Result<&SandboxRouter, Trouble> {
+        self.sandbox.router.as_ref().ok_or_else(|| Trouble("the plan has no router".to_owned()))
+    }
+
+    async fn scale_up(&self) -> Result<(), Trouble> {
+        let new = &self.sandbox.new;
+        new.scale_up().await?;
+        match self.sandbox.exposed {
+            Some(address) => reached(address, new.replicas.values().sum()).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Sets the new side's part, and reads it back in both places.
+    async fn weigh(&self, percent: u8) -> Result<(), Trouble> {
+        let router = &self.router()?.router;
+        router.set_share(percent).await.map_err(|e| Trouble(e.to_string()))?;
+        let share = router.share().await.map_err(|e| Trouble(e.to_string()))?;
+        let (running, configured) = (share.running, share.configured);
+        self.recorder.see(Observation::Weight { at: self.recorder.now(), running, configured });
+        if running == percent && configured == percent {
+            return Ok(());
+        }
+        Err(Trouble(format!(
+            "the router was told {percent} % for the new side; it does {running} % and has {configured} % in its \
+             configuration"
+        )))
+    }
+
+    fn lead(&self, side: Side) {
+        self.name.lead_to(side);
+        self.recorder.see(Observation::Name { at: self.recorder.now(), side });
+    }
+
+    async fn drain(&self, timeout: Duration) -> Result<(), Trouble> {
+        match self.plan().kind {
+            ComponentKind::Service => {
+                let router = &self.router()?.router;
+                router.drain(Side::Old).await.map_err(|e| Trouble(e.to_string()))?;
+                let deadline = Instant::now() + timeout;
+                loop {
+                    let current = router.current(Side::Old).await.map_err(|e| Trouble(e.to_string()))?;
+                    if current == 0 {
+                        return Ok(());
+                    }
+                    if Instant::now() > deadline {
+                        return Err(Trouble(format!(
+                            "the old side still has {current} requests {} s after it was drained\n  raise the timeout \
+                             of `drain`, or find out what takes so long",
+                            timeout.as_secs()
+                        )));
+                    }
+                    // HAProxy tells nobody when a request ends.
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            }
+            // Machines that are asked to end finish what they have.
+            ComponentKind::Worker => self.sandbox.old.keep(0).await,
+            // Nothing leads there any more: what is under way ends by itself.
+            ComponentKind::Endpoint | ComponentKind::Schedule => self.idle(Duration::from_secs(1), timeout).await,
+        }
+    }
+
+    /// Waits until the old side has had nothing to do for this long.
+    async fn idle(&self, idle_for: Duration, within: Duration) -> Result<(), Trouble> {
+        let deadline = Instant::now() + within;
+        loop {
+            let last = self.recorder.read(|recording| {
+                recording.observations.iter().rev().find_map(busy_old).unwrap_or_default()
+            });
+            let idle = self.recorder.now().since(last);
+            if idle >= idle_for {
+                return Ok(());
+            }
+            let wait = idle_for - idle;
+            if Instant::now() + wait > deadline {
+                return Err(Trouble(format!(
+                    "the old side still had something to do {:.1} s ago, and has to have had nothing for {} s\n  see \
+                     in the report who still goes there, or wait longer before this step",
+                    idle.as_secs_f64(),
+                    idle_for.as_secs()
+                )));
+            }
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    async fn stop_old(&self, idle_for: Duration) -> Result<(), Trouble> {
+        self.idle(idle_for, idle_for * 3 + Duration::from_secs(5)).await?;
+        self.sandbox.old.keep(0).await
+    }
+
+    /// Has all machines that worked before the step work again, at the addresses that they have now.
+    async fn start_old(&self, step: usize) -> Result<(), Trouble> {
+        self.sandbox.old.keep(usize::from(self.plan().old_instances_before(step))).await?;
+        if let Some(router) = &self.sandbox.router {
+            let addresses = self.sandbox.old.addresses().await?;
+            let set = router.router.set_addresses(Side::Old, &addresses).await;
+            set.map_err(|e| Trouble(e.to_string()))?;
+        }
+        Ok(())
+    }
+}
+
+fn no_crontab() -> Trouble {
+    Trouble("the old side's crontab cannot be changed yet".to_owned())
+}
+
+/// When the old side had something to do, if this shows it.
+fn busy_old(seen: &Observation) -> Option<envctl_rehearse::Time> {
+    match seen {
+        Observation::Routed(routed) if routed.side == Some(Side::Old) => Some(routed.at),
+        Observation::Served(served) if served.side == Side::Old => Some(served.at),
+        Observation::Job { at, side: Some(Side::Old), .. } | Observation::Run { at, side: Side::Old, .. } => {
+            Some(*at)
+        }
+        _ => None,
+    }
+}
+
+impl Stage for SandboxStage<'_> {
+    async fn act(&self, step: usize) -> Result<(), Trouble> {
+        match self.action(step) {
+            Action::ScaleUpNew if self.plan().kind == ComponentKind::Schedule => self.sandbox.new.disarm().await,
+            Action::ScaleUpNew => self.scale_up().await,
+            Action::SameAnswer { sample } => {
+                answers::compare(self.loaded, self.sandbox, self.recorder, *sample, &self.host, self.seed).await
+            }
+            Action::SetWeight { percent } => self.weigh(*percent).await,
+            Action::SwitchName { .. } => {
+                self.lead(Side::New);
+                Ok(())
+            }
+            Action::Handover { old } => self.sandbox.old.keep(usize::from(*old)).await,
+            Action::DisarmOld => Err(no_crontab()),
+            Action::ArmNew => self.sandbox.new.arm().await,
+            Action::Drain { timeout } => self.drain(*timeout).await,
+            Action::StopOld { idle_for } => self.stop_old(*idle_for).await,
+        }
+    }
+
+    async fn half(&self, step: usize) -> Result<(), Trouble> {
+        match self.action(step) {
+            // The configuration has it, HAProxy does not do it yet: as one who dies between the two.
+            Action::SetWeight { percent } => {
+                let configured = self.router()?.router.configure_share(*percent).await;
+                configured.map(drop).map_err(|e| Trouble(e.to_string()))
+            }
+            Action::Handover { old } => {
+                let now = usize::from(self.plan().old_instances_before(step));
+                self.sandbox.old.keep(usize::from(*old) + (now - usize::from(*old)) / 2).await
+            }
+            _ => self.act(step).await,
+        }
+    }
+
+    async fn undo(&self, step: usize) -> Result<(), Trouble> {
+        match self.action(step) {
+            Action::ScaleUpNew if self.plan().kind == ComponentKind::Schedule => self.sandbox.new.disarm().await,
+            Action::ScaleUpNew => self.sandbox.new.scale_down().await,
+            Action::SameAnswer { .. } => Ok(()),
+            Action::SetWeight { .. } => self.weigh(self.plan().weight_before(step)).await,
+            Action::SwitchName { .. } => {
+                self.lead(Side::Old);
+                Ok(())
+            }
+            Action::DisarmOld => Err(no_crontab()),
+            Action::ArmNew => self.sandbox.new.disarm().await,
+            Action::Drain { .. } if self.plan().kind == ComponentKind::Service => {
+                self.router()?.router.undrain(Side::Old).await.map_err(|e| Trouble(e.to_string()))
+            }
+            Action::Drain { .. } if self.plan().kind != ComponentKind::Worker => Ok(()),
+            Action::Handover { .. } | Action::Drain { .. } | Action::StopOld { .. } => self.start_old(step).await,
+        }
+    }
+
+    async fn inject(&self, fault: &Fault) -> Result<(), Trouble> {
+        faults::inject(self.sandbox, fault.inject).await
+    }
+
+    async fn lift(&self, fault: &Fault) -> Result<(), Trouble> {
+        faults::lift(self.sandbox, fault.inject).await
+    }
+}

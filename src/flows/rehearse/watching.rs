@@ -1,0 +1,208 @@
+//! What is seen of both sides while a rehearsal runs, written into its recording.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use envctl_model::cutover::Side;
+use envctl_model::lifetime::{Change, State};
+use envctl_model::log::LogLine;
+use envctl_model::settings::Salt;
+use envctl_rehearse::observation::{InstanceState, Observation, Served};
+use envctl_rehearse::{Recorder, access_log};
+use futures_util::{Stream, StreamExt as _};
+use jiff::Timestamp;
+use tokio::task::JoinSet;
+
+use super::router::SandboxRouter;
+use super::sandbox::Sandbox;
+use super::sides::{New, Old};
+
+/// Everybody who watches. Dropped, they stop.
+#[derive(Debug, Default)]
+pub(super) struct Watching {
+    tasks: JoinSet<()>,
+    broken: Broken,
+}
+
+/// Why somebody could not go on watching. What nobody watches cannot be judged.
+#[derive(Debug, Clone, Default)]
+struct Broken(Arc<Mutex<BTreeSet<String>>>);
+
+impl Broken {
+    fn add(&self, why: String) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(why);
+    }
+}
+
+impl Watching {
+    /// Why somebody could not go on watching; nothing if all do.
+    pub(super) fn broken(&self) -> Vec<String> {
+        self.broken.0.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+
+    /// Watches all of a sandbox from now on, and what became of the machines of the old side since they were made.
+    pub(super) fn all(
+        &mut self,
+        sandbox: &Sandbox,
+        made: Timestamp,
+        prefix: &str,
+        recorder: &Recorder,
+    ) -> std::io::Result<()> {
+        self.clock(recorder);
+        self.old(&sandbox.old, made, prefix, recorder);
+        self.new_side(&sandbox.new, prefix, recorder);
+        if let Some(router) = &sandbox.router {
+            self.weights(router, recorder);
+        }
+        self.settings(&sandbox.old, &sandbox.new, recorder)
+    }
+
+    /// Watches the old side from `since` on.
+    fn old(&mut self, old: &Old, since: Timestamp, prefix: &str, recorder: &Recorder) {
+        self.changes(Side::Old, old.machines.changes(since), recorder);
+        let lines = old.machines.lines(since).map(|line| line.map(|line| (line.container.clone(), line)));
+        self.lines(Side::Old, lines, prefix, recorder);
+    }
+
+    /// Watches the new side from now on.
+    fn new_side(&mut self, new: &New, prefix: &str, recorder: &Recorder) {
+        self.changes(Side::New, new.changes(), recorder);
+        let lines = new.lines().map(|line| line.map(|line| (line.pod.clone(), line)));
+        self.lines(Side::New, lines, prefix, recorder);
+    }
+
+    /// How instances of the new side are configured, each as soon as it is ready.
+    fn settings(&mut self, old: &Old, new: &New, recorder: &Recorder) -> std::io::Result<()> {
+        let mut bytes = [0; 32];
+        rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
+        let salt = Salt::new(bytes);
+        let (old, new, recorder) = (old.clone(), new.clone(), recorder.clone());
+        self.tasks.spawn(async move {
+            let mut next = 0;
+            loop {
+                let mut ready: Vec<(Side, String)> = Vec::new();
+                let one_is_ready = |seen: &[Observation]| {
+                    ready.extend(seen.iter().filter_map(|seen| match seen {
+                        Observation::Instance { side, instance, state: InstanceState::Ready, .. } => {
+                            Some((*side, instance.clone()))
+                        }
+                        _ => None,
+                    }));
+                    ready.len() > next
+                };
+                if !recorder.until(FOR_EVER, one_is_ready).await {
+                    return;
+                }
+                for (side, instance) in &ready[next..] {
+                    let settings = match side {
+                        Side::Old => old.machines.settings(instance, &salt).await.ok(),
+                        Side::New => new.settings(instance, &salt).await.ok(),
+                    };
+                    // One that is gone again has none.
+                    if let Some(settings) = settings {
+                        let (at, side, instance) = (recorder.now(), *side, instance.clone());
+                        recorder.see(Observation::Configured { at, side, instance, settings });
+                    }
+                }
+                next = ready.len();
+            }
+        });
+        Ok(())
+    }
+
+    /// Reads the router's weights back, again and again: somebody else may change them.
+    fn weights(&mut self, router: &SandboxRouter, recorder: &Recorder) {
+        let (router, recorder) = (router.router.clone(), recorder.clone());
+        self.tasks.spawn(async move {
+            let mut often = tokio::time::interval(Duration::from_millis(500));
+            loop {
+                often.tick().await;
+                // While the router is away its log says so.
+                if let Ok(share) = router.share().await {
+                    let at = recorder.now();
+                    recorder.see(Observation::Weight {
+                        at,
+                        running: share.running,
+                        configured: share.configured,
+                    });
+                }
+            }
+        });
+    }
+
+    /// Compares the wall clock, by which other machines tell times, with the one that only goes forward.
+    fn clock(&mut self, recorder: &Recorder) {
+        let recorder = recorder.clone();
+        self.tasks.spawn(async move {
+            let mut often = tokio::time::interval(Duration::from_secs(1));
+            loop {
+                often.tick().await;
+                recorder.see(Observation::Clock { at: recorder.now(), wall: Timestamp::now() });
+            }
+        });
+    }
+
+    fn changes<E: std::fmt::Display>(
+        &mut self,
+        side: Side,
+        changes: impl Stream<Item = Result<Change, E>> + Send + 'static,
+        recorder: &Recorder,
+    ) {
+        let (recorder, broken) = (recorder.clone(), self.broken.clone());
+        self.tasks.spawn(async move {
+            let mut changes = std::pin::pin!(changes);
+            loop {
+                match changes.next().await {
+                    Some(Ok(change)) => {
+                        let Some(state) = state(change.state) else { continue };
+                        let (at, instance) = (recorder.of_wall(change.at), change.instance);
+                        recorder.see(Observation::Instance { at, side, instance, state });
+                    }
+                    Some(Err(error)) => return broken.add(format!("instances of the {side} side: {error}")),
+                    None => return broken.add(format!("instances of the {side} side: nothing more is told")),
+                }
+            }
+        });
+    }
+
+    fn lines<E: std::fmt::Display>(
+        &mut self,
+        side: Side,
+        lines: impl Stream<Item = Result<(String, LogLine), E>> + Send + 'static,
+        prefix: &str,
+        recorder: &Recorder,
+    ) {
+        let (recorder, broken, prefix) = (recorder.clone(), self.broken.clone(), prefix.to_owned());
+        self.tasks.spawn(async move {
+            let mut lines = std::pin::pin!(lines);
+            loop {
+                match lines.next().await {
+                    Some(Ok((instance, line))) => {
+                        let Some(read) = access_log::read(&line.text, &prefix) else { continue };
+                        let at = line.time.map_or_else(|| recorder.now(), |time| recorder.of_wall(time));
+                        let (id, status) = (read.id.to_owned(), read.status);
+                        recorder.see(Observation::Served(Served { at, id, side, instance, status }));
+                    }
+                    Some(Err(error)) => return broken.add(format!("the log of the {side} side: {error}")),
+                    None => return broken.add(format!("the log of the {side} side: it ended")),
+                }
+            }
+        });
+    }
+}
+
+/// Longer than any rehearsal.
+const FOR_EVER: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+fn state(state: State) -> Option<InstanceState> {
+    Some(match state {
+        State::Started => InstanceState::Started,
+        State::Ready => InstanceState::Ready,
+        State::Ending => InstanceState::Ending,
+        State::Ended => InstanceState::Ended,
+        State::Killed => InstanceState::Killed,
+        // One that is asked again and again may answer the next time.
+        State::Unready => return None,
+    })
+}
