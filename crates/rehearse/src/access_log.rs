@@ -33,7 +33,8 @@ pub fn read<'a>(line: &'a str, prefix: &str) -> Option<Line<'a>> {
         Some(_) => field(&["status", "statusCode", "status_code", "code"]).and_then(number),
         None => common(line),
     };
-    let agent = field(&["userAgent", "user_agent", "agent"]).and_then(|agent| agent.as_str()).map(str::to_owned);
+    let agent =
+        field(&["userAgent", "user_agent", "agent"]).and_then(|agent| agent.as_str()).map(str::to_owned);
     Some(Line { id, status: status.unwrap_or(0), agent })
 }
 
@@ -46,7 +47,9 @@ fn number(value: &Value) -> Option<u16> {
 /// <https://httpd.apache.org/docs/2.4/logs.html#common>
 fn common(line: &str) -> Option<u16> {
     let after = line.split('"').skip(2).step_by(2);
-    after.filter_map(|rest| rest.split_whitespace().next()?.parse().ok()).find(|status| (100..600).contains(status))
+    after
+        .filter_map(|rest| rest.split_whitespace().next()?.parse().ok())
+        .find(|status| (100..600).contains(status))
 }
 
 #[cfg(test)]

@@ -288,6 +288,18 @@ pub enum Outcome {
     TimedOut,
 }
 
+impl std::fmt::Display for Outcome {
+    /// As it follows on "it was".
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Answered { status } => write!(f, "answered {status}"),
+            Self::Refused => f.write_str("refused a connection"),
+            Self::Reset => f.write_str("cut off"),
+            Self::TimedOut => f.write_str("not answered in time"),
+        }
+    }
+}
+
 /// A request, as the router saw it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -4,13 +4,9 @@ use envctl_model::cutover::plan::Fault;
 use envctl_model::cutover::{CutoverPlan, GateKind, Side};
 
 use crate::director::Judged;
-use crate::evidence::{
-    Conclusion, DrillRecord, FaultRecord, GateOutcome, GateRecord, PerSide, StepRecord,
-};
+use crate::evidence::{Conclusion, DrillRecord, FaultRecord, GateOutcome, GateRecord, PerSide, StepRecord};
 use crate::gates::{During, Outcome, Window};
-use crate::observation::{
-    DrillPhase, FaultPhase, JobEvent, Observation, RunEvent, StepPhase, Time,
-};
+use crate::observation::{DrillPhase, FaultPhase, JobEvent, Observation, RunEvent, StepPhase, Time};
 use crate::recording::Recording;
 
 /// What was counted.
@@ -35,8 +31,12 @@ pub enum Course {
     Whole,
     /// Something could not be done, or could not be undone.
     Broken,
+    /// A gate ended it, and it was gone back from: what the gates said is all that there is to say.
+    Judged,
     /// Somebody interrupted it.
     Interrupted,
+    /// All of it was gone through, and not all of it was seen.
+    Unseen,
 }
 
 impl Tally {
@@ -47,7 +47,10 @@ impl Tally {
         let any = |outcome| verdicts().any(|verdict| verdict.outcome == outcome);
         let verdict = if any(Outcome::Failed) || course == Course::Broken {
             Conclusion::Failed
-        } else if any(Outcome::Inconclusive) || course == Course::Interrupted || judged.is_empty() {
+        } else if any(Outcome::Inconclusive)
+            || matches!(course, Course::Interrupted | Course::Unseen)
+            || judged.is_empty()
+        {
             Conclusion::Inconclusive
         } else {
             Conclusion::Successful
@@ -76,7 +79,11 @@ fn steps(plan: &CutoverPlan, recording: &Recording, judged: &[Judged]) -> Vec<St
         let gates = judged.iter().filter(of_step).flat_map(|judged| &judged.verdicts);
         let gates = gates.map(|verdict| GateRecord { gate: verdict.gate, outcome: outcome(verdict.outcome) });
         let judged = at(StepPhase::Judged).unwrap_or(begun);
-        records.push(StepRecord { step: step.name(), took_ms: millis(begun, judged), gates: gates.collect() });
+        records.push(StepRecord {
+            step: step.name(),
+            took_ms: millis(begun, judged),
+            gates: gates.collect(),
+        });
     }
     records
 }
@@ -152,15 +159,17 @@ fn drills(plan: &CutoverPlan, recording: &Recording, judged: &[Judged]) -> Vec<D
         let said = judged.iter().filter(|judged| {
             judged.window.during == During::Drill && (window.from..=window.to).contains(&judged.window.from)
         });
-        let against = said.flat_map(|judged| &judged.verdicts).flat_map(|verdict| {
-            verdict.failures.iter().map(move |failure| (verdict.gate, failure))
-        });
+        let against = said
+            .flat_map(|judged| &judged.verdicts)
+            .flat_map(|verdict| verdict.failures.iter().map(move |failure| (verdict.gate, failure)));
         let (mut lost, mut doubled) = (0, 0);
         for (gate, failure) in against {
             match failure.invariant.as_str() {
                 "nothingDoubledGoingBack" => doubled += failure.count,
                 "nothingLostGoingBack" => lost += failure.count,
-                "everyRequestWell" if gate == GateKind::NoFailedRequestDuringRollback => lost += failure.count,
+                "everyRequestWell" if gate == GateKind::NoFailedRequestDuringRollback => {
+                    lost += failure.count
+                }
                 _ => {}
             }
         }
@@ -227,6 +236,7 @@ mod tests {
         let verdict = |course| Tally::of(&plan, &recording, &judged, course).verdict;
         assert_eq!(verdict(Course::Broken), Conclusion::Failed);
         assert_eq!(verdict(Course::Interrupted), Conclusion::Inconclusive);
+        assert_eq!(verdict(Course::Unseen), Conclusion::Inconclusive);
         assert_eq!(Tally::of(&plan, &recording, &[], Course::Whole).verdict, Conclusion::Inconclusive);
     }
 }

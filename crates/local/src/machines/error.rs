@@ -16,6 +16,9 @@ pub enum MachinesError {
     /// The Engine.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// Somebody asked to stop while machines were awaited.
+    #[error("interrupted before the machines of the old side were ready")]
+    Interrupted,
     /// There is no such file.
     #[error("the Compose file {} of the old side does not exist", .0.display())]
     Missing(PathBuf),
@@ -78,6 +81,20 @@ pub enum MachinesError {
         /// Its exit code, where it is known.
         code: i64,
         /// The last lines of its log.
+        said: String,
+    },
+    /// A command that was run in a service ended badly.
+    #[error(
+        "`{command}` in the service `{service}` of the old side ended with code {code}; it said:\n{said}"
+    )]
+    Command {
+        /// The service.
+        service: String,
+        /// The command.
+        command: String,
+        /// Its exit code, -1 where it is not known.
+        code: i64,
+        /// All that it said.
         said: String,
     },
     /// Time is up.

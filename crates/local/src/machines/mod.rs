@@ -6,9 +6,11 @@
 //! power        stopped, started, killed
 //! inspection   what they are made of, and how they are configured
 //! lines        what they say, also after they were started again
-//! tool         a program beside them, joined to pipes
+//! command      run to its end in them
+//! tool         a program in a container like one of a service, joined to pipes
 //! ```
 
+mod command;
 mod compose;
 mod error;
 mod inspection;
@@ -35,7 +37,7 @@ pub use tool::{Tool, ToolInput, ToolLines};
 
 use crate::backing::{COMPOSE_PROJECT, COMPOSE_SERVICE};
 use crate::docker_cli::DockerCli;
-use crate::engine::{EngineError, EngineReader, VerifiedEngine};
+use crate::engine::{EngineError, EngineReader, VerifiedEngine, found};
 use crate::state::{ContainerState, Health};
 use crate::{images, remove, state};
 
@@ -76,6 +78,8 @@ pub struct Machines {
 pub struct Machine {
     /// Its name: the container's.
     pub instance: String,
+    /// Its host name, by which its programs know it.
+    pub host_name: String,
     /// Its addresses by the name of the network. They may be others after it was started again.
     pub addresses: BTreeMap<String, IpAddr>,
     /// Whether it runs.
@@ -91,7 +95,7 @@ impl Machines {
     ///
     /// # Errors
     /// When the file is refused, or asks for what is not given; when Compose fails, in its words; when a machine
-    /// ends, or is not ready in time.
+    /// ends, or is not ready in time; when the supervisor's signals ask to stop.
     pub async fn up(
         engine: &VerifiedEngine,
         cli: &DockerCli,
@@ -123,8 +127,10 @@ impl Machines {
             .run_with_lines(supervisor, line)
             .await?;
         let machines = Self::of(engine, &spec.project, &spec.service, &spec.identity);
-        machines.ready(since, spec.within, |_| true).await?;
-        Ok(machines)
+        tokio::select! {
+            ready = machines.ready(since, spec.within, |_| true) => ready.map(|()| machines.clone()),
+            () = supervisor.signals.asked() => Err(MachinesError::Interrupted),
+        }
     }
 
     /// The machines of a service that were brought up before, by this process or another one.
@@ -159,7 +165,8 @@ impl Machines {
                 .collect();
             let is_running = actual.state == ContainerState::Running;
             let is_ready = is_running && matches!(actual.health, None | Some(Health::Healthy));
-            machines.push(Machine { instance: actual.name, addresses, is_running, is_ready, id });
+            let Some(host_name) = self.host_name(&id).await? else { continue };
+            machines.push(Machine { instance: actual.name, host_name, addresses, is_running, is_ready, id });
         }
         machines.sort_by(|a, b| a.instance.cmp(&b.instance));
         Ok(machines)
@@ -174,6 +181,14 @@ impl Machines {
         let mut ends = remove::project(&self.engine, &self.identity, &self.project).await?;
         ends.extend(images::remove_built(&self.engine, &self.project).await?);
         Ok(ends)
+    }
+
+    /// None for one that vanished.
+    async fn host_name(&self, id: &str) -> Result<Option<String>, EngineError> {
+        let reader = self.reader();
+        let inspected = reader.docker().inspect_container(id, None).await;
+        let inspected = found(inspected.map_err(reader.failed("looking at a machine of the old side")))?;
+        Ok(inspected.map(|container| container.config.and_then(|config| config.hostname).unwrap_or_default()))
     }
 
     async fn machine(&self, instance: &str) -> Result<Machine, MachinesError> {

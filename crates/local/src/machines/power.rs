@@ -28,16 +28,17 @@ pub enum Stopped {
 
 impl Machines {
     /// Asks a machine to end (SIGTERM, unless the Compose file names another signal), and kills it when its grace is
-    /// over. Grace is counted in whole seconds, of which a part of one is one.
+    /// over: that of the Compose file, or another one. Grace is counted in whole seconds, of which a part of one is one.
     ///
     /// # Errors
     /// When there is no such machine, or the Engine does not answer.
-    pub async fn stop(&self, instance: &str, grace: Duration) -> Result<Stopped, MachinesError> {
+    pub async fn stop(&self, instance: &str, grace: Option<Duration>) -> Result<Stopped, MachinesError> {
         let machine = self.machine(instance).await?;
-        let seconds = grace.as_secs() + u64::from(grace.subsec_nanos() > 0);
-        let options =
-            StopContainerOptionsBuilder::default().t(i32::try_from(seconds).unwrap_or(i32::MAX)).build();
-        let stopped = self.engine.docker().stop_container(&machine.id, Some(options)).await;
+        let options = grace.map(|grace| {
+            let seconds = grace.as_secs() + u64::from(grace.subsec_nanos() > 0);
+            StopContainerOptionsBuilder::default().t(i32::try_from(seconds).unwrap_or(i32::MAX)).build()
+        });
+        let stopped = self.engine.docker().stop_container(&machine.id, options).await;
         stopped.map_err(self.engine.failed(&format!("stopping {instance}")))?;
         let found = state::container(self.reader(), &machine.id).await?;
         let code = found.and_then(|container| container.exit_code).unwrap_or_default();

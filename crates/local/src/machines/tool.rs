@@ -1,13 +1,15 @@
-//! A program beside the machines, joined to pipes: it is made like a machine of their service, and outlives them all.
+//! A program beside the machines, joined to pipes: it is made like a container of a service, and outlives it.
 
 use std::collections::HashMap;
+use std::io;
 use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use bollard::container::LogOutput;
 use bollard::models::{ContainerCreateBody, EndpointSettings, HostConfig, NetworkingConfig};
 use bollard::query_parameters::{
-    AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, RemoveContainerOptionsBuilder,
-    StartContainerOptions, WaitContainerOptionsBuilder,
+    AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, ListContainersOptionsBuilder,
+    RemoveContainerOptionsBuilder, StartContainerOptions, WaitContainerOptionsBuilder,
 };
 use envctl_model::labels::{self, Role};
 use futures_util::stream::BoxStream;
@@ -64,20 +66,23 @@ struct OwnContainer {
 }
 
 impl Machines {
-    /// Starts a program in a container of its own that is made like a machine: same image, environment, volumes and
-    /// networks. `name` tells it from other tools; one of the same name that an earlier run left is replaced.
+    /// Starts a program in a container of its own that is made like one of a service of the machines' file: same image,
+    /// environment, volumes and networks. `name` tells it from other tools; one of the same name that an earlier run
+    /// left is replaced.
     ///
     /// # Errors
-    /// When there is no machine to make it like, or the Engine refuses, for instance because the image has no such
+    /// When there is no container to make it like, or the Engine refuses, for instance because the image has no such
     /// program.
-    pub async fn tool(&self, name: &str, command: &[String]) -> Result<Tool, MachinesError> {
-        let listed = self.list().await?;
-        let Some(like) = listed.first() else {
-            return Err(MachinesError::NoMachine { instance: self.service.clone(), there: Vec::new() });
-        };
+    pub async fn tool(&self, name: &str, service: &str, command: &[String]) -> Result<Tool, MachinesError> {
         let docker = self.engine.docker();
         let failed = self.engine.failed(&format!("running the tool {name}"));
-        let like = docker.inspect_container(&like.id, None).await.map_err(&failed)?;
+        let options =
+            ListContainersOptionsBuilder::default().all(true).filters(&self.members(service)).build();
+        let listed = docker.list_containers(Some(options)).await.map_err(&failed)?;
+        let Some(like) = listed.into_iter().find_map(|container| container.id) else {
+            return Err(MachinesError::NoMachine { instance: service.to_owned(), there: Vec::new() });
+        };
+        let like = docker.inspect_container(&like, None).await.map_err(&failed)?;
         let full = format!("{}-tool-{name}", self.project);
         remove(&self.engine, &full).await?;
         let config = like.config.unwrap_or_default();
@@ -94,7 +99,7 @@ impl Machines {
             working_dir: config.working_dir,
             entrypoint: Some(command.to_vec()),
             cmd: Some(Vec::new()),
-            labels: Some(self.tool_marks()),
+            labels: Some(self.tool_marks(service)),
             healthcheck: Some(bollard::models::HealthConfig {
                 test: Some(vec!["NONE".to_owned()]),
                 ..Default::default()
@@ -144,12 +149,23 @@ impl Machines {
         })
     }
 
-    fn tool_marks(&self) -> HashMap<String, String> {
+    /// What the Engine finds the containers of a service by, its tools not among them.
+    pub(super) fn members(&self, service: &str) -> HashMap<String, Vec<String>> {
+        let marks = [
+            (labels::IDENTITY, self.identity.as_str()),
+            (COMPOSE_PROJECT, &self.project),
+            (COMPOSE_SERVICE, service),
+            (ONE_OFF, "False"),
+        ];
+        HashMap::from([("label".to_owned(), marks.map(|(key, value)| format!("{key}={value}")).to_vec())])
+    }
+
+    fn tool_marks(&self, service: &str) -> HashMap<String, String> {
         let marks = [
             (labels::IDENTITY, self.identity.as_str()),
             (labels::ROLE, Role::Tool.as_str()),
             (COMPOSE_PROJECT, &self.project),
-            (COMPOSE_SERVICE, &self.service),
+            (COMPOSE_SERVICE, service),
             (ONE_OFF, "True"),
         ];
         marks.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
@@ -161,10 +177,24 @@ impl ToolInput {
     ///
     /// # Errors
     /// When it does not read any more.
-    pub async fn send(&mut self, line: &str) -> std::io::Result<()> {
+    pub async fn send(&mut self, line: &str) -> io::Result<()> {
         self.write.write_all(line.as_bytes()).await?;
         self.write.write_all(b"\n").await?;
         self.write.flush().await
+    }
+}
+
+impl AsyncWrite for ToolInput {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.write.as_mut().poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.write.as_mut().poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.write.as_mut().poll_shutdown(cx)
     }
 }
 

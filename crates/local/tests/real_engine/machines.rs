@@ -75,7 +75,7 @@ async fn machines_come_up_are_seen_to_change_and_go_with_proof() {
     assert_ne!(address(&listed[0]), address(&listed[1]));
     assert!(listed[0].addresses.contains_key(&format!("{}_default", world.identity)));
 
-    assert_eq!(machines.stop(&one, LONG).await.unwrap(), Stopped::Ended { code: 0 });
+    assert_eq!(machines.stop(&one, None).await.unwrap(), Stopped::Ended { code: 0 });
     machines.kill(&two).await.unwrap();
     assert!(machines.list().await.unwrap().iter().all(|machine| !machine.is_running));
     machines.start(&one, LONG).await.unwrap();
@@ -88,7 +88,7 @@ async fn machines_come_up_are_seen_to_change_and_go_with_proof() {
     assert!(seen.iter().all(|change| change.at >= began && change.at <= Timestamp::now()));
     assert!(seen.iter().any(|change| change.address.is_some_and(|address: IpAddr| address.is_ipv4())));
 
-    let error = machines.stop("nobody", LONG).await.unwrap_err();
+    let error = machines.stop("nobody", None).await.unwrap_err();
     assert_eq!(
         error.to_string(),
         format!("there is no machine `nobody` of the old side; there are: {one}, {two}")
@@ -123,7 +123,7 @@ async fn a_machine_that_does_not_end_in_its_grace_is_killed_and_that_is_said() {
     let machines = machines.unwrap();
     let name = format!("{}-api-1", world.identity);
     let since = Timestamp::now();
-    assert_eq!(machines.stop(&name, Duration::from_millis(300)).await.unwrap(), Stopped::Killed);
+    assert_eq!(machines.stop(&name, Some(Duration::from_millis(300))).await.unwrap(), Stopped::Killed);
     let seen = changes(&machines, since, 2).await;
     assert_eq!(states(&seen, &name), [State::Ending, State::Killed]);
     machines.remove().await.unwrap();
@@ -163,7 +163,7 @@ async fn what_machines_say_is_read_on_after_they_were_started_again_each_line_on
     let mut lines = pin!(machines.lines(began));
     let mut next = async || tokio::time::timeout(LONG, lines.next()).await.unwrap().unwrap().unwrap();
     let mut seen = vec![next().await];
-    machines.stop(&name, LONG).await.unwrap();
+    machines.stop(&name, Some(LONG)).await.unwrap();
     machines.start(&name, LONG).await.unwrap();
     machines.kill(&name).await.unwrap();
     machines.start(&name, LONG).await.unwrap();
@@ -212,7 +212,7 @@ async fn a_tool_reads_and_writes_lines_outlives_the_machines_and_goes_when_it_is
     let machines = machines.unwrap();
     let echo = "while read -r line; do echo \"$COLOUR $line\"; done; echo complained >&2; exit 4";
     let command = ["sh", "-c", echo].map(str::to_owned);
-    let mut tool = machines.tool("ledger", &command).await.unwrap();
+    let mut tool = machines.tool("ledger", "api", &command).await.unwrap();
     assert_eq!(machines.list().await.unwrap().len(), 1, "a tool is no machine");
     tool.input.send(r#"{"id":"1"}"#).await.unwrap();
     let mut next = async || tokio::time::timeout(LONG, tool.lines.next()).await.unwrap().unwrap();
@@ -223,7 +223,7 @@ async fn a_tool_reads_and_writes_lines_outlives_the_machines_and_goes_when_it_is
     assert_eq!(tokio::time::timeout(LONG, tool.close()).await.unwrap().unwrap(), 4);
 
     let name = format!("{}-tool-ledger", world.identity);
-    let dropped = machines.tool("ledger", &command).await.unwrap();
+    let dropped = machines.tool("ledger", "api", &command).await.unwrap();
     drop(dropped);
     let (reader, _) = Engine::connect(std::env::var("DOCKER_HOST").ok().as_deref()).await.unwrap();
     let gone = async {
@@ -234,7 +234,7 @@ async fn a_tool_reads_and_writes_lines_outlives_the_machines_and_goes_when_it_is
     };
     tokio::time::timeout(LONG, gone).await.unwrap();
 
-    let _kept = machines.tool("other", &command).await.unwrap();
+    let _kept = machines.tool("other", "api", &command).await.unwrap();
     let ends = machines.remove().await.unwrap();
     assert!(ends.iter().any(|(end, item)| *end == End::Gone && item.id.ends_with("-tool-other")), "{ends:?}");
 }

@@ -53,6 +53,15 @@ impl Signals {
         *self.requests.borrow()
     }
 
+    /// Waits for the first request; there may have been one already.
+    pub async fn asked(&self) {
+        let mut requests = self.requests.clone();
+        if requests.wait_for(|requests| *requests > 0).await.is_err() {
+            // Whoever could ask is gone, so nothing will come any more.
+            std::future::pending::<()>().await;
+        }
+    }
+
     /// The next request that this handle has not seen yet.
     pub(crate) async fn next(&mut self, seen: &mut u32) -> Urgency {
         loop {

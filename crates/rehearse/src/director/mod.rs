@@ -43,6 +43,14 @@ pub struct Judged {
     pub verdicts: Vec<Verdict>,
 }
 
+impl Judged {
+    /// Whether every gate passed.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        self.verdicts.iter().all(|verdict| verdict.outcome == Outcome::Passed)
+    }
+}
+
 /// Leads a rehearsal through its course.
 pub struct Director<'a, S> {
     /// What is rehearsed.
@@ -60,6 +68,13 @@ impl<'a, S: Stage> Director<'a, S> {
     /// A director who has judged nothing yet.
     pub fn new(plan: &'a CutoverPlan, stage: &'a S, recorder: &'a Recorder, judge: Judge) -> Self {
         Self { plan, stage, recorder, judge, judged: Mutex::default() }
+    }
+
+    /// With what was judged before a death.
+    #[must_use]
+    pub fn after(mut self, judged: Vec<Judged>) -> Self {
+        self.judged = Mutex::new(judged);
+        self
     }
 
     fn judged_so_far(&self) -> MutexGuard<'_, Vec<Judged>> {
@@ -93,9 +108,13 @@ impl<'a, S: Stage> Director<'a, S> {
     }
 
     /// What remains to be done of the course after a death, from the old side in charge: steps that were judged are not
-    /// judged again, but what follows on the last of them is, and builds on it.
+    /// judged again, but what follows on the last of them is, and builds on it. A failure latches: after one nothing
+    /// remains.
     #[must_use]
     pub fn remaining(&self) -> Vec<Leg> {
+        if self.judged_so_far().iter().any(|judged| !judged.is_good()) {
+            return Vec::new();
+        }
         let judged = self.recorder.read(|recording| judged(&recording.observations));
         let all = course(self.plan);
         let Some(last) = judged.last() else { return all };
@@ -221,6 +240,7 @@ impl<'a, S: Stage> Director<'a, S> {
             (verdicts, settle::figures(self.plan, recording, &window))
         });
         self.judged_so_far().push(Judged { step, window, verdicts: verdicts.clone() });
+        self.stage.keep(&self.judged()).map_err(trouble)?;
         let bad: Vec<_> = verdicts.iter().filter(|verdict| verdict.outcome != Outcome::Passed).collect();
         if bad.is_empty() {
             let marks: Vec<_> =

@@ -103,7 +103,8 @@ pub(super) async fn logs(recorder: &Recorder, to: Time) {
                 Observation::Request(request)
                     if request.done <= to && matches!(request.outcome, Outcome::Answered { .. }) =>
                 {
-                    if !early.remove(&request.id) {
+                    let is_logged = early.remove(&request.id);
+                    if !is_logged {
                         missing.insert(request.id.clone());
                     }
                 }
@@ -137,14 +138,16 @@ pub(super) fn figures(plan: &CutoverPlan, recording: &Recording, window: &Window
         }
         ComponentKind::Worker => {
             let count = |event| {
-                let is = |seen: &&Observation| matches!(seen, Observation::Job { event: of, .. } if *of == event);
+                let is =
+                    |seen: &&Observation| matches!(seen, Observation::Job { event: of, .. } if *of == event);
                 within.clone().filter(is).count()
             };
             format!("enqueued {}  completed {}", count(JobEvent::Enqueued), count(JobEvent::Effect))
         }
         ComponentKind::Schedule => {
-            let started =
-                within.filter(|seen| matches!(seen, Observation::Run { event: RunEvent::Started, .. })).count();
+            let started = within
+                .filter(|seen| matches!(seen, Observation::Run { event: RunEvent::Started, .. }))
+                .count();
             format!("{started} runs")
         }
     }

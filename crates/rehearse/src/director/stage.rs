@@ -2,6 +2,8 @@
 
 use envctl_model::cutover::plan::Fault;
 
+use super::Judged;
+
 /// Both sides and what is between them. Every effect may have been had before, in whole or in part, by a process that
 /// died. Each returns only when it was read back that the effect holds.
 pub trait Stage: Sync {
@@ -16,6 +18,12 @@ pub trait Stage: Sync {
 
     /// Breaks something.
     fn inject(&self, fault: &Fault) -> impl Future<Output = Result<(), Trouble>> + Send;
+
+    /// Writes down all that was judged up to now, for whoever goes on after a death.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    fn keep(&self, judged: &[Judged]) -> Result<(), Trouble>;
 
     /// Makes it whole again.
     fn lift(&self, fault: &Fault) -> impl Future<Output = Result<(), Trouble>> + Send;

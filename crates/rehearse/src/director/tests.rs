@@ -10,7 +10,7 @@ use envctl_model::stack::ComponentKind;
 use envctl_runner::{Executor, Failpoints, Journal, RunError, Unlocked};
 use tokio_util::sync::CancellationToken;
 
-use super::{Director, Leg, Stage, Trouble, course, judged};
+use super::{Director, Judged, Leg, Stage, Trouble, course, judged};
 use crate::gates::{During, Outcome, Verdict, Window};
 use crate::recorder::Recorder;
 use crate::recording::Recording;
@@ -24,6 +24,7 @@ struct Memory {
     holds: Mutex<Vec<String>>,
     broken: Mutex<Option<FaultKind>>,
     did: Mutex<Vec<String>>,
+    kept: Mutex<Vec<Judged>>,
     /// The step whose effect cannot be had.
     fails: Option<usize>,
 }
@@ -60,12 +61,20 @@ impl Stage for Memory {
 
     async fn undo(&self, step: usize) -> Result<(), Trouble> {
         self.note("undo", step);
-        self.holds.lock().unwrap().retain(|held| *held != step.to_string() && *held != format!("half {step}"));
+        self.holds
+            .lock()
+            .unwrap()
+            .retain(|held| *held != step.to_string() && *held != format!("half {step}"));
         Ok(())
     }
 
     async fn inject(&self, fault: &Fault) -> Result<(), Trouble> {
         *self.broken.lock().unwrap() = Some(fault.inject);
+        Ok(())
+    }
+
+    fn keep(&self, judged: &[Judged]) -> Result<(), Trouble> {
+        *self.kept.lock().unwrap() = judged.to_vec();
         Ok(())
     }
 
@@ -80,7 +89,12 @@ fn plan() -> CutoverPlan {
     CutoverPlan {
         component: "api".to_owned(),
         kind: ComponentKind::Service,
-        old: OldSide { compose: PathBuf::from("old.yaml"), service: "api".to_owned(), port: Some(80), instances: 2 },
+        old: OldSide {
+            compose: PathBuf::from("old.yaml"),
+            service: "api".to_owned(),
+            port: Some(80),
+            instances: 2,
+        },
         new: NewSide { target: "rehearsal".to_owned(), values: Vec::new() },
         shared: Vec::new(),
         router: None,
@@ -101,7 +115,11 @@ fn plan() -> CutoverPlan {
             failed_requests: 3,
             recovery: Duration::from_millis(1),
         }],
-        rollback: Rollback { drill: Drill::EveryStep, max_duration: Duration::from_secs(5), after_writes: true },
+        rollback: Rollback {
+            drill: Drill::EveryStep,
+            max_duration: Duration::from_secs(5),
+            after_writes: true,
+        },
     }
 }
 
@@ -201,6 +219,24 @@ async fn after_a_gate_has_failed_nothing_is_done_but_going_back() {
     let back = [Leg::Back { from, middle: false }];
     run(&director, &back, dir.path(), Failpoints::none()).await.unwrap();
     assert_eq!(stage.holds(), Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_latches_although_the_process_died_after_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (plan, stage) = (plan(), Memory::default());
+    let before = recorder(dir.path());
+    let director = Director::new(&plan, &stage, &before, fails_at_step_2);
+    run(&director, &course(&plan), dir.path(), Failpoints::none()).await.unwrap_err();
+    drop(director);
+    drop(before);
+
+    let recorder = recorder(dir.path());
+    let kept = stage.kept.lock().unwrap().clone();
+    let director = Director::new(&plan, &stage, &recorder, passes).after(kept);
+    assert_eq!(director.remaining(), []);
+    let failed = |judged: &Judged| judged.verdicts.iter().any(|verdict| verdict.outcome == Outcome::Failed);
+    assert!(director.judged().iter().any(failed));
 }
 
 #[tokio::test(start_paused = true)]

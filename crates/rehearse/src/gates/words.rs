@@ -27,10 +27,8 @@ pub(super) fn percent(part: f64) -> String {
 /// What came of a request, as it follows on "it was".
 pub(super) fn fate(request: &Request) -> String {
     match request.outcome {
-        Outcome::Answered { status } => format!("answered {status} where {} is right", request.expected),
-        Outcome::Refused => "refused a connection".into(),
-        Outcome::Reset => "cut off".into(),
-        Outcome::TimedOut => "not answered in time".into(),
+        Outcome::Answered { .. } => format!("{} where {} is right", request.outcome, request.expected),
+        _ => request.outcome.to_string(),
     }
 }
 

@@ -124,7 +124,13 @@ impl Router {
                 line.weight = *weight;
             }
         })?;
-        Ok(servers.into_iter().map(|server| { let weight = weights[&server.name]; (server, weight) }).collect())
+        Ok(servers
+            .into_iter()
+            .map(|server| {
+                let weight = weights[&server.name];
+                (server, weight)
+            })
+            .collect())
     }
 
     /// Reads back what the new side gets, in both places.

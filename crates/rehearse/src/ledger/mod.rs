@@ -110,8 +110,8 @@ impl Ledger {
 }
 
 impl Reading<'_> {
-    /// What a line of `work.ledger` tells that is new, read at `now`. An instance that `side_of` does not know is told
-    /// without a side.
+    /// What a line of `work.ledger` tells that is new, read at `now`. `whose` says of a host name which instance of
+    /// which side has it; one that it does not know is told by its host name, without a side.
     ///
     /// # Errors
     /// When the line is an object and tells nothing that is known.
@@ -119,7 +119,7 @@ impl Reading<'_> {
         &mut self,
         line: &str,
         now: Time,
-        side_of: impl Fn(&str) -> Option<Side>,
+        whose: impl Fn(&str) -> Option<(Side, String)>,
     ) -> Result<Option<Observation>, LineError> {
         let time = |at| time_since(self.ledger.began, at);
         let observation = match job_line(line)? {
@@ -134,26 +134,29 @@ impl Reading<'_> {
             Some(JobLine::Job(JobEntry { job, event, at, instance, class })) => {
                 // The queue gives a job up, whichever instance says so.
                 let instance = instance.filter(|_| event != JobEvent::DeadLettered);
-                let side = instance.as_deref().and_then(side_of);
+                let known = instance.as_deref().and_then(whose);
+                let (side, instance) =
+                    known.map_or((None, instance), |(side, instance)| (Some(side), Some(instance)));
                 Observation::Job { at: time(at), id: job, class, event, side, instance }
             }
         };
         Ok(self.if_new(observation))
     }
 
-    /// What a line of `timetable.ledger` tells that is new.
+    /// What a line of `timetable.ledger` tells that is new. `whose` says of a host name which instance of which side
+    /// has it.
     ///
     /// # Errors
-    /// When the line is an object and tells nothing that is known, or of an instance that `side_of` does not know: a
+    /// When the line is an object and tells nothing that is known, or of a host name that `whose` does not know: a
     /// run that belongs to no side cannot be judged.
     pub fn run_line(
         &mut self,
         line: &str,
-        side_of: impl Fn(&str) -> Option<Side>,
+        whose: impl Fn(&str) -> Option<(Side, String)>,
     ) -> Result<Option<Observation>, LineError> {
         let Some(RunLine { entry, run, event, at, instance }) = run_line(line)? else { return Ok(None) };
-        let side = side_of(&instance)
-            .ok_or_else(|| LineError::Stranger { instance: instance.clone(), line: line.to_owned() })?;
+        let (side, instance) =
+            whose(&instance).ok_or_else(|| LineError::Stranger { instance, line: line.to_owned() })?;
         let of_it = (entry.clone(), run.clone());
         // An end without a start is all that is known of when it was.
         let wall = match event {

@@ -7,10 +7,10 @@ fn began() -> Timestamp {
     "2026-03-01T00:00:00Z".parse().unwrap()
 }
 
-fn side_of(instance: &str) -> Option<Side> {
-    match instance.split_once('-')?.0 {
-        "vm" => Some(Side::Old),
-        "pod" => Some(Side::New),
+fn whose(host: &str) -> Option<(Side, String)> {
+    match host.split_once('-')? {
+        ("vm", number) => Some((Side::Old, format!("machine-{number}"))),
+        ("pod", _) => Some((Side::New, host.to_owned())),
         _ => None,
     }
 }
@@ -30,7 +30,7 @@ fn run(event: &str, seconds: u32, instance: &str) -> String {
 /// What one reading of these lines tells.
 fn jobs(ledger: &mut Ledger, lines: &[String]) -> Vec<Observation> {
     let mut reading = ledger.reading();
-    lines.iter().filter_map(|line| reading.job_line(line, Time(5), side_of).unwrap()).collect()
+    lines.iter().filter_map(|line| reading.job_line(line, Time(5), whose).unwrap()).collect()
 }
 
 #[test]
@@ -55,7 +55,7 @@ fn events_of_jobs_become_observations_on_the_recordings_clock() {
     assert_eq!(
         jobs(&mut Ledger::new(began()), &lines),
         [
-            seen(1_250_000, JobEvent::Received, Some(Side::Old), Some("vm-1")),
+            seen(1_250_000, JobEvent::Received, Some(Side::Old), Some("machine-1")),
             seen(2_000_000, JobEvent::Failed, Some(Side::New), Some("pod-2")),
             seen(3_000_001, JobEvent::Effect, None, Some("laptop")),
             seen(4_000_000, JobEvent::DeadLettered, None, None),
@@ -92,16 +92,16 @@ fn what_a_killed_process_recorded_is_not_told_again() {
     let jobs_told = [job("received", "1772323201", "vm-1"), job("effect", "1772323202", "vm-1")];
     recording.observations = jobs(&mut Ledger::new(began()), &jobs_told[..1]);
     let mut ledger = Ledger::new(began());
-    recording.observations.extend(ledger.reading().run_line(&run("started", 1, "vm-1"), side_of).unwrap());
+    recording.observations.extend(ledger.reading().run_line(&run("started", 1, "vm-1"), whose).unwrap());
 
     let mut resumed = Ledger::resume(&recording);
     let told = jobs(&mut resumed, &jobs_told);
     assert!(matches!(&told[..], [Observation::Job { event: JobEvent::Effect, .. }]), "{told:?}");
     // The start was in the recording alone, and its end still knows of it.
-    let ended = resumed.reading().run_line(&run("succeeded", 9, "vm-1"), side_of).unwrap().unwrap();
+    let ended = resumed.reading().run_line(&run("succeeded", 9, "vm-1"), whose).unwrap().unwrap();
     let Observation::Run { wall, .. } = ended else { panic!("{ended:?}") };
     assert_eq!(wall, began() + SignedDuration::from_secs(1));
-    assert_eq!(resumed.reading().run_line(&run("started", 1, "vm-1"), side_of).unwrap(), None);
+    assert_eq!(resumed.reading().run_line(&run("started", 1, "vm-1"), whose).unwrap(), None);
 }
 
 #[test]
@@ -117,15 +117,15 @@ fn an_end_of_a_run_says_when_the_run_began() {
         instance: "pod-1".into(),
         wall: began() + SignedDuration::from_secs(2),
     };
-    let mut told = |event, at| reading.run_line(&run(event, at, "pod-1"), side_of).unwrap();
+    let mut told = |event, at| reading.run_line(&run(event, at, "pod-1"), whose).unwrap();
     assert_eq!(told("started", 2), Some(seen(2, RunEvent::Started)));
     assert_eq!(told("failed", 7), Some(seen(7, RunEvent::Failed)));
-    assert_eq!(reading.run_line("Digest sent.", side_of).unwrap(), None);
+    assert_eq!(reading.run_line("Digest sent.", whose).unwrap(), None);
 }
 
 #[test]
 fn a_run_on_neither_side_is_an_error() {
-    let error = Ledger::new(began()).reading().run_line(&run("started", 2, "laptop"), side_of).unwrap_err();
+    let error = Ledger::new(began()).reading().run_line(&run("started", 2, "laptop"), whose).unwrap_err();
     assert!(error.to_string().contains("`laptop` is an instance of neither side"), "{error}");
 }
 

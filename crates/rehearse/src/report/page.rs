@@ -9,10 +9,10 @@ use super::Run;
 use super::figures::{Sample, samples, summary};
 use super::ledger::{self, Table};
 use super::timeline::{Timeline, spans};
-use crate::gates::{Failure, Outcome, Verdict};
 use super::words::{clock, latency, number, seconds, word};
 use crate::Observation;
 use crate::evidence::{Conclusion, Digest, DrillRecord, FaultRecord, GateOutcome};
+use crate::gates::{Failure, Outcome, Verdict};
 use crate::observation::StepPhase;
 
 /// The page.

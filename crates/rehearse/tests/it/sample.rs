@@ -9,14 +9,14 @@ use envctl_model::cutover::plan::{
 };
 use envctl_model::cutover::{Action, CutoverPlan, FaultKind, GateKind, Side, Step};
 use envctl_model::stack::ComponentKind;
+use envctl_rehearse::director::Judged;
 use envctl_rehearse::evidence::*;
+use envctl_rehearse::gates::{During, Failure, Outcome, Verdict, Window};
 use envctl_rehearse::observation::{
     DrillPhase, FaultPhase, InstanceState, JobEvent, Outcome as Answer, Request, Routed, RunEvent, Served,
     StepPhase,
 };
 use envctl_rehearse::recording::Header;
-use envctl_rehearse::director::Judged;
-use envctl_rehearse::gates::{During, Failure, Outcome, Verdict, Window};
 use envctl_rehearse::report::Run;
 use envctl_rehearse::{Observation, Recording, Time};
 
