@@ -29,6 +29,8 @@ pub(crate) enum Failure {
     Left,
     /// 130: interrupted.
     Interrupted,
+    /// 130: interrupted, and there is nothing to go on with.
+    Stopped(String),
     /// Another one: that of a command which ran in a container, and has said itself what was wrong.
     Command(u8),
 }
@@ -42,7 +44,7 @@ impl Failure {
             Self::Refused(_) | Self::Taken(_) | Self::RefusalReported => 3,
             Self::Gate(_) | Self::GateReported => 4,
             Self::Left => 5,
-            Self::Interrupted => 130,
+            Self::Interrupted | Self::Stopped(_) => 130,
             Self::Command(code) => *code,
         })
     }
@@ -58,13 +60,22 @@ impl Failure {
             | Self::Usage(text)
             | Self::Refused(text)
             | Self::Taken(text)
-            | Self::Gate(text) => Some(error(text)),
+            | Self::Gate(text)
+            | Self::Stopped(text) => Some(error(text)),
             Self::Input(diagnostic) => Some(diagnostic.render(colour)),
             Self::Interrupted => {
                 Some(error("interrupted; the same command again goes on where this one stopped"))
             }
-            Self::Reported | Self::RefusalReported | Self::GateReported | Self::Left | Self::Command(_) => None,
+            Self::Reported | Self::RefusalReported | Self::GateReported | Self::Left | Self::Command(_) => {
+                None
+            }
         }
+    }
+
+    /// The same within another text.
+    pub(crate) fn message(&self) -> Option<String> {
+        let text = self.text(false)?;
+        Some(text.strip_prefix("error: ").map(str::to_owned).unwrap_or(text))
     }
 
     /// How a command ended that ran in a container.

@@ -47,6 +47,10 @@ pub(super) struct Concluding<'a> {
     pub(super) recorder: &'a Recorder,
     /// What was judged.
     pub(super) judged: Vec<Judged>,
+    /// Whether nothing but a gate ended it, and it was gone back from.
+    pub(super) ended_by_gate: bool,
+    /// What could not be seen, and why.
+    pub(super) unseen: Vec<String>,
 }
 
 /// What came of it.
@@ -76,6 +80,19 @@ impl Concluded {
     }
 }
 
+/// Finds out whether report and evidence can be written, before anything is done.
+pub(super) fn writable(options: &Options) -> Result<(), Failure> {
+    let here = options.out.as_os_str().is_empty();
+    let directory = if here { Path::new(".") } else { &options.out };
+    // A file without a name is gone when it is closed.
+    tempfile::tempfile_in(directory).map(drop).map_err(|e| {
+        Failure::Usage(format!(
+            "report and evidence cannot be written in {}: {e}\n  name a directory with --out",
+            directory.display()
+        ))
+    })
+}
+
 /// Reads the key that signs, before anything is done.
 pub(super) fn key(options: &Options) -> Result<Option<SigningKey>, Failure> {
     let read = |path: &PathBuf| SigningKey::read(path).map_err(|e| Failure::Usage(e.to_string()));
@@ -86,8 +103,10 @@ impl Concluding<'_> {
     /// Draws the verdict, and writes report and evidence. Evidence is written of what failed, too: it permits nothing.
     pub(super) fn conclude(&self, went: Option<&Failure>) -> Result<Concluded, Failure> {
         let course = match went {
-            None => Course::Whole,
+            None if self.unseen.is_empty() => Course::Whole,
+            None => Course::Unseen,
             Some(Failure::Interrupted) => Course::Interrupted,
+            Some(_) if self.ended_by_gate => Course::Judged,
             Some(_) => Course::Broken,
         };
         let key = key(self.options)?;
@@ -103,7 +122,6 @@ impl Concluding<'_> {
         let html = self.recorder.read(|recording| {
             Run { plan, recording, judged: &self.judged, facts: &facts }.html().map_err(Failure::failed)
         })?;
-        self.held.home.write_json("judged.json", &self.judged)?;
         let report = write(&self.options.out.join(REPORT), html.as_bytes())?;
         let evidence = match &key {
             Some(key) => {
@@ -120,7 +138,8 @@ impl Concluding<'_> {
         let mut lines = Vec::new();
         for judged in &self.judged {
             for verdict in judged.verdicts.iter().filter(|verdict| verdict.outcome != Outcome::Passed) {
-                let step = self.loaded.plan.steps.get(judged.step).map(|step| step.name()).unwrap_or_default();
+                let step =
+                    self.loaded.plan.steps.get(judged.step).map(|step| step.name()).unwrap_or_default();
                 for failure in &verdict.failures {
                     lines.push(format!(
                         "at step {} ({step}), gate {}: {}",
@@ -139,9 +158,10 @@ impl Concluding<'_> {
         }
         match went {
             Some(Failure::Interrupted) => lines.push("it was interrupted".to_owned()),
-            Some(failure) if lines.is_empty() => lines.extend(failure.text(false)),
+            Some(failure) if lines.is_empty() => lines.extend(failure.message()),
             _ => {}
         }
+        lines.extend(self.unseen.iter().map(|unseen| format!("not everything was seen: {unseen}")));
         if !is_signed {
             lines.push(
                 "no evidence: nothing signs it; name a key with --key, which `envctl evidence keygen FILE` makes"
@@ -155,14 +175,20 @@ impl Concluding<'_> {
         let Loaded { plan, source, .. } = self.loaded;
         let checked = &self.delivered.checked;
         let fingerprint = self.held.kept.fingerprint.as_ref();
-        let packages = fingerprint.and_then(|fingerprint| fingerprint.packages.as_deref()).unwrap_or_default();
+        let packages =
+            fingerprint.and_then(|fingerprint| fingerprint.packages.as_deref()).unwrap_or_default();
         let images = checked.images.iter().map(|(name, image)| {
             let digest = image.fact.digest.as_deref().and_then(|digest| digest.parse().ok());
             (name.clone(), digest.unwrap_or_else(|| Digest::of(image.fact.reference().as_bytes())))
         });
         let commit = checked.git.as_ref().and_then(|tree| tree.commit.as_ref());
-        let rate = plan.traffic.as_ref().map(|t| t.rate).or(plan.work.as_ref().map(|w| w.rate)).unwrap_or(0.0);
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate is small and not negative")]
+        let rate =
+            plan.traffic.as_ref().map(|t| t.rate).or(plan.work.as_ref().map(|w| w.rate)).unwrap_or(0.0);
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a rate is small and not negative"
+        )]
         let per_thousand_seconds = (rate * 1000.0).round() as u64;
         let name = &self.held.kept.name;
         let objects: Vec<Value> =
@@ -238,7 +264,9 @@ fn chart(loaded: &Loaded) -> Result<Digest, Failure> {
     let stack = &project.file.stack;
     let mut files = Vec::new();
     match (&stack.chart, &stack.manifests) {
-        (Some(chart), _) => list(&project.dir.join(&chart.path.value), &mut files).map_err(Failure::failed)?,
+        (Some(chart), _) => {
+            list(&project.dir.join(&chart.path.value), &mut files).map_err(Failure::failed)?
+        }
         (None, Some(manifests)) => {
             files.extend(manifests.value.files.iter().flatten().map(|file| project.dir.join(&file.value)));
         }

@@ -1,16 +1,29 @@
 //! Faults of a sandbox: what is broken on purpose, and made whole again.
 
+use std::time::Duration;
+
 use envctl_cluster::live::pods;
 use envctl_model::cutover::FaultKind;
+use envctl_model::stack::ComponentKind;
 use envctl_rehearse::director::Trouble;
+use envctl_rehearse::proxy::Proxy;
 
 use super::sandbox::Sandbox;
 use super::sides::PATIENCE;
 use crate::flows::cluster::target::explain;
 
 /// Faults that a sandbox can have now.
-pub(super) const POSSIBLE: [FaultKind; 3] =
-    [FaultKind::KillNewPod, FaultKind::KillOldPod, FaultKind::ReconvergeOld];
+pub(super) fn possible(kind: ComponentKind) -> &'static [FaultKind] {
+    use FaultKind::{KillNewPod, KillOldPod, ReconvergeOld, SlowNew};
+    match kind {
+        ComponentKind::Service | ComponentKind::Endpoint => &[KillNewPod, KillOldPod, SlowNew, ReconvergeOld],
+        ComponentKind::Worker => &[KillNewPod, KillOldPod, ReconvergeOld],
+        ComponentKind::Schedule => &[],
+    }
+}
+
+/// How much later what a slow new side says arrives.
+const SLOW: Duration = Duration::from_millis(500);
 
 /// Breaks something.
 pub(super) async fn inject(sandbox: &Sandbox, kind: FaultKind) -> Result<(), Trouble> {
@@ -23,6 +36,10 @@ pub(super) async fn inject(sandbox: &Sandbox, kind: FaultKind) -> Result<(), Tro
             };
             let killed = sandbox.old.machines.kill(&machine.instance).await;
             killed.map_err(|e| Trouble(e.to_string()))
+        }
+        FaultKind::SlowNew => {
+            proxy(sandbox)?.delay(SLOW);
+            Ok(())
         }
         // What a configuration manager does that still has the machines on its list: what should run, it starts.
         FaultKind::ReconvergeOld => {
@@ -43,15 +60,27 @@ pub(super) async fn lift(sandbox: &Sandbox, kind: FaultKind) -> Result<(), Troub
             }
             Ok(())
         }
+        FaultKind::SlowNew => {
+            proxy(sandbox)?.restore();
+            Ok(())
+        }
         // Controllers mend the new side.
         _ => Ok(()),
     }
 }
 
+fn proxy(sandbox: &Sandbox) -> Result<&Proxy, Trouble> {
+    sandbox
+        .proxy
+        .as_ref()
+        .ok_or_else(|| Trouble("nothing stands before the new side that could be slow".to_owned()))
+}
+
 async fn kill_new(sandbox: &Sandbox) -> Result<(), Trouble> {
     let new = &sandbox.new;
     let all = pods::all(new.cluster.reader(), &new.namespace).await.map_err(|e| Trouble(e.to_string()))?;
-    let mut ours = all.iter().filter(|pod| new.replicas.contains_key(&pod.workload) && pod.ready && !pod.ending);
+    let mut ours =
+        all.iter().filter(|pod| new.replicas.contains_key(&pod.workload) && pod.ready && !pod.ending);
     let Some(pod) = ours.next() else {
         return Err(Trouble("no pod of the new side is ready that could be killed".to_owned()));
     };

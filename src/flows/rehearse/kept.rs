@@ -15,6 +15,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use envctl_local::machines::Fingerprint;
+use envctl_rehearse::director::Judged;
 use jiff::Timestamp;
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
@@ -24,6 +25,8 @@ use crate::flows::{Home, Store};
 use crate::ui::Failure;
 
 const FILE: &str = "rehearsal.json";
+
+const JUDGED: &str = "judged.json";
 
 /// What is kept.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -63,6 +66,15 @@ pub(super) struct Ports {
     pub(super) runtime: u16,
     /// Where its log is taken, by UDP, at the gateway of the machines' network.
     pub(super) log: u16,
+    /// Of a proxy before the new side, there too.
+    pub(super) proxy: u16,
+}
+
+impl Kept {
+    /// Whether its sandbox was made to the end. The way to the new side is the last thing that is made.
+    pub(super) fn is_whole(&self, has_requests: bool) -> bool {
+        self.fingerprint.is_some() && (!has_requests || self.exposed.is_some())
+    }
 }
 
 /// The directory of a rehearsal, held by this process alone.
@@ -116,6 +128,16 @@ impl Held {
         };
         let lock = lock(&home)?.ok_or_else(|| busy(&kept))?;
         Ok(Self { kept, home, _lock: lock })
+    }
+
+    /// Writes down all that was judged up to now.
+    pub(super) fn keep(&self, judged: &[Judged]) -> Result<(), Failure> {
+        self.home.write_json(JUDGED, &judged)
+    }
+
+    /// What was judged by the processes that were at work on it before.
+    pub(super) fn judged(&self) -> Result<Vec<Judged>, Failure> {
+        Ok(self.home.read_json(JUDGED)?.unwrap_or_default())
     }
 
     /// Writes down what is kept.

@@ -9,6 +9,9 @@
 //! stage      what each step does to a sandbox, and how it is read back
 //! faults     what can be broken
 //! watching   what is seen meanwhile
+//! jobs       the load of a worker
+//! ledgers    what is told of jobs and of runs
+//! timetable  when a crontab may be changed
 //! answers    what both sides answer to the same request
 //! conclusion the verdict, the report, the evidence
 //! ```
@@ -16,12 +19,15 @@
 mod answers;
 mod conclusion;
 mod faults;
+mod jobs;
 mod kept;
+mod ledgers;
 mod plan;
 mod router;
 mod sandbox;
 mod sides;
 mod stage;
+mod timetable;
 mod watching;
 
 use std::collections::BTreeMap;
@@ -45,9 +51,10 @@ use super::run::{Run, Screen, failpoints, open_journal};
 use crate::config::{Base, Settings};
 use crate::ui::{Failure, Format};
 use conclusion::Concluding;
+use jobs::Jobs;
 use kept::{Held, Kept};
 use plan::{Loaded, load};
-use sandbox::{Delivered, Making, Sandbox};
+use sandbox::{Between, Delivered, Making, Sandbox};
 use stage::{Name, SandboxStage};
 use watching::Watching;
 
@@ -83,7 +90,8 @@ pub(crate) async fn rehearse(base: &Base, options: &Options, format: Format) -> 
     let loaded = load(base, &options.plan)?;
     let interrupts = Interrupts::listen()?;
     let screen = Screen::new(format);
-    let rehearsal = Rehearsal { base, options, loaded: &loaded, interrupts: &interrupts, screen: &screen, begun };
+    let rehearsal =
+        Rehearsal { base, options, loaded: &loaded, interrupts: &interrupts, screen: &screen, begun };
     let result = match options.what {
         What::Begin => rehearsal.begin().await,
         What::Resume => rehearsal.resume().await,
@@ -122,25 +130,30 @@ impl Rehearsal<'_> {
     }
 
     async fn begin(&self) -> Result<(), Failure> {
+        conclusion::key(self.options)?;
+        conclusion::writable(self.options)?;
         let kept = self.draw()?;
         let (base, settings) = self.loaded.sandbox(self.base, &kept.name)?;
         let destination = self.destination(&base)?;
         let making = self.making(&base, &settings);
         let machine = making.check().await?;
-        conclusion::key(self.options)?;
         let mut held = Held::begin(self.base, kept)?;
-        let recorder = Recorder::begin(&held.home.file(RECORDING), held.kept.seed).map_err(Failure::failed)?;
         let result = async {
+            let recorder =
+                Recorder::begin(&held.home.file(RECORDING), held.kept.seed).map_err(Failure::failed)?;
             let (new, delivered) = making.new_side().await?;
             held.kept.replicas.clone_from(&new.replicas);
             held.save()?;
             new.off().await.map_err(sides::failed)?;
+            self.unless_interrupted()?;
             let old = making.old_side(&machine, &held, &delivered.facts).await?;
             held.kept.fingerprint = Some(old.fingerprint().await.map_err(sides::failed)?);
-            let (exposed, router) = making.between(&machine, &mut held, &old, &new, &recorder).await?;
-            held.kept.exposed = exposed;
+            self.unless_interrupted()?;
+            let between = making.between(&machine, &mut held, &old, &new, &recorder).await?;
+            held.kept.exposed = between.exposed;
             held.save()?;
-            let sandbox = Sandbox { old, new, exposed, router };
+            let Between { exposed, router, proxy } = between;
+            let sandbox = Sandbox { old, new, exposed, router, proxy };
             self.go(&sandbox, &held, &recorder, &delivered, &course(&self.loaded.plan)).await
         }
         .await;
@@ -150,6 +163,15 @@ impl Rehearsal<'_> {
     /// Goes on with what is left to do, from the old side in charge.
     async fn resume(&self) -> Result<(), Failure> {
         let held = self.take_over()?;
+        conclusion::key(self.options)?;
+        conclusion::writable(self.options)?;
+        if !held.kept.is_whole(self.loaded.has_requests()) {
+            return Err(Failure::Usage(format!(
+                "the rehearsal {} died before its sandbox was whole: there is nothing to go on with\n  remove it: {}",
+                held.kept.name,
+                self.abort_command()
+            )));
+        }
         let (base, settings) = self.loaded.sandbox(self.base, &held.kept.name)?;
         let destination = self.destination(&base)?;
         let recorder = Recorder::resume(&held.home.file(RECORDING)).map_err(Failure::failed)?;
@@ -157,8 +179,9 @@ impl Rehearsal<'_> {
             let delivered = self.making(&base, &settings).delivered().await?;
             let sandbox = Sandbox::open(&base, self.loaded, &held, &delivered, &recorder).await?;
             self.back(&sandbox, &delivered, &held, &recorder).await?;
-            let stage = self.stage(&sandbox, &delivered, &recorder)?;
-            let rest = Director::new(&self.loaded.plan, &stage, &recorder, gates::judge_window).remaining();
+            watching::note_gone(&sandbox.new, &recorder).await.map_err(sides::failed)?;
+            let stage = self.stage(&sandbox, &delivered, &held, &recorder)?;
+            let rest = self.director(&stage, &held, &recorder)?.remaining();
             self.go(&sandbox, &held, &recorder, &delivered, &rest).await
         }
         .await;
@@ -170,15 +193,15 @@ impl Rehearsal<'_> {
         let held = self.take_over()?;
         let (base, settings) = self.loaded.sandbox(self.base, &held.kept.name)?;
         let destination = self.destination(&base)?;
-        let recorder = Recorder::resume(&held.home.file(RECORDING)).map_err(Failure::failed)?;
         let back = async {
+            let recorder = Recorder::resume(&held.home.file(RECORDING)).map_err(Failure::failed)?;
             let delivered = self.making(&base, &settings).delivered().await?;
             let sandbox = Sandbox::open(&base, self.loaded, &held, &delivered, &recorder).await?;
             self.back(&sandbox, &delivered, &held, &recorder).await
         };
         // A sandbox that never was whole has nothing to go back from, and goes all the same.
         if let Err(failure) = back.await {
-            let why = failure.text(false).unwrap_or_default();
+            let why = failure.message().unwrap_or_default();
             self.screen.warn(format!("going back was not possible; the sandbox is removed as it is\n{why}"));
         }
         self.end(&base, &destination, &held, Ok(())).await
@@ -186,7 +209,8 @@ impl Rehearsal<'_> {
 
     fn draw(&self) -> Result<Kept, Failure> {
         let mut bytes = [0; 8];
-        rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).map_err(Failure::failed)?;
+        rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
+            .map_err(Failure::failed)?;
         let drawn = u64::from_le_bytes(bytes);
         let plan = &self.loaded.plan;
         let unique = hash(&format!("{drawn} {} {}", self.base.owner, std::process::id()), 32);
@@ -213,9 +237,9 @@ impl Rehearsal<'_> {
         let held = Held::take_over(self.base, &self.loaded.path)?;
         if self.options.what == What::Resume && held.kept.plan_digest != self.plan_digest() {
             return Err(Failure::Usage(format!(
-                "the plan has changed since the rehearsal {} began\n  change it back, or type: envctl rehearse {} --abort",
+                "the plan has changed since the rehearsal {} began\n  change it back, or type: {}",
                 held.kept.name,
-                self.options.plan.display()
+                self.abort_command()
             )));
         }
         Ok(held)
@@ -225,11 +249,31 @@ impl Rehearsal<'_> {
         &'b self,
         sandbox: &'b Sandbox,
         delivered: &Delivered,
+        held: &'b Held,
         recorder: &'b Recorder,
     ) -> Result<SandboxStage<'b>, Failure> {
         let host = sandbox::host(delivered, &self.loaded.plan)?;
         let seed = load_seed(recorder);
-        Ok(SandboxStage { loaded: self.loaded, sandbox, recorder, host, seed, name: Name::default() })
+        Ok(SandboxStage { loaded: self.loaded, sandbox, recorder, host, seed, name: Name::default(), held })
+    }
+
+    fn director<'b>(
+        &'b self,
+        stage: &'b SandboxStage<'b>,
+        held: &Held,
+        recorder: &'b Recorder,
+    ) -> Result<Director<'b, SandboxStage<'b>>, Failure> {
+        let director = Director::new(&self.loaded.plan, stage, recorder, gates::judge_window);
+        Ok(director.after(held.judged()?))
+    }
+
+    fn abort_command(&self) -> String {
+        format!("envctl rehearse {} --abort", self.options.plan.display())
+    }
+
+    /// Whether the sandbox may be made further. What was under way when Ctrl-C came has ended.
+    fn unless_interrupted(&self) -> Result<(), Failure> {
+        if self.interrupts.token.is_cancelled() { Err(Failure::Interrupted) } else { Ok(()) }
     }
 
     /// Undoes what holds, or may hold.
@@ -240,11 +284,16 @@ impl Rehearsal<'_> {
         held: &Held,
         recorder: &Recorder,
     ) -> Result<(), Failure> {
-        let stage = self.stage(sandbox, delivered, recorder)?;
-        let director = Director::new(&self.loaded.plan, &stage, recorder, gates::judge_window);
-        let Some(from) = director.standing().last().copied() else { return Ok(()) };
+        let stage = self.stage(sandbox, delivered, held, recorder)?;
+        let director = self.director(&stage, held, recorder)?;
+        let Some(from) = director.standing().last().copied() else {
+            self.screen.warn("there is nothing to go back from: the old side does all of the work");
+            return Ok(());
+        };
         // Nobody sends anything yet: there is nothing to judge.
-        self.legs(&director, held, self.interrupts, &[Leg::Undo { from }]).await
+        let undone = self.legs(&director, held, self.interrupts, &[Leg::Undo { from }]).await;
+        self.say_where(&director, undone.is_ok());
+        undone
     }
 
     async fn legs(
@@ -276,20 +325,27 @@ impl Rehearsal<'_> {
         legs: &[Leg],
     ) -> Result<(), Failure> {
         self.introduce(sandbox, held);
-        let stage = self.stage(sandbox, delivered, recorder)?;
+        let stage = self.stage(sandbox, delivered, held, recorder)?;
         let mut watching = Watching::default();
         let prefix = format!("{:x}-", stage.seed);
         watching.all(sandbox, held.kept.began, &prefix, recorder).map_err(Failure::failed)?;
         let load = self.start_load(&stage).await?;
-        let director = Director::new(&self.loaded.plan, &stage, recorder, gates::judge_window);
+        watching.ledger(&self.loaded.plan, sandbox, recorder).await.map_err(sides::failed)?;
+        let jobs = match &self.loaded.plan.work {
+            Some(work) => Some(Jobs::start(work, &sandbox.old, recorder, stage.seed).await?),
+            None => None,
+        };
+        let director = self.director(&stage, held, recorder)?;
         let went = async {
             self.warm(recorder).await?;
             self.legs(&director, held, self.interrupts, legs).await
         }
         .await;
+        let mut ended_by_gate = false;
         let went = match went {
             Ok(()) => Ok(()),
             Err(failure) => {
+                let badly = director.judged().iter().any(|judged| !judged.is_good());
                 // An interrupt was meant for the way forward; the next one is for the way back.
                 let interrupts = Interrupts::listen()?;
                 if let Some(from) = director.standing().last().copied() {
@@ -297,6 +353,7 @@ impl Rehearsal<'_> {
                     let undone = self.legs(&director, held, &interrupts, &back).await;
                     self.say_where(&director, undone.is_ok());
                 }
+                ended_by_gate = badly && director.standing().is_empty();
                 Err(failure)
             }
         };
@@ -306,10 +363,22 @@ impl Rehearsal<'_> {
                 self.screen.warn(format!("{} requests that were due were not sent", stopped.unsent));
             }
         }
-        for broken in watching.broken() {
-            self.screen.warn(format!("not everything was seen: {broken}"));
+        let mut judged = director.judged();
+        if let Some(jobs) = jobs {
+            let ended = jobs.stop(recorder).await?;
+            for wrong in &ended.wrong {
+                self.screen.warn(wrong.clone());
+            }
+            // What was broken off has said already what it is about.
+            if went.is_ok() {
+                judged.push(ended.judge(&self.loaded.plan, recorder));
+            }
         }
+        let mut unseen = watching.broken();
         drop(watching);
+        if let Some(router) = sandbox.router.as_ref().filter(|router| router.unreadable() > 0) {
+            unseen.push(format!("{} lines of the router's log could not be read", router.unreadable()));
+        }
         let concluding = Concluding {
             base: self.base,
             options: self.options,
@@ -317,12 +386,11 @@ impl Rehearsal<'_> {
             held,
             delivered,
             recorder,
-            judged: director.judged(),
+            judged,
+            ended_by_gate,
+            unseen,
         };
         let concluded = concluding.conclude(went.as_ref().err())?;
-        if let Some(router) = sandbox.router.as_ref().filter(|router| router.unreadable() > 0) {
-            self.screen.warn(format!("{} lines of the router's log could not be read", router.unreadable()));
-        }
         let successful = concluded.is_successful();
         self.screen.show(concluded.event(self.begun.elapsed().as_secs_f64()));
         match went {
@@ -360,7 +428,9 @@ impl Rehearsal<'_> {
     }
 
     async fn start_load(&self, stage: &SandboxStage<'_>) -> Result<Option<Load>, Failure> {
-        let (Some(traffic), Some(mix)) = (&self.loaded.plan.traffic, &self.loaded.mix) else { return Ok(None) };
+        let (Some(traffic), Some(mix)) = (&self.loaded.plan.traffic, &self.loaded.mix) else {
+            return Ok(None);
+        };
         let spec = LoadSpec {
             mix: mix.clone(),
             host: stage.host.clone(),
@@ -378,6 +448,10 @@ impl Rehearsal<'_> {
 
     /// Before anything is done the old side answers as it should: else nothing later could be told apart from that.
     async fn warm(&self, recorder: &Recorder) -> Result<(), Failure> {
+        if self.loaded.plan.work.is_some() {
+            return jobs::warm(recorder).await;
+        }
+        // A crontab has its next tick when it has it: the gates say if that does not come.
         if !self.loaded.has_requests() {
             return Ok(());
         }
@@ -396,7 +470,10 @@ impl Rehearsal<'_> {
             return Ok(());
         }
         let what = match bad {
-            Some(request) => format!("`{}` was to be answered with {}, and was: {:?}", request.name, request.expected, request.outcome),
+            Some(request) => format!(
+                "`{}` was to be answered {}, and was {}",
+                request.name, request.expected, request.outcome
+            ),
             None => format!("{well} requests were answered in {} s", WARM_WITHIN.as_secs()),
         };
         Err(Failure::Failed(format!(
@@ -418,7 +495,28 @@ impl Rehearsal<'_> {
         let interrupts = Interrupts::listen()?;
         let name = EnvironmentName::from_text(&held.kept.name).map_err(Failure::failed)?;
         let removed = sandbox::remove(base, destination, &name, held, &interrupts, self.screen).await;
-        result.and(removed)
+        // What a program was doing when it was interrupted, it calls a failure.
+        let result = match result {
+            Err(Failure::Failed(_)) if self.interrupts.token.is_cancelled() => Err(Failure::Interrupted),
+            other => other,
+        };
+        match (result, removed) {
+            (Err(Failure::Interrupted), Ok(())) => Err(Failure::Stopped(
+                "interrupted; the sandbox is removed, and the same command begins another one".to_owned(),
+            )),
+            (result, Ok(())) => result,
+            (result, Err(failure)) => {
+                let why = match failure {
+                    Failure::Interrupted => Some("removing it was interrupted".to_owned()),
+                    other => other.message(),
+                };
+                let why = why.map(|why| format!(": {why}")).unwrap_or_default();
+                let command = self.abort_command();
+                self.screen
+                    .warn(format!("the sandbox is not removed{why}\n  what is left goes with: {command}"));
+                result.and(Err(Failure::Left))
+            }
+        }
     }
 }
 
@@ -430,7 +528,8 @@ const RECORDING: &str = "recording.jsonl";
 
 /// The seed of the recording; another one for a load that goes on after a death, whose requests need other ids.
 fn load_seed(recorder: &Recorder) -> u64 {
-    let latest = recorder.read(|recording| (recording.header.seed, recording.observations.last().map(Observation::at)));
+    let latest = recorder
+        .read(|recording| (recording.header.seed, recording.observations.last().map(Observation::at)));
     match latest {
         (seed, None) => seed,
         (seed, Some(at)) => seed.wrapping_add(at.0),

@@ -38,18 +38,13 @@ pub(super) fn load(base: &Base, path: &Path) -> Result<Loaded, Failure> {
             file.plan.new.target
         )));
     }
-    if !matches!(file.plan.kind, ComponentKind::Service | ComponentKind::Endpoint) {
-        return Err(Failure::Usage(
-            "only services and endpoints can be rehearsed yet\n  a plan of another kind can be told: --explain".to_owned(),
-        ));
-    }
-    let impossible = file.plan.faults.iter().find(|fault| !faults::POSSIBLE.contains(&fault.inject));
-    if let Some(fault) = impossible {
-        let possible: Vec<_> = faults::POSSIBLE.iter().map(|fault: &FaultKind| fault_word(*fault)).collect();
+    let possible = faults::possible(file.plan.kind);
+    if let Some(fault) = file.plan.faults.iter().find(|fault| !possible.contains(&fault.inject)) {
+        let possible: Vec<_> = possible.iter().map(|fault: &FaultKind| fault_word(*fault)).collect();
+        let possible = if possible.is_empty() { "none".to_owned() } else { possible.join(", ") };
         return Err(Failure::Usage(format!(
-            "a sandbox cannot have the fault `{}` yet\n  take it out of the plan; it can have: {}",
+            "a sandbox cannot have the fault `{}` yet\n  take it out of the plan; it can have: {possible}",
             fault_word(fault.inject),
-            possible.join(", ")
         )));
     }
     let path = std::path::absolute(path).map_err(Failure::failed)?;

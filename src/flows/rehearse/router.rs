@@ -15,11 +15,9 @@ use crate::flows::Home;
 use crate::flows::local::machine::{Machine, explain};
 use crate::ui::Failure;
 
-/// The router's container and how it is operated.
+/// How the router is operated, whose container is found by its name.
 #[derive(Debug)]
 pub(super) struct SandboxRouter {
-    /// Its container.
-    pub(super) balancer: Balancer,
     /// Its weights.
     pub(super) router: Router,
     /// Where it takes requests.
@@ -67,7 +65,10 @@ impl SandboxRouter {
         let text = config.render().map_err(Failure::failed)?;
         let directory = home.file("router");
         write(&directory, &text).map_err(|e| {
-            Failure::Failed(format!("cannot write the router's configuration in {}: {e}", directory.display()))
+            Failure::Failed(format!(
+                "cannot write the router's configuration in {}: {e}",
+                directory.display()
+            ))
         })?;
         let spec = BalancerSpec {
             name: container(&parts.kept.name),
@@ -76,8 +77,8 @@ impl SandboxRouter {
             directory,
             ports: [parts.ports.requests, parts.ports.runtime].into(),
         };
-        let balancer = Balancer::up(&machine.engine, parts.image, &spec).await.map_err(Failure::failed)?;
-        Ok(Self::of(home, parts.ports, balancer, log))
+        Balancer::up(&machine.engine, parts.image, &spec).await.map_err(Failure::failed)?;
+        Ok(Self::of(home, parts.ports, log))
     }
 
     /// The router that an earlier process made.
@@ -89,15 +90,14 @@ impl SandboxRouter {
         recorder: &Recorder,
     ) -> Result<Self, Failure> {
         let log = log(machine, network, ports, recorder).await?;
-        let balancer = Balancer::of(&machine.engine, &container(&held.kept.name));
-        Ok(Self::of(&held.home, ports, balancer, log))
+        Ok(Self::of(&held.home, ports, log))
     }
 
-    fn of(home: &Home, ports: Ports, balancer: Balancer, log: Log) -> Self {
+    fn of(home: &Home, ports: Ports, log: Log) -> Self {
         let here = |port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
         let runtime = Runtime::new(here(ports.runtime));
         let router = Router::new(runtime, &home.file("router").join("haproxy.cfg"), BACKEND);
-        Self { balancer, router, requests: here(ports.requests), log }
+        Self { router, requests: here(ports.requests), log }
     }
 
     /// Lines of its log that nobody can read. A log with any of these cannot be reconciled.
@@ -128,13 +128,13 @@ async fn log(machine: &Machine, network: &str, ports: Ports, recorder: &Recorder
 /// Ports that are free now.
 pub(super) fn free_ports() -> Result<Ports, Failure> {
     let listen = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
-    // All at a time, so that they are three.
+    // All at a time, so that no two are the same.
     let listening = || {
-        let all = [listen()?, listen()?, listen()?];
-        Ok::<_, std::io::Error>([all[0].local_addr()?, all[1].local_addr()?, all[2].local_addr()?])
+        let all = [listen()?, listen()?, listen()?, listen()?];
+        let port = |index: usize| Ok::<_, std::io::Error>(all[index].local_addr()?.port());
+        Ok(Ports { requests: port(0)?, runtime: port(1)?, log: port(2)?, proxy: port(3)? })
     };
-    let [requests, runtime, log] = listening().map_err(Failure::failed)?.map(|address| address.port());
-    Ok(Ports { requests, runtime, log })
+    listening().map_err(|e: std::io::Error| Failure::failed(e))
 }
 
 /// Readable for HAProxy, which is another user in its container. There is no secret in it.

@@ -10,13 +10,14 @@ use envctl_local::balancer;
 use envctl_local::machines::{Machines, MachinesSpec};
 use envctl_model::Event;
 use envctl_model::cutover::plan::ClientKind;
-use envctl_model::cutover::{CutoverPlan, Side};
+use envctl_model::cutover::{CutoverPlan, FaultKind, Side};
 use envctl_model::facts::Facts;
 use envctl_model::name::EnvironmentName;
 use envctl_model::receipt::Receipt;
 use envctl_programs::process::Supervisor;
 use envctl_rehearse::Recorder;
 use envctl_rehearse::load::Resolver;
+use envctl_rehearse::proxy::Proxy;
 use http::HeaderValue;
 
 use super::kept::Held;
@@ -45,6 +46,8 @@ pub(super) struct Sandbox {
     pub(super) exposed: Option<SocketAddr>,
     /// What sends requests to either.
     pub(super) router: Option<SandboxRouter>,
+    /// What stands between router and new side, where the plan has a fault that needs it.
+    pub(super) proxy: Option<Proxy>,
 }
 
 /// What the sandbox is made with.
@@ -150,7 +153,7 @@ impl Making<'_> {
         };
         let up = Machines::up(&machine.engine, &machine.cli, &self.supervisor(), &spec, |_, _| ()).await;
         let machines = up.map_err(|e| Failure::Failed(format!("the old side does not come up: {e}")))?;
-        Ok(Old { machines, grace: GRACE, port: plan.old.port })
+        Ok(Old { machines, port: plan.old.port })
     }
 
     /// Starts the router, which sends everything to the old side, and lets it and this machine in to the new one.
@@ -161,9 +164,9 @@ impl Making<'_> {
         old: &Old,
         new: &New,
         recorder: &Recorder,
-    ) -> Result<(Option<SocketAddr>, Option<SandboxRouter>), Failure> {
+    ) -> Result<Between, Failure> {
         if !self.loaded.has_requests() {
-            return Ok((None, None));
+            return Ok(Between::default());
         }
         let network = old.network().await.map_err(failed)?;
         let router = match &self.loaded.plan.router {
@@ -182,15 +185,42 @@ impl Making<'_> {
             }
         };
         let exposed = expose(new, &self.loaded.plan).await?;
-        if let Some(router) = &router {
-            router.router.set_addresses(Side::New, &[exposed]).await.map_err(Failure::failed)?;
+        let mut proxy = None;
+        if let (Some(router), Some(ports)) = (&router, held.kept.ports) {
+            proxy = self::proxy(&self.loaded.plan, machine, &network, ports.proxy, exposed).await?;
+            let way = proxy.as_ref().map_or(exposed, Proxy::address);
+            router.router.set_addresses(Side::New, &[way]).await.map_err(Failure::failed)?;
         }
-        Ok((Some(exposed), router))
+        Ok(Between { exposed: Some(exposed), router, proxy })
     }
 }
 
-/// How long a machine of the old side may take to end.
-const GRACE: Duration = Duration::from_secs(10);
+/// What is between clients and sides.
+#[derive(Default)]
+pub(super) struct Between {
+    /// Where the new side is reached.
+    pub(super) exposed: Option<SocketAddr>,
+    /// What sends requests to either side.
+    pub(super) router: Option<SandboxRouter>,
+    /// What can be broken before the new side.
+    pub(super) proxy: Option<Proxy>,
+}
+
+/// A proxy before the new side, at the address by which the router reaches this machine: only where a fault needs it,
+/// because it is one thing more between the sides than production has.
+async fn proxy(
+    plan: &CutoverPlan,
+    machine: &Machine,
+    network: &str,
+    port: u16,
+    exposed: SocketAddr,
+) -> Result<Option<Proxy>, Failure> {
+    if plan.faults.iter().all(|fault| fault.inject != FaultKind::SlowNew) {
+        return Ok(None);
+    }
+    let gateway = balancer::gateway(&machine.reader, network).await.map_err(Failure::failed)?;
+    Proxy::start(SocketAddr::new(gateway, port), exposed).map(Some).map_err(Failure::failed)
+}
 
 /// Services of the old side's Compose file in which tools run.
 fn tools(loaded: &Loaded) -> Vec<String> {
@@ -217,7 +247,10 @@ fn variables(facts: &Facts) -> BTreeMap<String, String> {
 /// Opens the new side's way in for the router and for this machine, and says where it is.
 async fn expose(new: &New, plan: &CutoverPlan) -> Result<SocketAddr, Failure> {
     let Some(workload) = new.replicas.keys().next() else {
-        return Err(Failure::Usage(format!("the chart has no workload for `{}` that answers", plan.component)));
+        return Err(Failure::Usage(format!(
+            "the chart has no workload for `{}` that answers",
+            plan.component
+        )));
     };
     let nodes = expose::nodes(new.cluster.reader()).await.map_err(|e| cluster_explain(&e))?;
     // What the router sends leaves this machine under the same address.
@@ -243,17 +276,18 @@ impl Sandbox {
         let machine = Machine::connect(base, None).await?;
         let (plan, kept) = (&loaded.plan, &held.kept);
         let machines = Machines::of(&machine.engine, &kept.name, &plan.old.service, &kept.identity);
-        let old = Old { machines, grace: GRACE, port: plan.old.port };
-        let new = New::find(delivered.checked.cluster.clone(), &kept.name, plan).await?;
-        let new = New { replicas: kept.replicas.clone(), ..new };
-        let router = match kept.ports {
-            Some(ports) => {
-                let network = old.network().await.map_err(failed)?;
-                Some(SandboxRouter::open(&machine, held, &network, ports, recorder).await?)
+        let old = Old { machines, port: plan.old.port };
+        let mut new = New::find(delivered.checked.cluster.clone(), &kept.name, plan).await?;
+        new.replicas.clone_from(&kept.replicas);
+        let (mut router, mut proxy) = (None, None);
+        if let Some(ports) = kept.ports {
+            let network = old.network().await.map_err(failed)?;
+            router = Some(SandboxRouter::open(&machine, held, &network, ports, recorder).await?);
+            if let Some(exposed) = kept.exposed {
+                proxy = self::proxy(plan, &machine, &network, ports.proxy, exposed).await?;
             }
-            None => None,
-        };
-        Ok(Self { old, new, exposed: kept.exposed, router })
+        }
+        Ok(Self { old, new, exposed: kept.exposed, router, proxy })
     }
 
     /// Where the load goes. The name of an endpoint leads now here, now there.
@@ -264,7 +298,9 @@ impl Sandbox {
         }
         let (old, new) = (self.old.addresses().await.map_err(failed)?, self.exposed);
         let (Some(old), Some(new)) = (old.first().copied(), new) else {
-            return Err(Failure::Failed("the plan has no `old.port` at which the old side answers".to_owned()));
+            return Err(Failure::Failed(
+                "the plan has no `old.port` at which the old side answers".to_owned(),
+            ));
         };
         let name = name.clone();
         Ok(Arc::new(move |_: ClientKind| match name.side() {
@@ -294,6 +330,15 @@ pub(super) async fn remove(
     interrupts: &Interrupts,
     screen: &Screen,
 ) -> Result<(), Failure> {
+    let old = remove_old(base, held, screen).await;
+    let options = down::Options::within(DOWN_WITHIN);
+    // The new side goes also where the Engine is away.
+    down::remove(base, destination, name, &options, interrupts, screen).await.and(old)?;
+    held.home.remove()
+}
+
+/// Removes what is on the Engine: the old side, and the router.
+async fn remove_old(base: &Base, held: &Held, screen: &Screen) -> Result<(), Failure> {
     let machine = Machine::connect(base, None).await?;
     let kept = &held.kept;
     let mut receipt = Receipt::new(&kept.name);
@@ -309,9 +354,7 @@ pub(super) async fn remove(
     if receipt.items().next().is_some() {
         screen.show(Event::Receipt(receipt));
     }
-    let options = down::Options::within(DOWN_WITHIN);
-    down::remove(base, destination, name, &options, interrupts, screen).await?;
-    if left { Err(Failure::Left) } else { held.home.remove() }
+    if left { Err(Failure::Left) } else { Ok(()) }
 }
 
 /// How long the new side may take to go.

@@ -10,11 +10,13 @@ use envctl_cluster::live::session::Within;
 use envctl_cluster::live::{expose, logs, pods, settings, workloads};
 use envctl_cluster::wait::Wanted;
 use envctl_cluster::{ClusterError, VerifiedCluster};
-use envctl_local::machines::{Fingerprint, Machine as OldMachine, Machines};
+use envctl_local::machines::{Fingerprint, Machine as OldMachine, Machines, Tool as Running};
 use envctl_model::cutover::CutoverPlan;
+use envctl_model::cutover::plan::Tool;
 use envctl_model::lifetime::Change;
 use envctl_model::log::LogLine;
 use envctl_model::settings::Salt;
+use envctl_model::stack::ComponentKind;
 use envctl_rehearse::director::Trouble;
 use futures_util::StreamExt as _;
 use futures_util::future::try_join_all;
@@ -34,8 +36,6 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(120);
 pub(super) struct Old {
     /// Its machines.
     pub(super) machines: Machines,
-    /// How long a machine may take to end.
-    pub(super) grace: Duration,
     /// The port on which each answers; for services and endpoints.
     pub(super) port: Option<u16>,
 }
@@ -65,7 +65,18 @@ impl Old {
         Ok(running.filter_map(first).map(|ip| SocketAddr::new(ip, port)).collect())
     }
 
-    /// Has so many machines run: the first ones are started, the others are asked to end.
+    /// Starts one of the plan's tools beside the machines.
+    pub(super) async fn tool(&self, name: &str, tool: &Tool) -> Result<Running, Trouble> {
+        let started = self.machines.tool(name, &tool.service, &tool.command).await;
+        started.map_err(|e| Trouble(format!("the tool `{name}` of the old side does not start: {e}")))
+    }
+
+    /// Runs one of the plan's tools to its end, where its service runs.
+    pub(super) async fn run(&self, tool: &Tool) -> Result<(), Trouble> {
+        self.machines.run(&tool.service, &tool.command).await.map_err(|e| Trouble(e.to_string()))
+    }
+
+    /// Has so many machines run: the first ones are started, the others are asked to end, as their Compose file says.
     pub(super) async fn keep(&self, count: usize) -> Result<(), Trouble> {
         let all = self.list().await?;
         let (on, off) = all.split_at(count.min(all.len()));
@@ -74,7 +85,7 @@ impl Old {
             started.map_err(|e| Trouble(format!("{} of the old side does not start: {e}", machine.instance)))
         });
         let stopping = off.iter().filter(|machine| machine.is_running).map(|machine| async {
-            let stopped = self.machines.stop(&machine.instance, self.grace).await;
+            let stopped = self.machines.stop(&machine.instance, None).await;
             stopped.map_err(|e| Trouble(format!("{} of the old side does not stop: {e}", machine.instance)))
         });
         try_join_all(starting).await?;
@@ -105,6 +116,8 @@ pub(super) struct New {
     pub(super) replicas: BTreeMap<String, i32>,
     /// The component's CronJobs.
     pub(super) cron_jobs: Vec<String>,
+    /// Who says that a pod is ready: where requests are answered, what leads them there.
+    readiness: Readiness,
 }
 
 impl New {
@@ -124,7 +137,9 @@ impl New {
                 workloads::Scale::Replicas(wanted) if workload.names().are(&plan.component) => {
                     replicas.insert(workload.label.clone(), wanted);
                 }
-                workloads::Scale::Scheduled { .. } if entries.iter().any(|entry| workload.names().are(entry)) => {
+                workloads::Scale::Scheduled { .. }
+                    if entries.iter().any(|entry| workload.names().are(entry)) =>
+                {
                     cron_jobs.push(workload.component().to_owned());
                 }
                 _ => {}
@@ -138,7 +153,11 @@ impl New {
                 there.join(", ")
             )));
         }
-        Ok(Self { cluster, namespace: namespace.to_owned(), replicas, cron_jobs })
+        let readiness = match plan.kind {
+            ComponentKind::Service | ComponentKind::Endpoint => Readiness::Endpoints(expose::NAME.to_owned()),
+            ComponentKind::Worker | ComponentKind::Schedule => Readiness::Pod,
+        };
+        Ok(Self { cluster, namespace: namespace.to_owned(), replicas, cron_jobs, readiness })
     }
 
     /// Has all replicas run, and waits until each is ready. Why one is not is explained as `up` does it.
@@ -198,11 +217,17 @@ impl New {
         self.replicas.keys().next().map(String::as_str)
     }
 
-    /// What becomes of its pods, from those that there are on. A pod is ready when requests reach it.
+    /// What becomes of its pods, from those that there are on.
     pub(super) fn changes(&self) -> BoxStream<'static, Result<Change, ClusterError>> {
         let Some(workload) = self.workload() else { return stream::pending().boxed() };
-        let readiness = Readiness::Endpoints(expose::NAME.to_owned());
-        lifetimes::changes(self.cluster.reader(), &self.namespace, workload, readiness)
+        lifetimes::changes(self.cluster.reader(), &self.namespace, workload, self.readiness.clone())
+    }
+
+    /// The names of all pods that there are now, without those that are being removed.
+    pub(super) async fn pods(&self) -> Result<Vec<String>, Trouble> {
+        let all =
+            pods::all(self.cluster.reader(), &self.namespace).await.map_err(|e| trouble(explain(&e)))?;
+        Ok(all.into_iter().filter(|pod| !pod.ending).map(|pod| pod.name).collect())
     }
 
     /// What its pods write from now on, those that come later too.
@@ -212,7 +237,11 @@ impl New {
     }
 
     /// For each setting of a pod's first container a digest of its value.
-    pub(super) async fn settings(&self, pod: &str, salt: &Salt) -> Result<BTreeMap<String, String>, ClusterError> {
+    pub(super) async fn settings(
+        &self,
+        pod: &str,
+        salt: &Salt,
+    ) -> Result<BTreeMap<String, String>, ClusterError> {
         let all = pods::all(self.cluster.reader(), &self.namespace).await?;
         let found = all.iter().find(|one| one.name == pod);
         let container = found.and_then(|pod| pod.containers.iter().find(|container| !container.init));

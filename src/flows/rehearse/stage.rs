@@ -4,18 +4,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
-use envctl_model::cutover::plan::{Action, Fault};
+use envctl_model::cutover::plan::{Action, Fault, Timetable};
 use envctl_model::cutover::{CutoverPlan, Side};
 use envctl_model::stack::ComponentKind;
 use envctl_rehearse::Recorder;
-use envctl_rehearse::director::{Stage, Trouble};
+use envctl_rehearse::director::{Judged, Stage, Trouble};
 use envctl_rehearse::observation::Observation;
 use http::HeaderValue;
 
+use super::kept::Held;
 use super::plan::Loaded;
 use super::router::SandboxRouter;
 use super::sandbox::Sandbox;
-use super::sides::reached;
+use super::sides::{reached, trouble};
+use super::timetable::between_ticks;
 use super::{answers, faults};
 
 /// A sandbox, as the director has it.
@@ -32,6 +34,8 @@ pub(super) struct SandboxStage<'a> {
     pub(super) seed: u64,
     /// What the component's name leads to; for endpoints.
     pub(super) name: Name,
+    /// Where verdicts are kept.
+    pub(super) held: &'a Held,
 }
 
 /// What the component's name leads to. The load resolves it for each connection.
@@ -62,6 +66,10 @@ impl SandboxStage<'_> {
         self.sandbox.router.as_ref().ok_or_else(|| Trouble("the plan has no router".to_owned()))
     }
 
+    fn timetable(&self) -> Result<&Timetable, Trouble> {
+        self.plan().timetable.as_ref().ok_or_else(|| Trouble("the plan has no timetable".to_owned()))
+    }
+
     async fn scale_up(&self) -> Result<(), Trouble> {
         let new = &self.sandbox.new;
         new.scale_up().await?;
@@ -87,9 +95,14 @@ impl SandboxStage<'_> {
         )))
     }
 
-    fn lead(&self, side: Side) {
+    /// Has the component's name lead to a side. A router that stands at the old address sends on who still goes there.
+    async fn switch(&self, side: Side) -> Result<(), Trouble> {
+        if self.sandbox.router.is_some() {
+            self.weigh(if side == Side::New { 100 } else { 0 }).await?;
+        }
         self.name.lead_to(side);
         self.recorder.see(Observation::Name { at: self.recorder.now(), side });
+        Ok(())
     }
 
     async fn drain(&self, timeout: Duration) -> Result<(), Trouble> {
@@ -117,7 +130,9 @@ impl SandboxStage<'_> {
             // Machines that are asked to end finish what they have.
             ComponentKind::Worker => self.sandbox.old.keep(0).await,
             // Nothing leads there any more: what is under way ends by itself.
-            ComponentKind::Endpoint | ComponentKind::Schedule => self.idle(Duration::from_secs(1), timeout).await,
+            ComponentKind::Endpoint | ComponentKind::Schedule => {
+                self.idle(Duration::from_secs(1), timeout).await
+            }
         }
     }
 
@@ -125,9 +140,9 @@ impl SandboxStage<'_> {
     async fn idle(&self, idle_for: Duration, within: Duration) -> Result<(), Trouble> {
         let deadline = Instant::now() + within;
         loop {
-            let last = self.recorder.read(|recording| {
-                recording.observations.iter().rev().find_map(busy_old).unwrap_or_default()
-            });
+            let last = self
+                .recorder
+                .read(|recording| recording.observations.iter().rev().find_map(busy_old).unwrap_or_default());
             let idle = self.recorder.now().since(last);
             if idle >= idle_for {
                 return Ok(());
@@ -162,10 +177,6 @@ impl SandboxStage<'_> {
     }
 }
 
-fn no_crontab() -> Trouble {
-    Trouble("the old side's crontab cannot be changed yet".to_owned())
-}
-
 /// When the old side had something to do, if this shows it.
 fn busy_old(seen: &Observation) -> Option<envctl_rehearse::Time> {
     match seen {
@@ -181,18 +192,22 @@ fn busy_old(seen: &Observation) -> Option<envctl_rehearse::Time> {
 impl Stage for SandboxStage<'_> {
     async fn act(&self, step: usize) -> Result<(), Trouble> {
         match self.action(step) {
-            Action::ScaleUpNew if self.plan().kind == ComponentKind::Schedule => self.sandbox.new.disarm().await,
+            Action::ScaleUpNew if self.plan().kind == ComponentKind::Schedule => {
+                self.sandbox.new.disarm().await
+            }
             Action::ScaleUpNew => self.scale_up().await,
             Action::SameAnswer { sample } => {
-                answers::compare(self.loaded, self.sandbox, self.recorder, *sample, &self.host, self.seed).await
+                answers::compare(self.loaded, self.sandbox, self.recorder, *sample, &self.host, self.seed)
+                    .await
             }
             Action::SetWeight { percent } => self.weigh(*percent).await,
-            Action::SwitchName { .. } => {
-                self.lead(Side::New);
-                Ok(())
-            }
+            Action::SwitchName { .. } => self.switch(Side::New).await,
             Action::Handover { old } => self.sandbox.old.keep(usize::from(*old)).await,
-            Action::DisarmOld => Err(no_crontab()),
+            Action::DisarmOld => {
+                let timetable = self.timetable()?;
+                between_ticks(timetable).await?;
+                self.sandbox.old.run(&timetable.disarm).await
+            }
             Action::ArmNew => self.sandbox.new.arm().await,
             Action::Drain { timeout } => self.drain(*timeout).await,
             Action::StopOld { idle_for } => self.stop_old(*idle_for).await,
@@ -216,26 +231,35 @@ impl Stage for SandboxStage<'_> {
 
     async fn undo(&self, step: usize) -> Result<(), Trouble> {
         match self.action(step) {
-            Action::ScaleUpNew if self.plan().kind == ComponentKind::Schedule => self.sandbox.new.disarm().await,
+            Action::ScaleUpNew if self.plan().kind == ComponentKind::Schedule => {
+                self.sandbox.new.disarm().await
+            }
             Action::ScaleUpNew => self.sandbox.new.scale_down().await,
             Action::SameAnswer { .. } => Ok(()),
             Action::SetWeight { .. } => self.weigh(self.plan().weight_before(step)).await,
-            Action::SwitchName { .. } => {
-                self.lead(Side::Old);
-                Ok(())
+            Action::SwitchName { .. } => self.switch(Side::Old).await,
+            Action::DisarmOld => self.sandbox.old.run(&self.timetable()?.arm).await,
+            // From here on nobody is armed until the old side is.
+            Action::ArmNew => {
+                between_ticks(self.timetable()?).await?;
+                self.sandbox.new.disarm().await
             }
-            Action::DisarmOld => Err(no_crontab()),
-            Action::ArmNew => self.sandbox.new.disarm().await,
             Action::Drain { .. } if self.plan().kind == ComponentKind::Service => {
                 self.router()?.router.undrain(Side::Old).await.map_err(|e| Trouble(e.to_string()))
             }
             Action::Drain { .. } if self.plan().kind != ComponentKind::Worker => Ok(()),
-            Action::Handover { .. } | Action::Drain { .. } | Action::StopOld { .. } => self.start_old(step).await,
+            Action::Handover { .. } | Action::Drain { .. } | Action::StopOld { .. } => {
+                self.start_old(step).await
+            }
         }
     }
 
     async fn inject(&self, fault: &Fault) -> Result<(), Trouble> {
         faults::inject(self.sandbox, fault.inject).await
+    }
+
+    fn keep(&self, judged: &[Judged]) -> Result<(), Trouble> {
+        self.held.keep(judged).map_err(trouble)
     }
 
     async fn lift(&self, fault: &Fault) -> Result<(), Trouble> {

@@ -4,16 +4,18 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use envctl_model::cutover::Side;
+use envctl_model::cutover::{CutoverPlan, Side};
 use envctl_model::lifetime::{Change, State};
 use envctl_model::log::LogLine;
 use envctl_model::settings::Salt;
+use envctl_rehearse::director::Trouble;
 use envctl_rehearse::observation::{InstanceState, Observation, Served};
 use envctl_rehearse::{Recorder, access_log};
 use futures_util::{Stream, StreamExt as _};
 use jiff::Timestamp;
 use tokio::task::JoinSet;
 
+use super::ledgers::{self, Hosts};
 use super::router::SandboxRouter;
 use super::sandbox::Sandbox;
 use super::sides::{New, Old};
@@ -50,26 +52,44 @@ impl Watching {
         recorder: &Recorder,
     ) -> std::io::Result<()> {
         self.clock(recorder);
-        self.old(&sandbox.old, made, prefix, recorder);
-        self.new_side(&sandbox.new, prefix, recorder);
+        self.changes(Side::Old, sandbox.old.machines.changes(made), recorder);
+        self.changes(Side::New, sandbox.new.changes(), recorder);
+        // Only what answers requests logs them.
+        if sandbox.exposed.is_some() {
+            self.requests(sandbox, made, prefix, recorder);
+        }
         if let Some(router) = &sandbox.router {
             self.weights(router, recorder);
         }
         self.settings(&sandbox.old, &sandbox.new, recorder)
     }
 
-    /// Watches the old side from `since` on.
-    fn old(&mut self, old: &Old, since: Timestamp, prefix: &str, recorder: &Recorder) {
-        self.changes(Side::Old, old.machines.changes(since), recorder);
-        let lines = old.machines.lines(since).map(|line| line.map(|line| (line.container.clone(), line)));
-        self.lines(Side::Old, lines, prefix, recorder);
+    /// Watches what both sides log of requests: the old side from `since` on.
+    fn requests(&mut self, sandbox: &Sandbox, since: Timestamp, prefix: &str, recorder: &Recorder) {
+        let old = sandbox.old.machines.lines(since);
+        let old = old.map(|line| line.map(|line| (line.container.clone(), line)));
+        self.lines(Side::Old, old, prefix, recorder);
+        let new = sandbox.new.lines().map(|line| line.map(|line| (line.pod.clone(), line)));
+        self.lines(Side::New, new, prefix, recorder);
     }
 
-    /// Watches the new side from now on.
-    fn new_side(&mut self, new: &New, prefix: &str, recorder: &Recorder) {
-        self.changes(Side::New, new.changes(), recorder);
-        let lines = new.lines().map(|line| line.map(|line| (line.pod.clone(), line)));
-        self.lines(Side::New, lines, prefix, recorder);
+    /// Watches what the plan's ledger tells of jobs or of runs, if it has one.
+    pub(super) async fn ledger(
+        &mut self,
+        plan: &CutoverPlan,
+        sandbox: &Sandbox,
+        recorder: &Recorder,
+    ) -> Result<(), Trouble> {
+        let hosts = Hosts::of(sandbox).await?;
+        let (broken, recorder) = (self.broken.clone(), recorder.clone());
+        if let Some(work) = &plan.work {
+            let told = ledgers::jobs(sandbox.old.tool("ledger", &work.ledger).await?, hosts, recorder);
+            self.tasks.spawn(async move { broken.add(format!("the ledger of jobs: {}", told.await)) });
+        } else if let Some(timetable) = &plan.timetable {
+            let told = ledgers::runs(sandbox.old.tool("ledger", &timetable.ledger).await?, hosts, recorder);
+            self.tasks.spawn(async move { broken.add(format!("the ledger of runs: {}", told.await)) });
+        }
+        Ok(())
     }
 
     /// How instances of the new side are configured, each as soon as it is ready.
@@ -190,6 +210,30 @@ impl Watching {
             }
         });
     }
+}
+
+/// Writes down which pods of the new side went while nobody watched, between a death and now. Who is not known to be
+/// gone is expected to do its part.
+pub(super) async fn note_gone(new: &New, recorder: &Recorder) -> Result<(), Trouble> {
+    let there = new.pods().await?;
+    let known = recorder.read(|recording| {
+        let mut known = BTreeSet::new();
+        for seen in &recording.observations {
+            let Observation::Instance { side: Side::New, instance, state, .. } = seen else { continue };
+            match state {
+                InstanceState::Ended | InstanceState::Killed => known.remove(instance),
+                InstanceState::Started | InstanceState::Ready | InstanceState::Ending => {
+                    known.insert(instance.clone())
+                }
+            };
+        }
+        known
+    });
+    for instance in known.into_iter().filter(|instance| !there.contains(instance)) {
+        let (at, side, state) = (recorder.now(), Side::New, InstanceState::Ended);
+        recorder.see(Observation::Instance { at, side, instance, state });
+    }
+    Ok(())
 }
 
 /// Longer than any rehearsal.

@@ -1,0 +1,90 @@
+//! When a crontab may be changed: not while something is about to start, or may just have.
+
+use std::time::Duration;
+
+use envctl_model::cutover::plan::Timetable;
+use envctl_rehearse::cron::{Dialect, Schedule};
+use envctl_rehearse::director::Trouble;
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+
+/// How long neither side or both may be armed: from the one change to the other, with what is judged between them.
+const ROOM: SignedDuration = SignedDuration::from_secs(12);
+
+/// How far ahead a moment without a tick is looked for.
+const AHEAD: SignedDuration = SignedDuration::from_mins(3);
+
+/// Waits for a moment at which the last tick is over and the next one is far enough.
+pub(super) async fn between_ticks(timetable: &Timetable) -> Result<(), Trouble> {
+    let now = Timestamp::now();
+    let quiet = quiet(timetable, now)?.duration_since(now);
+    tokio::time::sleep(Duration::try_from(quiet).unwrap_or_default()).await;
+    Ok(())
+}
+
+/// The first such moment from `now` on.
+fn quiet(timetable: &Timetable, now: Timestamp) -> Result<Timestamp, Trouble> {
+    let zone = TimeZone::get(&timetable.time_zone).map_err(|e| Trouble(e.to_string()))?;
+    let over = SignedDuration::try_from(timetable.tolerance).map_err(|e| Trouble(e.to_string()))?;
+    let mut ticks = Vec::new();
+    for entry in &timetable.entries {
+        let schedule =
+            Schedule::parse(&entry.schedule, Dialect::Vixie).map_err(|e| Trouble(e.to_string()))?;
+        ticks.extend(schedule.ticks(&zone, now - over, now + AHEAD + ROOM));
+    }
+    ticks.sort_unstable();
+    let mut moment = now;
+    for tick in ticks {
+        if tick > moment + ROOM {
+            break;
+        }
+        moment = tick + over;
+    }
+    if moment <= now + AHEAD {
+        return Ok(moment);
+    }
+    Err(Trouble(format!(
+        "no moment of the next {} s is {} s after a tick and {} s before the next one\n  lower `timetable.tolerance`, or \
+         rehearse with entries that run less often",
+        AHEAD.as_secs(),
+        over.as_secs(),
+        ROOM.as_secs()
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use envctl_model::cutover::plan::{TimetableEntry, Tool};
+
+    use super::*;
+
+    fn timetable(schedules: &[&str], tolerance: u64) -> Timetable {
+        let tool = || Tool { service: "cron".to_owned(), command: Vec::new() };
+        let entry =
+            |schedule: &&str| TimetableEntry { name: "digest".to_owned(), schedule: (*schedule).to_owned() };
+        Timetable {
+            entries: schedules.iter().map(entry).collect(),
+            time_zone: "UTC".to_owned(),
+            ledger: tool(),
+            tolerance: Duration::from_secs(tolerance),
+            disarm: tool(),
+            arm: tool(),
+        }
+    }
+
+    fn second(schedules: &[&str], tolerance: u64, now: &str) -> Result<String, Trouble> {
+        let now = format!("2026-03-01T09:00:{now}Z").parse().unwrap();
+        quiet(&timetable(schedules, tolerance), now).map(|moment| moment.to_string())
+    }
+
+    #[test]
+    fn a_crontab_is_changed_when_the_last_tick_is_over_and_the_next_one_is_far() {
+        let every_minute = &["* * * * *"];
+        assert_eq!(second(every_minute, 10, "20").unwrap(), "2026-03-01T09:00:20Z");
+        assert_eq!(second(every_minute, 10, "04").unwrap(), "2026-03-01T09:00:10Z");
+        assert_eq!(second(every_minute, 10, "50").unwrap(), "2026-03-01T09:01:10Z");
+        assert_eq!(second(&["1 9 * * *", "30 4 * * *"], 10, "50").unwrap(), "2026-03-01T09:01:10Z");
+        let never = second(every_minute, 55, "20").unwrap_err().to_string();
+        assert!(never.contains("lower `timetable.tolerance`"), "{never}");
+    }
+}
