@@ -43,9 +43,9 @@ fn settings_say_where_they_came_from() {
 #[test]
 fn schemas_are_printed_for_all_that_has_json() {
     let house = House::new("schema");
-    for of in [
-        "stack", "cutover-plan", "event", "list", "status", "receipt", "parity", "evidence", "verification",
-    ] {
+    for of in
+        ["stack", "cutover-plan", "event", "list", "status", "receipt", "parity", "evidence", "verification"]
+    {
         assert!(house.envctl(&["schema", of]).exits(0).json()["$schema"].is_string(), "{of}");
     }
     let receipt = house.envctl(&["schema", "receipt"]).json();

@@ -21,6 +21,11 @@ impl Running {
         Self { child, out, said: String::new() }
     }
 
+    /// Its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Reads on until it says this, while it is at work.
     #[track_caller]
     pub(crate) fn says(&mut self, text: &str) -> &mut Self {

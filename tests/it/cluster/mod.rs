@@ -13,6 +13,8 @@ mod lifecycle;
 mod lock;
 mod platform;
 mod rehearse;
+mod rehearse_endpoint;
+mod rehearse_work;
 mod sides;
 mod terraform;
 mod volumes;
