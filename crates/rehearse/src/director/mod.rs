@@ -10,6 +10,7 @@ mod standing;
 #[cfg(test)]
 mod tests;
 
+use std::convert::Infallible;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -223,12 +224,26 @@ impl<'a, S: Stage> Director<'a, S> {
 
     async fn judge_step(&self, step: usize, context: &Context) -> Result<Done, StepError> {
         let verified = self.last(step, StepPhase::Verified);
-        settle::bake(self.plan, self.recorder, step, verified, context).await?;
-        let (from, to) = (self.last(step, StepPhase::Begun), self.recorder.now());
+        let from = self.last(step, StepPhase::Begun);
+        tokio::select! {
+            baked = settle::bake(self.plan, self.recorder, step, verified, context) => baked?,
+            never = self.tell(from, context) => match never {},
+        }
+        let to = self.recorder.now();
         let window = Window { from, to, step: Some(step), during: During::Step };
         let done = self.judge(step, window).await?;
         self.step_seen(step, StepPhase::Judged)?;
         Ok(done)
+    }
+
+    /// Says what was counted up to now, again and again.
+    async fn tell(&self, from: Time, context: &Context) -> Infallible {
+        let mut often = tokio::time::interval(TOLD_EVERY);
+        loop {
+            often.tick().await;
+            let window = Window { from, to: self.recorder.now(), step: None, during: During::Step };
+            context.progress(self.recorder.read(|recording| settle::figures(self.plan, recording, &window)));
+        }
     }
 
     /// Judges a window, and fails unless all of its gates pass.
@@ -303,6 +318,9 @@ impl<S: Stage> World for Director<'_, S> {
         }
     }
 }
+
+/// How often the screen is told what was counted.
+const TOLD_EVERY: Duration = Duration::from_secs(1);
 
 /// How long the load goes on after going back, so that what going back broke shows.
 const AFTER_DRILL: Duration = Duration::from_secs(1);

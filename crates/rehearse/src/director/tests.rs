@@ -4,10 +4,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use envctl_model::Event;
 use envctl_model::cutover::plan::*;
 use envctl_model::cutover::{FaultKind, GateKind};
 use envctl_model::stack::ComponentKind;
 use envctl_runner::{Executor, Failpoints, Journal, RunError, Unlocked};
+use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
 
 use super::{Director, Judged, Leg, Stage, Trouble, course, judged};
@@ -142,8 +144,18 @@ async fn run<S: Stage>(
     dir: &Path,
     failpoints: Failpoints,
 ) -> Result<(), RunError> {
-    let (journal, _) = Journal::open(&dir.join("journal.jsonl")).unwrap();
     let (events, _received) = tokio::sync::mpsc::unbounded_channel();
+    run_and_tell(director, legs, dir, failpoints, events).await
+}
+
+async fn run_and_tell<S: Stage>(
+    director: &Director<'_, S>,
+    legs: &[Leg],
+    dir: &Path,
+    failpoints: Failpoints,
+    events: UnboundedSender<Event>,
+) -> Result<(), RunError> {
+    let (journal, _) = Journal::open(&dir.join("journal.jsonl")).unwrap();
     let executor = Executor {
         world: director,
         lock: &Unlocked,
@@ -287,4 +299,21 @@ async fn whoever_resumes_after_any_death_undoes_what_may_hold_and_goes_on_to_the
             assert_eq!(judged, [0, 1, 2, 3], "{id}@{moment}");
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_counted_is_told_while_a_step_is_watched() {
+    let dir = tempfile::tempdir().unwrap();
+    let (plan, stage, recorder) = (plan(), Memory::default(), recorder(dir.path()));
+    let director = Director::new(&plan, &stage, &recorder, passes);
+    let (events, mut received) = tokio::sync::mpsc::unbounded_channel();
+    let legs = [Leg::Do { step: 0 }, Leg::Judge { step: 0 }];
+    run_and_tell(&director, &legs, dir.path(), Failpoints::none(), events).await.unwrap();
+    let mut told = Vec::new();
+    while let Some(event) = received.recv().await {
+        if let Event::StepProgress { message, .. } = event {
+            told.push(message);
+        }
+    }
+    assert!(told.len() >= 3 && told.iter().all(|told| told == "0 requests  0 failed"), "{told:?}");
 }
