@@ -7,7 +7,7 @@ use envctl_model::Event;
 use envctl_model::cutover::not_exercised;
 use envctl_model::stack::TargetKind;
 use envctl_rehearse::Recorder;
-use envctl_rehearse::director::{Judged, gate_word};
+use envctl_rehearse::director::Judged;
 use envctl_rehearse::evidence::{
     Conclusion, Digest, Fingerprints, GitIdentity, Load, NamedDigest, NewIdentity, OldIdentity, Rehearsal,
     SigningKey, sign,
@@ -144,7 +144,7 @@ impl Concluding<'_> {
                     lines.push(format!(
                         "at step {} ({step}), gate {}: {}",
                         judged.step + 1,
-                        gate_word(verdict.gate),
+                        verdict.gate.as_str(),
                         failure.what
                     ));
                     let ids = if failure.ids.is_empty() {

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 use envctl_local::machines::Fingerprint;
 use envctl_rehearse::director::Judged;
+use envctl_rehearse::evidence::Digest;
 use jiff::Timestamp;
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
@@ -38,8 +39,8 @@ pub(super) struct Kept {
     pub(super) identity: String,
     /// The plan's file.
     pub(super) plan: PathBuf,
-    /// SHA-256 of the plan's file, as it was when it began.
-    pub(super) plan_digest: String,
+    /// The plan's file, as it was when it began.
+    pub(super) plan_digest: Digest,
     /// The component.
     pub(super) component: String,
     /// The seed of everything that is drawn at random.

@@ -39,11 +39,11 @@ use envctl_model::Event;
 use envctl_model::cutover::Side;
 use envctl_model::name::{EnvironmentName, hash, label};
 use envctl_rehearse::director::{Director, Leg, course};
+use envctl_rehearse::evidence::Digest;
 use envctl_rehearse::load::{Load, LoadSpec};
 use envctl_rehearse::{Observation, Recorder, gates};
 use envctl_runner::Unlocked;
 use jiff::Timestamp;
-use sha2::{Digest as _, Sha256};
 
 use super::cluster::target::Destination;
 use super::interrupts::Interrupts;
@@ -229,8 +229,8 @@ impl Rehearsal<'_> {
         })
     }
 
-    fn plan_digest(&self) -> String {
-        Sha256::digest(self.loaded.source.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    fn plan_digest(&self) -> Digest {
+        Digest::of(self.loaded.source.as_bytes())
     }
 
     fn take_over(&self) -> Result<Held, Failure> {

@@ -2,9 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use envctl_model::cutover::{CutoverPlan, FaultKind};
+use envctl_model::cutover::CutoverPlan;
 use envctl_model::stack::{ComponentKind, TargetKind};
-use envctl_rehearse::director::fault_word;
 use envctl_rehearse::load::Mix;
 
 use super::faults;
@@ -40,11 +39,11 @@ pub(super) fn load(base: &Base, path: &Path) -> Result<Loaded, Failure> {
     }
     let possible = faults::possible(file.plan.kind);
     if let Some(fault) = file.plan.faults.iter().find(|fault| !possible.contains(&fault.inject)) {
-        let possible: Vec<_> = possible.iter().map(|fault: &FaultKind| fault_word(*fault)).collect();
+        let possible: Vec<_> = possible.iter().map(|fault| fault.as_str()).collect();
         let possible = if possible.is_empty() { "none".to_owned() } else { possible.join(", ") };
         return Err(Failure::Usage(format!(
             "a sandbox cannot have the fault `{}` yet\n  take it out of the plan; it can have: {possible}",
-            fault_word(fault.inject),
+            fault.inject.as_str(),
         )));
     }
     let path = std::path::absolute(path).map_err(Failure::failed)?;

@@ -14,7 +14,7 @@ use std::convert::Infallible;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use envctl_model::cutover::{CutoverPlan, FaultKind, GateKind};
+use envctl_model::cutover::{CutoverPlan, FaultKind};
 use envctl_model::plan::PlanError;
 use envctl_model::{Plan, Step, StepId};
 use envctl_runner::{Context, Done, StepError, World};
@@ -134,8 +134,8 @@ impl<'a, S: Stage> Director<'a, S> {
             Leg::Judge { step: at } => (step(at).0, step(at).1, word("judge", at)),
             Leg::Half { step: at } => (step(at).0, format!("half of {}", step(at).1), word("half", at)),
             Leg::Fault { fault } => {
-                let kind = fault_word(self.plan.faults[fault].inject);
-                ("fault".to_owned(), kind.clone(), format!("fault-{kind}"))
+                let kind = self.plan.faults[fault].inject.as_str();
+                ("fault".to_owned(), kind.to_owned(), format!("fault-{kind}"))
             }
             Leg::Back { from, middle } => {
                 let place = if middle { "the middle of step" } else { "step" };
@@ -250,16 +250,16 @@ impl<'a, S: Stage> Director<'a, S> {
     async fn judge(&self, step: usize, window: Window) -> Result<Done, StepError> {
         settle::logs(self.recorder, window.to).await;
         self.flush()?;
-        let (verdicts, figures) = self.recorder.read(|recording| {
-            let verdicts = (self.judge)(self.plan, recording, &window);
-            (verdicts, settle::figures(self.plan, recording, &window))
-        });
+        // Whoever records waits while the recording is read: judging takes longer than copying it.
+        let recording = self.recorder.read(Recording::clone);
+        let verdicts = (self.judge)(self.plan, &recording, &window);
+        let figures = settle::figures(self.plan, &recording, &window);
         self.judged_so_far().push(Judged { step, window, verdicts: verdicts.clone() });
         self.stage.keep(&self.judged()).map_err(trouble)?;
         let bad: Vec<_> = verdicts.iter().filter(|verdict| verdict.outcome != Outcome::Passed).collect();
         if bad.is_empty() {
             let marks: Vec<_> =
-                verdicts.iter().map(|verdict| format!("✔ {}", gate_word(verdict.gate))).collect();
+                verdicts.iter().map(|verdict| format!("✔ {}", verdict.gate.as_str())).collect();
             return Ok(Done::shown(format!("{figures}  {}", marks.join(" ")).trim().to_owned()));
         }
         Err(StepError::Failed(bad.iter().map(|verdict| told(verdict)).collect::<Vec<_>>().join("\n")))
@@ -360,7 +360,7 @@ fn told(verdict: &Verdict) -> String {
         Outcome::Failed => "failed",
         Outcome::Inconclusive => "cannot be judged",
     };
-    let mut text = format!("gate {} {word}", gate_word(verdict.gate));
+    let mut text = format!("gate {} {word}", verdict.gate.as_str());
     for failure in &verdict.failures {
         text.push_str(&format!("\n  {}: {}", failure.invariant, failure.what));
         if !failure.ids.is_empty() {
@@ -369,20 +369,4 @@ fn told(verdict: &Verdict) -> String {
         text.push_str(&format!("\n    {}; {}", failure.cause, failure.change));
     }
     text
-}
-
-fn word(value: &impl Serialize) -> String {
-    serde_json::to_value(value).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
-}
-
-/// A gate as plans write it.
-#[must_use]
-pub fn gate_word(gate: GateKind) -> String {
-    word(&gate)
-}
-
-/// A fault as plans write it.
-#[must_use]
-pub fn fault_word(fault: FaultKind) -> String {
-    word(&fault)
 }

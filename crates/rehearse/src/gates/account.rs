@@ -1,7 +1,7 @@
 //! What an invariant says, before it is known which one said it.
 
 use super::Failure;
-use crate::observation::Time;
+use crate::observation::{Request, Time};
 
 /// How many ids a failure names.
 const NAMED: usize = 10;
@@ -48,6 +48,12 @@ impl Account {
         }
         self.count = count;
         self
+    }
+
+    /// Of which requests, and when they were over.
+    pub(super) fn of_requests(self, requests: &[&Request]) -> Self {
+        self.of_ids(requests.iter().map(|request| &*request.id))
+            .between(requests.iter().map(|request| request.done))
     }
 
     /// From the first to the last of these times.

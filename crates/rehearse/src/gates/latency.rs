@@ -92,8 +92,7 @@ fn p99_holds(view: &View<'_>) -> Vec<Finding> {
             lasting(objective),
             lasting(late)
         ))
-        .of_ids(requests.iter().map(|request| &*request.id))
-        .between(requests.iter().map(|request| request.done))
+        .of_requests(&requests)
         .because(if late > objective / 20 {
             "the generator is late itself: the machine it runs on has too little left"
         } else {
@@ -116,7 +115,7 @@ fn availability_holds(view: &View<'_>) -> Vec<Finding> {
     let permits = permits::permits(view);
     let judged: Vec<&Request> =
         view.requests().filter(|request| !permits::excused(&permits, request.done)).collect();
-    let failed: Vec<&&Request> = judged.iter().filter(|request| !request.is_well()).collect();
+    let failed: Vec<&Request> = judged.iter().copied().filter(|request| !request.is_well()).collect();
     #[allow(clippy::cast_precision_loss, reason = "counts of requests")]
     let part = failed.len() as f64 / judged.len().max(1) as f64;
     if part <= 1.0 - view.plan.slo.availability {
@@ -131,8 +130,7 @@ fn availability_holds(view: &View<'_>) -> Vec<Finding> {
     );
     vec![
         Account::new(what)
-            .of_ids(failed.iter().map(|request| &*request.id))
-            .between(failed.iter().map(|request| request.done))
+            .of_requests(&failed)
             .because("more requests fail than the objective allows; noFailedRequest says why")
             .change("see noFailedRequest")
             .wrong(),

@@ -11,7 +11,7 @@ use crate::observation::{FaultPhase, Observation, Time};
 /// The time of a fault, and what it may cost.
 pub(super) struct Permit {
     /// Its word, such as `killNewPod`.
-    word: String,
+    word: &'static str,
     injected: Time,
     lifted: Time,
     allowed: u64,
@@ -65,7 +65,7 @@ pub(super) fn permits(view: &View<'_>) -> Vec<Permit> {
         });
         if let Some(plan) = view.plan.faults.get(*fault).filter(|_| *injected < view.window.to) {
             permits.push(Permit {
-                word: word(*kind),
+                word: kind.as_str(),
                 injected: *injected,
                 lifted: lifted.unwrap_or(view.window.to),
                 allowed: plan.failed_requests,
@@ -119,9 +119,4 @@ pub(super) fn settle<'a, T>(
 /// Whether a fault may still be felt at a moment.
 pub(super) fn excused(permits: &[Permit], at: Time) -> bool {
     permits.iter().any(|permit| permit.covers(at))
-}
-
-/// As plans write it.
-fn word(kind: envctl_model::cutover::FaultKind) -> String {
-    serde_json::to_value(kind).ok().and_then(|word| word.as_str().map(ToOwned::to_owned)).unwrap_or_default()
 }

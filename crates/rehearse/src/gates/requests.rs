@@ -68,9 +68,7 @@ pub(super) fn every_request_well(view: &View<'_>) -> Vec<Finding> {
             counted(view.requests().count(), "request"),
             fates.join(", ")
         );
-        let account = Account::new(what)
-            .of_ids(failed.iter().map(|request| &*request.id))
-            .between(failed.iter().map(|request| request.done));
+        let account = Account::new(what).of_requests(&failed);
         findings.push(account.because(cause.words(view)).change(cause.change(view, &failed)).wrong());
     }
     findings
@@ -117,11 +115,9 @@ fn client_equals_router(view: &View<'_>) -> Vec<Finding> {
         counted(differ.len(), "request"),
         differ.len() - missing
     );
-    let account = Account::new(what)
-        .of_ids(differ.iter().map(|request| &*request.id))
-        .between(differ.iter().map(|request| request.done));
     vec![
-        account
+        Account::new(what)
+            .of_requests(&differ)
             .because("clients reach the component on a way that is not the router's, or its log loses lines")
             .change(
                 "give clients the router's address only, and have it log each request (no `dontlog-normal`)",
@@ -156,11 +152,9 @@ fn router_equals_application(view: &View<'_>) -> Vec<Finding> {
         counted(differ.len(), "request"),
         differ.len() - missing
     );
-    let account = Account::new(what)
-        .of_ids(differ.iter().map(|request| &*request.id))
-        .between(differ.iter().map(|request| request.done));
     vec![
-        account
+        Account::new(what)
+            .of_requests(&differ)
             .because("something before the application answers in its place, such as a cache or a default back end")
             .change("have caches pass on requests that carry `x-request-id`, and let no default back end answer")
             .wrong(),
@@ -243,8 +237,7 @@ fn sessions_end_well(view: &View<'_>) -> Vec<Finding> {
             termination(code)
         );
         Account::new(what)
-            .of_ids(requests.iter().map(|request| &*request.id))
-            .between(requests.iter().map(|request| request.done))
+            .of_requests(&requests)
             .because("the client had its answer, yet the session broke: with a larger answer it would have failed")
             .change("raise the time-out of the side that ended it, or let instances finish answers before they end")
             .wrong()
@@ -258,8 +251,7 @@ fn control_fails(view: &View<'_>) -> Vec<Finding> {
         return Vec::new();
     }
     let account = Account::new(format!("{} counted as well", counted(well.len(), "known bad request")))
-        .of_ids(well.iter().map(|request| &*request.id))
-        .between(well.iter().map(|request| request.done));
+        .of_requests(&well);
     vec![
         account
             .because("something answers what has to fail, so that real failures would be hidden too")

@@ -107,7 +107,7 @@ fn cold(view: &View<'_>) -> Vec<Finding> {
         .collect();
     let objective = view.plan.slo.p99;
     let slow: Vec<_> =
-        of_it.iter().filter(|request| request.done.since(request.intended) > objective).collect();
+        of_it.iter().copied().filter(|request| request.done.since(request.intended) > objective).collect();
     // One of a hundred may be slow, and a few more of few.
     if slow.len() * 100 <= of_it.len() + 300 {
         return Vec::new();
@@ -120,8 +120,7 @@ fn cold(view: &View<'_>) -> Vec<Finding> {
     );
     vec![
         Account::new(what)
-            .of_ids(slow.iter().map(|request| &*request.id))
-            .between(slow.iter().map(|request| request.done))
+            .of_requests(&slow)
             .because("the old side is cold: its caches and connections have to be built up again")
             .change("let it keep a part of the traffic, or warm it up before its weight goes back")
             .wrong(),
