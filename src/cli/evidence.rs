@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use envctl_model::stack::parse_ttl;
 use envctl_rehearse::evidence::{
-    Digest, Freshness, GateOutcome, KeyError, Refusal, Rehearsal, Signer, Signers, SigningKey, Verified,
+    Digest, Freshness, GateOutcome, KeyError, Refusal, Rehearsal, Signer, SigningKey, Verified,
     peek, verify,
 };
 use jiff::Timestamp;
@@ -13,10 +13,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::config::Base;
+use crate::flows::signers::{self, SIGNERS};
 use crate::ui::{Failure, Format, ago, notice, print, print_json, table};
-
-/// Where the repository lists its signers.
-const SIGNERS: &str = "rehearsal/signers";
 
 /// Flags.
 #[derive(Debug, clap::Args)]
@@ -91,12 +89,7 @@ pub(super) fn run(base: &Base, arguments: &Arguments, format: Format) -> Result<
         Verb::Keygen { file, signer } => keygen(file, signer.as_ref().unwrap_or(&base.variables.user)),
         Verb::Show { file } => show(file, format),
         Verb::Verify { file, plan, signers, max_age } => {
-            let signers = match signers {
-                Some(path) => path.clone(),
-                None => find_signers(&base.variables.current_dir)?,
-            };
-            let signers = Signers::parse(&signers.display().to_string(), &text(&signers)?)
-                .map_err(|error| Failure::Usage(error.to_string()))?;
+            let signers = signers::read(signers.as_deref(), &base.variables.current_dir)?;
             let plan = plan.as_deref().map(bytes).transpose()?.map(|plan| Digest::of(&plan));
             let freshness = Freshness { now: Timestamp::now(), max_age: *max_age };
             let verified = verify(&bytes(file)?, &signers, freshness)
@@ -218,23 +211,8 @@ fn seconds(milliseconds: u64) -> String {
     format!("{:.1} s", Duration::from_millis(milliseconds).as_secs_f64())
 }
 
-fn find_signers(from: &Path) -> Result<PathBuf, Failure> {
-    let found = from.ancestors().map(|dir| dir.join(SIGNERS)).find(|path| path.is_file());
-    found.ok_or_else(|| {
-        Failure::Usage(format!(
-            "there is no {SIGNERS} in {} or above, so nobody may sign\n  \
-             name the file with --signers FILE; `envctl evidence keygen` prints a line for it",
-            from.display()
-        ))
-    })
-}
-
 fn bytes(path: &Path) -> Result<Vec<u8>, Failure> {
     std::fs::read(path).map_err(|error| Failure::Usage(format!("cannot read {}: {error}", path.display())))
-}
-
-fn text(path: &Path) -> Result<String, Failure> {
-    String::from_utf8(bytes(path)?).map_err(|_| Failure::Usage(format!("{} is not text", path.display())))
 }
 
 fn age(text: &str) -> Result<Duration, String> {

@@ -3,6 +3,7 @@
 mod choose;
 mod completions;
 mod config;
+mod cutover;
 mod down;
 mod evidence;
 mod exec;
@@ -133,6 +134,8 @@ enum Verb {
     Receipt,
     /// Rehearse the cutover of a component in a sandbox, step by step
     Rehearse(rehearse::Arguments),
+    /// Move a component in production, by evidence of its rehearsal
+    Cutover(cutover::Arguments),
     /// Make a signer's key; show or verify the evidence of a rehearsal
     Evidence(evidence::Arguments),
     /// Show as whom and where envctl would act in a cluster, and why
@@ -215,6 +218,7 @@ fn run(global: &Global, verb: Verb) -> Result<(), Failure> {
         Verb::Parity(arguments) => wait_for(parity::run(&base, arguments, format)),
         Verb::Receipt => receipt::run(&base, format),
         Verb::Rehearse(arguments) => wait_for(rehearse::run(&base, arguments, format)),
+        Verb::Cutover(arguments) => wait_for(cutover::run(&base, arguments, format)),
         Verb::Evidence(arguments) => evidence::run(&base, &arguments, format),
         Verb::Whoami => wait_for(whoami::run(&base, format)),
         Verb::Config(arguments) => config::run(&base, arguments, format),

@@ -44,7 +44,7 @@ pub(super) struct Chart {
     image: Vec<(String, String)>,
 }
 
-fn name_and_reference(text: &str) -> Result<(String, String), String> {
+pub(super) fn name_and_reference(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, reference)) if !name.is_empty() && !reference.is_empty() => {
             Ok((name.to_owned(), reference.to_owned()))

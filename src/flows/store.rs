@@ -11,6 +11,7 @@
 //! STATE/clusters/CLUSTER/NAME/             likewise, for an environment in a cluster; its record is in the
 //!                                          cluster too, and that one counts
 //! STATE/rehearsals/NAME/                   a rehearsal at work, or one whose process died
+//! STATE/cutovers/NAME/                     a cutover at work, or one that can still be gone back from
 //! STATE/receipts/NAME.json                 what the last `down` proved
 //! STATE/backing/PROJECT.json               a backing project that an environment had started
 //! STATE/cache/                             digests of files in build contexts
@@ -95,6 +96,17 @@ impl Store {
     pub(crate) fn rehearsals(&self) -> Result<Vec<Home>, Failure> {
         let names = directories(&self.root.join("rehearsals"))?;
         Ok(names.into_iter().map(|name| self.rehearsal(&name)).collect())
+    }
+
+    /// The directory of a cutover, which need not exist.
+    pub(crate) fn cutover(&self, name: &str) -> Home {
+        Home { dir: self.root.join("cutovers").join(name) }
+    }
+
+    /// The directories of all cutovers that this machine knows.
+    pub(crate) fn cutovers(&self) -> Result<Vec<Home>, Failure> {
+        let names = directories(&self.root.join("cutovers"))?;
+        Ok(names.into_iter().map(|name| self.cutover(&name)).collect())
     }
 
     /// All records, by name, with those that cannot be read as errors.

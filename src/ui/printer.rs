@@ -179,6 +179,14 @@ fn line(event: &Event) -> Option<String> {
         Event::Rehearsed { verdict, why, report, evidence, seconds } => {
             rehearsed(verdict, why, report, evidence.as_deref(), *seconds)
         }
+        Event::CutOver { component, state, next, seconds } => {
+            let capitals = state.to_uppercase();
+            let word = match state.as_str() {
+                "done" => style(capitals).green().bold(),
+                _ => style(capitals).yellow().bold(),
+            };
+            format!("  {} {component} {word}  after {seconds:.0} s\n             {next}", style("cutover   ").cyan())
+        }
         Event::Receipt(receipt) => {
             let mut text = format!("  {} {}", style("receipt   ").green().bold(), receipt.summary());
             for (end, item) in receipt.items().filter(|(end, _)| !matches!(end, End::Gone | End::Kept)) {

@@ -2,6 +2,7 @@
 //! credentials are the expected ones and nothing protected is meant.
 
 use envctl_model::stack::Protected;
+use envctl_rehearse::evidence::Admission;
 use jiff::Timestamp;
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use k8s_openapi::api::core::v1::Namespace;
@@ -12,6 +13,7 @@ use serde::Serialize;
 use crate::aws::eks::{self, Description, parts_of_arn};
 use crate::aws::{Session, SignIn, TokenSource};
 use crate::client::ClusterReader;
+use crate::cutover::CutoverTarget;
 use crate::error::ClusterError;
 
 /// Which cluster is meant.
@@ -241,6 +243,12 @@ impl Examined {
         self.outcome.as_ref().err()
     }
 
+    /// The right to look, and the session that has it; `None` where the examination stopped early.
+    #[must_use]
+    pub fn looking(&self) -> Option<(&ClusterReader, &Session)> {
+        self.outcome.as_ref().ok().map(|seen| (&seen.reader, &seen.session))
+    }
+
     /// The right to look.
     ///
     /// # Errors
@@ -255,21 +263,28 @@ impl Examined {
     /// What stopped the examination; [`ClusterError::Refused`] for what is protected;
     /// [`ClusterError::Credentials`] where they end too soon.
     pub fn verify(self, protected: &Protected, intent: Intent<'_>) -> Result<VerifiedCluster, ClusterError> {
-        let seen = self.outcome?;
-        let facts = &seen.facts;
-        for (what, rules, name) in [
-            ("account", &protected.accounts, facts.account.as_str()),
-            ("cluster", &protected.clusters, &facts.cluster),
-            ("namespace", &protected.namespaces, intent.namespace),
-            ("workspace", &protected.workspaces, intent.workspace),
-        ] {
-            if let Some(rule) = Protected::rule(rules, name) {
-                return Err(ClusterError::Refused {
-                    message: format!("{what} `{name}` is protected by the rule `{rule}` of the stack file"),
-                    hint: "choose another target or name; nothing was changed".to_owned(),
-                });
-            }
+        if let Some(facts) = self.facts() {
+            refuse_protected(protected, facts, intent)?;
         }
+        self.prove(intent.until)
+    }
+
+    /// The right to do what a cutover does, in one namespace, and nothing else: also where an account, a cluster or the
+    /// namespace is protected. Only evidence gives it.
+    ///
+    /// # Errors
+    /// What stopped the examination; [`ClusterError::Credentials`] where they end too soon.
+    pub fn admit(
+        self,
+        admission: &Admission,
+        namespace: &str,
+        until: Timestamp,
+    ) -> Result<CutoverTarget, ClusterError> {
+        Ok(CutoverTarget::new(self.prove(until)?, namespace, admission.evidence().id()))
+    }
+
+    fn prove(self, until: Timestamp) -> Result<VerifiedCluster, ClusterError> {
+        let seen = self.outcome?;
         let mut warnings: Vec<String> = self
             .checks
             .iter()
@@ -277,9 +292,9 @@ impl Examined {
             .map(|check| format!("{} {}: {}", check.what, check.found, check.why))
             .collect();
         match seen.session.frozen.expires() {
-            Some(at) if at <= intent.until => {
+            Some(at) if at <= until => {
                 let left = crate::words::minutes(at.duration_since(Timestamp::now()));
-                let needed = crate::words::minutes(intent.until.duration_since(Timestamp::now()));
+                let needed = crate::words::minutes(until.duration_since(Timestamp::now()));
                 return Err(ClusterError::Credentials {
                     message: format!(
                         "the AWS credentials end in {left}, and this may take {needed}: they would end in the middle of it"
@@ -296,6 +311,24 @@ impl Examined {
         reader.prove(renew);
         Ok(VerifiedCluster { reader, session, tokens, facts, description, warnings })
     }
+}
+
+/// Refuses what is protected.
+fn refuse_protected(protected: &Protected, facts: &Facts, intent: Intent<'_>) -> Result<(), ClusterError> {
+    for (what, rules, name) in [
+        ("account", &protected.accounts, facts.account.as_str()),
+        ("cluster", &protected.clusters, &facts.cluster),
+        ("namespace", &protected.namespaces, intent.namespace),
+        ("workspace", &protected.workspaces, intent.workspace),
+    ] {
+        if let Some(rule) = Protected::rule(rules, name) {
+            return Err(ClusterError::Refused {
+                message: format!("{what} `{name}` is protected by the rule `{rule}` of the stack file"),
+                hint: "choose another target or name; nothing was changed".to_owned(),
+            });
+        }
+    }
+    Ok(())
 }
 
 impl VerifiedCluster {

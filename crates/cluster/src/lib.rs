@@ -9,6 +9,7 @@
 pub mod aws;
 pub mod balancers;
 mod client;
+pub mod cutover;
 mod error;
 mod guard;
 pub mod guardrails;
@@ -31,5 +32,6 @@ mod watching;
 mod words;
 
 pub use client::ClusterReader;
+pub use cutover::CutoverTarget;
 pub use error::ClusterError;
 pub use guard::{Check, Examined, Expected, Facts, Intent, Verdict, VerifiedCluster, examine};

@@ -106,6 +106,17 @@ pub enum Event {
         /// Seconds since the start.
         seconds: f64,
     },
+    /// How far a cutover has come, when its process ends.
+    CutOver {
+        /// The component.
+        component: String,
+        /// `done`, `stopped` where the plan says, or `back`: the old side does all of the work again.
+        state: String,
+        /// What to do now.
+        next: String,
+        /// Seconds since the start.
+        seconds: f64,
+    },
     /// What `down` proved.
     Receipt(Receipt),
 }

@@ -202,6 +202,19 @@ pub enum Observation {
         /// How many of them the client counted as failed.
         counted: u64,
     },
+    /// Somebody else's counters were read, in production.
+    Counted {
+        /// When.
+        at: Time,
+        /// Whose requests.
+        side: Side,
+        /// Requests that were answered up to now. It begins again when who counts was restarted.
+        requests: u64,
+        /// Those of them that failed.
+        failed: u64,
+        /// Within how many seconds 99 of 100 are answered now, where that is known.
+        p99: Option<f64>,
+    },
     /// The wall clock was looked at: it may have been set.
     Clock {
         /// When.
@@ -232,6 +245,7 @@ impl Observation {
             | Self::Fault { at, .. }
             | Self::Drill { at, .. }
             | Self::Control { at, .. }
+            | Self::Counted { at, .. }
             | Self::Clock { at, .. } => *at,
         }
     }

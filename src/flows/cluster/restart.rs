@@ -29,7 +29,7 @@ pub(crate) async fn restart(
     let since = Timestamp::now();
     let restarted = chosen.iter().map(|workload| restart::restart(&cluster, name.as_str(), workload));
     try_join_all(restarted).await.map_err(|e| explain(&e))?;
-    settle(&cluster, name.as_str(), &chosen, since, timeout).await?;
+    settle(cluster.reader(), name.as_str(), &chosen, since, timeout).await?;
     Ok(chosen.iter().map(ToString::to_string).collect())
 }
 
@@ -46,7 +46,7 @@ pub(crate) async fn job(
     let job = one_off::run_now(&cluster, namespace, word).await.map_err(|e| explain(&e))?;
     let label = format!("Job/{job}");
     let wanted: Vec<_> = Wanted::named(&label).into_iter().collect();
-    let settled = settle(&cluster, namespace, &wanted, since, timeout).await;
+    let settled = settle(cluster.reader(), namespace, &wanted, since, timeout).await;
     let mut pods = pods::all(cluster.reader(), namespace).await.map_err(|e| explain(&e))?;
     pods.retain(|pod| pod.workload == label);
     let mut lines = logs::lines(cluster.reader(), namespace, &pods, LogOptions::default());

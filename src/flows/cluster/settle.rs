@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use envctl_cluster::VerifiedCluster;
+use envctl_cluster::ClusterReader;
 use envctl_cluster::wait::{self, Outcome, Waiting, Wanted, diagnose};
 use jiff::Timestamp;
 use tokio::sync::watch;
@@ -12,7 +12,7 @@ use crate::ui::{Failure, notice};
 
 /// Waits.
 pub(crate) async fn settle(
-    cluster: &VerifiedCluster,
+    reader: &ClusterReader,
     namespace: &str,
     wanted: &[Wanted],
     since: Timestamp,
@@ -21,7 +21,7 @@ pub(crate) async fn settle(
     let (_delivered, is_delivered) = watch::channel(true);
     let deadline = Instant::now() + timeout;
     let waiting = Waiting { namespace, wanted, since, deadline, schedule_grace: Duration::from_secs(60) };
-    let outcome = wait::wait(cluster.reader(), &waiting, is_delivered, |_| ()).await;
+    let outcome = wait::wait(reader, &waiting, is_delivered, |_| ()).await;
     let (failed, logs, late) = match outcome.map_err(|e| explain(&e))? {
         Outcome::Ready => return Ok(()),
         Outcome::Failed(failed, logs) => (failed, logs, false),
@@ -30,7 +30,7 @@ pub(crate) async fn settle(
             (known.collect(), logs, true)
         }
     };
-    let diagnoses = diagnose(cluster.reader(), namespace, &failed, &logs).await;
+    let diagnoses = diagnose(reader, namespace, &failed, &logs).await;
     for diagnosis in &diagnoses {
         notice(&wait::print(diagnosis));
     }

@@ -86,7 +86,7 @@ pub(crate) async fn wake(
             .filter(|(_, replicas)| **replicas > 0)
             .filter_map(|(workload, _)| Wanted::named(workload))
             .collect();
-        settle(cluster, name.as_str(), &wanted, since, timeout).await?;
+        settle(cluster.reader(), name.as_str(), &wanted, since, timeout).await?;
         Ok(Some(asleep))
     })
     .await

@@ -16,9 +16,9 @@ use envctl_rehearse::gates::Outcome;
 use envctl_rehearse::report::Run;
 use envctl_rehearse::tally::{Course, Tally};
 use jiff::Timestamp;
-use serde_json::{Value, json};
 
 use super::Options;
+use super::identity::Identity;
 use super::kept::Held;
 use super::plan::Loaded;
 use super::sandbox::Delivered;
@@ -43,6 +43,8 @@ pub(super) struct Concluding<'a> {
     pub(super) held: &'a Held,
     /// What was delivered to the new side.
     pub(super) delivered: &'a Delivered,
+    /// By what that is told from any other.
+    pub(super) identity: Identity,
     /// What was seen.
     pub(super) recorder: &'a Recorder,
     /// What was judged.
@@ -173,14 +175,11 @@ impl Concluding<'_> {
 
     fn facts(&self, tally: Tally, fingerprints: &Fingerprints) -> Result<Rehearsal, Failure> {
         let Loaded { plan, source, .. } = self.loaded;
+        let identity = &self.identity;
         let checked = &self.delivered.checked;
         let fingerprint = self.held.kept.fingerprint.as_ref();
         let packages =
             fingerprint.and_then(|fingerprint| fingerprint.packages.as_deref()).unwrap_or_default();
-        let images = checked.images.iter().map(|(name, image)| {
-            let digest = image.fact.digest.as_deref().and_then(|digest| digest.parse().ok());
-            (name.clone(), digest.unwrap_or_else(|| Digest::of(image.fact.reference().as_bytes())))
-        });
         let commit = checked.git.as_ref().and_then(|tree| tree.commit.as_ref());
         let rate =
             plan.traffic.as_ref().map(|t| t.rate).or(plan.work.as_ref().map(|w| w.rate)).unwrap_or(0.0);
@@ -190,9 +189,6 @@ impl Concluding<'_> {
             reason = "a rate is small and not negative"
         )]
         let per_thousand_seconds = (rate * 1000.0).round() as u64;
-        let name = &self.held.kept.name;
-        let objects: Vec<Value> =
-            checked.objects.list.iter().map(|object| without_name(&object.body, name)).collect();
         Ok(Rehearsal {
             component: plan.component.clone(),
             kind: plan.kind,
@@ -204,10 +200,10 @@ impl Concluding<'_> {
             },
             new: NewIdentity {
                 target: TargetKind::Eks,
-                images: images.collect(),
-                chart: chart(self.loaded)?,
-                values: fingerprints.values(&values(self.loaded)?),
-                manifests: fingerprints.manifests(&objects, &plan.divergence),
+                images: identity.images.clone(),
+                chart: identity.chart,
+                values: fingerprints.values(&identity.values),
+                manifests: fingerprints.manifests(&identity.objects, &plan.divergence),
             },
             terraform: None,
             git: GitIdentity {
@@ -244,62 +240,6 @@ impl Concluding<'_> {
         }
         self.base.variables.path.iter().map(|dir| dir.join(program)).find(|file| file.is_file())
     }
-}
-
-/// An object without the name of the sandbox, which production has not.
-fn without_name(object: &Value, name: &str) -> Value {
-    match object {
-        Value::String(text) => json!(text.replace(name, "NAME")),
-        Value::Array(list) => list.iter().map(|item| without_name(item, name)).collect(),
-        Value::Object(map) => {
-            map.iter().map(|(key, value)| (key.clone(), without_name(value, name))).collect()
-        }
-        other => other.clone(),
-    }
-}
-
-/// The digest of all files of the chart, by name and content; of the manifests' files where there is no chart.
-fn chart(loaded: &Loaded) -> Result<Digest, Failure> {
-    let Loaded { project, .. } = loaded;
-    let stack = &project.file.stack;
-    let mut files = Vec::new();
-    match (&stack.chart, &stack.manifests) {
-        (Some(chart), _) => {
-            list(&project.dir.join(&chart.path.value), &mut files).map_err(Failure::failed)?
-        }
-        (None, Some(manifests)) => {
-            files.extend(manifests.value.files.iter().flatten().map(|file| project.dir.join(&file.value)));
-        }
-        (None, None) => {}
-    }
-    files.sort();
-    let mut all = Vec::new();
-    for file in files {
-        let bytes = std::fs::read(&file).map_err(Failure::failed)?;
-        let name = file.strip_prefix(&project.dir).unwrap_or(&file).display().to_string();
-        all.push(json!([name, Digest::of(&bytes)]));
-    }
-    Ok(Digest::of(Value::Array(all).to_string().as_bytes()))
-}
-
-fn list(directory: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
-    for entry in std::fs::read_dir(directory)? {
-        let path = entry?.path();
-        if path.is_dir() { list(&path, files)? } else { files.push(path) }
-    }
-    Ok(())
-}
-
-/// The values that sandbox and production share: those of the chart's own list, and those of the plan.
-fn values(loaded: &Loaded) -> Result<Value, Failure> {
-    let of_stack = loaded.project.file.stack.chart.iter().flat_map(|chart| &chart.values);
-    let of_stack = of_stack.map(|file| loaded.project.dir.join(&file.value));
-    let of_plan = loaded.plan.new.values.iter().map(|file| loaded.directory().join(file));
-    let read = |path: PathBuf| -> Result<Value, Failure> {
-        let text = std::fs::read_to_string(&path).map_err(Failure::failed)?;
-        serde_yaml::from_str(&text).map_err(|e| Failure::Usage(format!("{}: {e}", path.display())))
-    };
-    of_stack.chain(of_plan).map(read).collect()
 }
 
 /// Writes a file whole or not at all.

@@ -10,24 +10,16 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use envctl_local::machines::Fingerprint;
-use envctl_rehearse::director::Judged;
 use envctl_rehearse::evidence::Digest;
 use jiff::Timestamp;
-use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
-use crate::config::Base;
-use crate::flows::{Home, Store};
+use crate::flows::{Home, Store, held};
 use crate::ui::Failure;
-
-const FILE: &str = "rehearsal.json";
-
-const JUDGED: &str = "judged.json";
 
 /// What is kept.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -78,93 +70,26 @@ impl Kept {
     }
 }
 
+impl held::Kept for Kept {
+    const VERB: &'static str = "rehearse";
+    const NOUN: &'static str = "rehearsal";
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn plan(&self) -> &Path {
+        &self.plan
+    }
+
+    fn home(store: &Store, name: &str) -> Home {
+        store.rehearsal(name)
+    }
+
+    fn homes(store: &Store) -> Result<Vec<Home>, Failure> {
+        store.rehearsals()
+    }
+}
+
 /// The directory of a rehearsal, held by this process alone.
-#[derive(Debug)]
-pub(super) struct Held {
-    /// What is kept.
-    pub(super) kept: Kept,
-    /// Where.
-    pub(super) home: Home,
-    // Released when the process ends, however that ends.
-    _lock: File,
-}
-
-impl Held {
-    /// Begins a rehearsal of that name.
-    pub(super) fn begin(base: &Base, kept: Kept) -> Result<Self, Failure> {
-        let home = store(base).rehearsal(&kept.name);
-        home.create()?;
-        let lock = lock(&home)?.ok_or_else(|| busy(&kept))?;
-        let held = Self { kept, home, _lock: lock };
-        held.save()?;
-        Ok(held)
-    }
-
-    /// Takes over the rehearsal of a plan that a process left which died.
-    pub(super) fn take_over(base: &Base, plan: &Path) -> Result<Self, Failure> {
-        let mut found = Vec::new();
-        for home in store(base).rehearsals()? {
-            let Some(kept) = home.read_json::<Kept>(FILE)? else { continue };
-            if kept.plan == plan {
-                found.push((home, kept));
-            }
-        }
-        if found.len() > 1 {
-            let names: Vec<_> = found.iter().map(|(_, kept)| kept.name.clone()).collect();
-            found.retain(|(_, kept)| base.flags.name.as_ref() == Some(&kept.name));
-            if found.len() != 1 {
-                return Err(Failure::Usage(format!(
-                    "there are several rehearsals of {}\n  say which one with --name: {}",
-                    plan.display(),
-                    names.join(", ")
-                )));
-            }
-        }
-        let Some((home, kept)) = found.pop() else {
-            return Err(Failure::Usage(format!(
-                "no rehearsal of {} was left unfinished on this machine\n  begin one: envctl rehearse {}",
-                plan.display(),
-                plan.display()
-            )));
-        };
-        let lock = lock(&home)?.ok_or_else(|| busy(&kept))?;
-        Ok(Self { kept, home, _lock: lock })
-    }
-
-    /// Writes down all that was judged up to now.
-    pub(super) fn keep(&self, judged: &[Judged]) -> Result<(), Failure> {
-        self.home.write_json(JUDGED, &judged)
-    }
-
-    /// What was judged by the processes that were at work on it before.
-    pub(super) fn judged(&self) -> Result<Vec<Judged>, Failure> {
-        Ok(self.home.read_json(JUDGED)?.unwrap_or_default())
-    }
-
-    /// Writes down what is kept.
-    pub(super) fn save(&self) -> Result<(), Failure> {
-        self.home.write_json(FILE, &self.kept)
-    }
-}
-
-fn store(base: &Base) -> Store {
-    Store::new(base.state_dir.value.clone())
-}
-
-fn lock(home: &Home) -> Result<Option<File>, Failure> {
-    let path = home.file("lock");
-    let open = File::options().create(true).truncate(false).write(true).open(&path);
-    let file = open.map_err(|e| Failure::Failed(format!("cannot write {}: {e}", path.display())))?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Some(file)),
-        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-        Err(e) => Err(Failure::Failed(format!("cannot lock {}: {e}", path.display()))),
-    }
-}
-
-fn busy(kept: &Kept) -> Failure {
-    Failure::Taken(format!(
-        "the rehearsal {} is at work, in another process of this machine\n  wait for its end, or interrupt it with Ctrl-C",
-        kept.name
-    ))
-}
+pub(super) type Held = held::Held<Kept>;

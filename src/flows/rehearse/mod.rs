@@ -12,6 +12,9 @@
 //! jobs       the load of a worker
 //! ledgers    what is told of jobs and of runs
 //! timetable  when a crontab may be changed
+//! turning    what steps do to a router, and what they wait for
+//! workloads  how much of the new side runs
+//! identity   by what the new side is told from any other
 //! answers    what both sides answer to the same request
 //! conclusion the verdict, the report, the evidence
 //! ```
@@ -19,16 +22,19 @@
 mod answers;
 mod conclusion;
 mod faults;
+pub(super) mod identity;
 mod jobs;
 mod kept;
-mod ledgers;
-mod plan;
+pub(super) mod ledgers;
+pub(super) mod plan;
 mod router;
 mod sandbox;
-mod sides;
+pub(super) mod sides;
 mod stage;
-mod timetable;
+pub(super) mod timetable;
+pub(super) mod turning;
 mod watching;
+pub(super) mod workloads;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -142,9 +148,9 @@ impl Rehearsal<'_> {
             let recorder =
                 Recorder::begin(&held.home.file(RECORDING), held.kept.seed).map_err(Failure::failed)?;
             let (new, delivered) = making.new_side().await?;
-            held.kept.replicas.clone_from(&new.replicas);
+            held.kept.replicas.clone_from(&new.workloads.replicas);
             held.save()?;
-            new.off().await.map_err(sides::failed)?;
+            new.workloads.off().await.map_err(sides::failed)?;
             self.unless_interrupted()?;
             let old = making.old_side(&machine, &held, &delivered.facts).await?;
             held.kept.fingerprint = Some(old.fingerprint().await.map_err(sides::failed)?);
@@ -379,12 +385,16 @@ impl Rehearsal<'_> {
         if let Some(router) = sandbox.router.as_ref().filter(|router| router.unreadable() > 0) {
             unseen.push(format!("{} lines of the router's log could not be read", router.unreadable()));
         }
+        let Delivered { checked, .. } = delivered;
+        let target = &self.loaded.plan.new.target;
+        let identity = identity::of(self.base, self.loaded, target, &checked.images, checked.git.as_ref()).await?;
         let concluding = Concluding {
             base: self.base,
             options: self.options,
             loaded: self.loaded,
             held,
             delivered,
+            identity,
             recorder,
             judged,
             ended_by_gate,
@@ -403,9 +413,9 @@ impl Rehearsal<'_> {
     fn introduce(&self, sandbox: &Sandbox, held: &Held) {
         let plan = &self.loaded.plan;
         let compose = plan.old.compose.display();
-        let replicas: i32 = sandbox.new.replicas.values().sum();
+        let replicas: i32 = sandbox.new.workloads.replicas.values().sum();
         let new = match replicas {
-            0 => sandbox.new.cron_jobs.join(", "),
+            0 => sandbox.new.workloads.cron_jobs.join(", "),
             replicas => format!("{replicas} × {}", plan.component),
         };
         self.screen.show(Event::Sandbox {

@@ -13,21 +13,21 @@ use crate::ui::Failure;
 
 /// A cutover plan and what it is about.
 #[derive(Debug)]
-pub(super) struct Loaded {
+pub(crate) struct Loaded {
     /// The plan.
-    pub(super) plan: CutoverPlan,
+    pub(crate) plan: CutoverPlan,
     /// Its file.
-    pub(super) path: PathBuf,
+    pub(crate) path: PathBuf,
     /// What is in its file.
-    pub(super) source: String,
+    pub(crate) source: String,
     /// The stack that the component is of.
-    pub(super) project: Project,
+    pub(crate) project: Project,
     /// What the load sends. For services and endpoints.
     pub(super) mix: Option<Mix>,
 }
 
 /// Reads a plan and the files that it names, and refuses what a sandbox cannot do.
-pub(super) fn load(base: &Base, path: &Path) -> Result<Loaded, Failure> {
+pub(crate) fn load(base: &Base, path: &Path) -> Result<Loaded, Failure> {
     let project = base.stack()?;
     let cutover_plan::Loaded { file, target } = cutover_plan::load(&project, path)?;
     if target != TargetKind::Eks {
@@ -57,13 +57,18 @@ pub(super) fn load(base: &Base, path: &Path) -> Result<Loaded, Failure> {
 
 impl Loaded {
     /// The directory of the plan: what paths in it start from.
-    pub(super) fn directory(&self) -> &Path {
+    pub(crate) fn directory(&self) -> &Path {
         self.path.parent().unwrap_or(Path::new("/"))
     }
 
     /// The plan's file as the repository names it.
-    pub(super) fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         self.path.strip_prefix(&self.project.dir).unwrap_or(&self.path).display().to_string()
+    }
+
+    /// The plan's values files.
+    pub(super) fn values(&self) -> Vec<PathBuf> {
+        self.plan.new.values.iter().map(|file| self.directory().join(file)).collect()
     }
 
     /// The Compose file of the old side.

@@ -77,10 +77,9 @@ const UP_WITHIN: Duration = Duration::from_secs(600);
 
 impl Making<'_> {
     fn options(&self) -> Options {
-        let values = self.loaded.plan.new.values.iter();
         Options {
             set: Vec::new(),
-            values: values.map(|file| self.loaded.directory().join(file)).collect(),
+            values: self.loaded.values(),
             images: None,
             image: BTreeMap::new(),
             yes: true,
@@ -246,7 +245,7 @@ fn variables(facts: &Facts) -> BTreeMap<String, String> {
 
 /// Opens the new side's way in for the router and for this machine, and says where it is.
 async fn expose(new: &New, plan: &CutoverPlan) -> Result<SocketAddr, Failure> {
-    let Some(workload) = new.replicas.keys().next() else {
+    let Some(workload) = new.workloads.replicas.keys().next() else {
         return Err(Failure::Usage(format!(
             "the chart has no workload for `{}` that answers",
             plan.component
@@ -278,7 +277,7 @@ impl Sandbox {
         let machines = Machines::of(&machine.engine, &kept.name, &plan.old.service, &kept.identity);
         let old = Old { machines, port: plan.old.port };
         let mut new = New::find(delivered.checked.cluster.clone(), &kept.name, plan).await?;
-        new.replicas.clone_from(&kept.replicas);
+        new.workloads.replicas.clone_from(&kept.replicas);
         let (mut router, mut proxy) = (None, None);
         if let Some(ports) = kept.ports {
             let network = old.network().await.map_err(failed)?;

@@ -5,10 +5,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use envctl_cluster::live::lifetimes::{self, Readiness};
-use envctl_cluster::live::scale::{self, Resized, Runs};
 use envctl_cluster::live::session::Within;
-use envctl_cluster::live::{expose, logs, pods, settings, workloads};
-use envctl_cluster::wait::Wanted;
+use envctl_cluster::live::{expose, logs, pods, settings};
 use envctl_cluster::{ClusterError, VerifiedCluster};
 use envctl_local::machines::{Fingerprint, Machine as OldMachine, Machines, Tool as Running};
 use envctl_model::cutover::CutoverPlan;
@@ -24,12 +22,12 @@ use futures_util::stream::{self, BoxStream};
 use jiff::Timestamp;
 use tokio::net::TcpStream;
 
-use crate::flows::cluster::settle::settle;
+use super::workloads::Workloads;
 use crate::flows::cluster::target::explain;
 use crate::ui::Failure;
 
 /// How long one instance may take to be ready, or to end.
-pub(super) const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The old side.
 #[derive(Debug, Clone)]
@@ -112,10 +110,8 @@ pub(super) struct New {
     pub(super) cluster: VerifiedCluster,
     /// The environment's namespace.
     pub(super) namespace: String,
-    /// Replicas of the component's workloads, by kind and name, as the chart wants them.
-    pub(super) replicas: BTreeMap<String, i32>,
-    /// The component's CronJobs.
-    pub(super) cron_jobs: Vec<String>,
+    /// The component's workloads.
+    pub(super) workloads: Workloads,
     /// Who says that a pod is ready: where requests are answered, what leads them there.
     readiness: Readiness,
 }
@@ -127,94 +123,17 @@ impl New {
         namespace: &str,
         plan: &CutoverPlan,
     ) -> Result<Self, Failure> {
-        let found = workloads::all(cluster.reader(), namespace).await.map_err(|e| explain(&e))?;
-        let mut replicas = BTreeMap::new();
-        let mut cron_jobs = Vec::new();
-        let entries: Vec<_> =
-            plan.timetable.iter().flat_map(|timetable| &timetable.entries).map(|entry| &entry.name).collect();
-        for workload in &found {
-            match workload.scale {
-                workloads::Scale::Replicas(wanted) if workload.names().are(&plan.component) => {
-                    replicas.insert(workload.label.clone(), wanted);
-                }
-                workloads::Scale::Scheduled { .. }
-                    if entries.iter().any(|entry| workload.names().are(entry)) =>
-                {
-                    cron_jobs.push(workload.component().to_owned());
-                }
-                _ => {}
-            }
-        }
-        if replicas.is_empty() && cron_jobs.is_empty() {
-            let there: Vec<_> = found.iter().map(|workload| workload.label.as_str()).collect();
-            return Err(Failure::Usage(format!(
-                "the chart has no workload for the component `{}`\n  it has: {}",
-                plan.component,
-                there.join(", ")
-            )));
-        }
+        let workloads = Workloads::find(cluster.scaling(namespace), plan).await?;
         let readiness = match plan.kind {
             ComponentKind::Service | ComponentKind::Endpoint => Readiness::Endpoints(expose::NAME.to_owned()),
             ComponentKind::Worker | ComponentKind::Schedule => Readiness::Pod,
         };
-        Ok(Self { cluster, namespace: namespace.to_owned(), replicas, cron_jobs, readiness })
-    }
-
-    /// Has all replicas run, and waits until each is ready. Why one is not is explained as `up` does it.
-    pub(super) async fn scale_up(&self) -> Result<(), Trouble> {
-        let since = Timestamp::now();
-        let resized = self.replicas.iter().map(|(workload, count)| self.resize(workload, *count));
-        let wanted: Vec<_> = self.replicas.keys().filter_map(|workload| Wanted::named(workload)).collect();
-        let settled = settle(&self.cluster, &self.namespace, &wanted, since, PATIENCE);
-        // A pod that cannot become ready is told at once, and not when time runs out.
-        tokio::pin!(settled);
-        let resized = try_join_all(resized);
-        tokio::pin!(resized);
-        tokio::select! {
-            resized = &mut resized => resized.map(drop),
-            Err(failure) = &mut settled => Err(trouble(failure)),
-        }
-    }
-
-    /// Has nothing of the component run.
-    pub(super) async fn off(&self) -> Result<(), Trouble> {
-        tokio::try_join!(self.scale_down(), self.disarm()).map(drop)
-    }
-
-    /// Has no replica run, and waits until none does.
-    pub(super) async fn scale_down(&self) -> Result<(), Trouble> {
-        try_join_all(self.replicas.keys().map(|workload| self.resize(workload, 0))).await.map(drop)
-    }
-
-    /// Lets the CronJobs run.
-    pub(super) async fn arm(&self) -> Result<(), Trouble> {
-        self.set_runs(Runs::Scheduled).await
-    }
-
-    /// Suspends the CronJobs. A run that is under way goes on to its end.
-    pub(super) async fn disarm(&self) -> Result<(), Trouble> {
-        self.set_runs(Runs::Suspended).await
-    }
-
-    async fn resize(&self, workload: &str, count: i32) -> Result<(), Trouble> {
-        let resized = scale::resize(&self.cluster, &self.namespace, workload, count, PATIENCE).await;
-        match resized.map_err(|e| trouble(explain(&e)))? {
-            Resized::Ready => Ok(()),
-            Resized::Waiting { ready } => Err(Trouble(format!(
-                "{workload} is to have {count} pods, and {ready} are ready after {} s",
-                PATIENCE.as_secs()
-            ))),
-        }
-    }
-
-    async fn set_runs(&self, runs: Runs) -> Result<(), Trouble> {
-        let set = self.cron_jobs.iter().map(|job| scale::set_runs(&self.cluster, &self.namespace, job, runs));
-        try_join_all(set).await.map(drop).map_err(|e| trouble(explain(&e)))
+        Ok(Self { cluster, namespace: namespace.to_owned(), workloads, readiness })
     }
 
     /// The workload that the component is.
     pub(super) fn workload(&self) -> Option<&str> {
-        self.replicas.keys().next().map(String::as_str)
+        self.workloads.replicas.keys().next().map(String::as_str)
     }
 
     /// What becomes of its pods, from those that there are on.
@@ -283,12 +202,12 @@ const CONNECTS_WITHIN: Duration = Duration::from_secs(1);
 const REACHED_WITHIN: Duration = Duration::from_secs(30);
 
 /// What went wrong with a side, before or after a director is there to be told.
-pub(super) fn failed(Trouble(text): Trouble) -> Failure {
+pub(crate) fn failed(Trouble(text): Trouble) -> Failure {
     Failure::Failed(text)
 }
 
 /// A failure as what the director is told.
-pub(super) fn trouble(failure: Failure) -> Trouble {
+pub(crate) fn trouble(failure: Failure) -> Trouble {
     match failure {
         Failure::Failed(text)
         | Failure::Usage(text)

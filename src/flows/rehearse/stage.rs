@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use envctl_model::cutover::plan::{Action, Fault, Timetable};
 use envctl_model::cutover::{CutoverPlan, Side};
@@ -18,7 +18,7 @@ use super::router::SandboxRouter;
 use super::sandbox::Sandbox;
 use super::sides::{reached, trouble};
 use super::timetable::between_ticks;
-use super::{answers, faults};
+use super::{answers, faults, turning};
 
 /// A sandbox, as the director has it.
 pub(super) struct SandboxStage<'a> {
@@ -72,27 +72,15 @@ impl SandboxStage<'_> {
 
     async fn scale_up(&self) -> Result<(), Trouble> {
         let new = &self.sandbox.new;
-        new.scale_up().await?;
+        new.workloads.scale_up().await?;
         match self.sandbox.exposed {
-            Some(address) => reached(address, new.replicas.values().sum()).await,
+            Some(address) => reached(address, new.workloads.replicas.values().sum()).await,
             None => Ok(()),
         }
     }
 
-    /// Sets the new side's part, and reads it back in both places.
     async fn weigh(&self, percent: u8) -> Result<(), Trouble> {
-        let router = &self.router()?.router;
-        router.set_share(percent).await.map_err(|e| Trouble(e.to_string()))?;
-        let share = router.share().await.map_err(|e| Trouble(e.to_string()))?;
-        let (running, configured) = (share.running, share.configured);
-        self.recorder.see(Observation::Weight { at: self.recorder.now(), running, configured });
-        if running == percent && configured == percent {
-            return Ok(());
-        }
-        Err(Trouble(format!(
-            "the router was told {percent} % for the new side; it does {running} % and has {configured} % in its \
-             configuration"
-        )))
+        turning::weigh(&self.router()?.router, self.recorder, percent).await
     }
 
     /// Has the component's name lead to a side. A router that stands at the old address sends on who still goes there.
@@ -107,61 +95,18 @@ impl SandboxStage<'_> {
 
     async fn drain(&self, timeout: Duration) -> Result<(), Trouble> {
         match self.plan().kind {
-            ComponentKind::Service => {
-                let router = &self.router()?.router;
-                router.drain(Side::Old).await.map_err(|e| Trouble(e.to_string()))?;
-                let deadline = Instant::now() + timeout;
-                loop {
-                    let current = router.current(Side::Old).await.map_err(|e| Trouble(e.to_string()))?;
-                    if current == 0 {
-                        return Ok(());
-                    }
-                    if Instant::now() > deadline {
-                        return Err(Trouble(format!(
-                            "the old side still has {current} requests {} s after it was drained\n  raise the timeout \
-                             of `drain`, or find out what takes so long",
-                            timeout.as_secs()
-                        )));
-                    }
-                    // HAProxy tells nobody when a request ends.
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                }
-            }
+            ComponentKind::Service => turning::drain(&self.router()?.router, timeout).await,
             // Machines that are asked to end finish what they have.
             ComponentKind::Worker => self.sandbox.old.keep(0).await,
             // Nothing leads there any more: what is under way ends by itself.
             ComponentKind::Endpoint | ComponentKind::Schedule => {
-                self.idle(Duration::from_secs(1), timeout).await
+                turning::idle(self.recorder, Duration::from_secs(1), timeout).await
             }
-        }
-    }
-
-    /// Waits until the old side has had nothing to do for this long.
-    async fn idle(&self, idle_for: Duration, within: Duration) -> Result<(), Trouble> {
-        let deadline = Instant::now() + within;
-        loop {
-            let last = self
-                .recorder
-                .read(|recording| recording.observations.iter().rev().find_map(busy_old).unwrap_or_default());
-            let idle = self.recorder.now().since(last);
-            if idle >= idle_for {
-                return Ok(());
-            }
-            let wait = idle_for - idle;
-            if Instant::now() + wait > deadline {
-                return Err(Trouble(format!(
-                    "the old side still had something to do {:.1} s ago, and has to have had nothing for {} s\n  see \
-                     in the report who still goes there, or wait longer before this step",
-                    idle.as_secs_f64(),
-                    idle_for.as_secs()
-                )));
-            }
-            tokio::time::sleep(wait).await;
         }
     }
 
     async fn stop_old(&self, idle_for: Duration) -> Result<(), Trouble> {
-        self.idle(idle_for, idle_for * 3 + Duration::from_secs(5)).await?;
+        turning::idle(self.recorder, idle_for, idle_for * 3 + Duration::from_secs(5)).await?;
         self.sandbox.old.keep(0).await
     }
 
@@ -177,23 +122,11 @@ impl SandboxStage<'_> {
     }
 }
 
-/// When the old side had something to do, if this shows it.
-fn busy_old(seen: &Observation) -> Option<envctl_rehearse::Time> {
-    match seen {
-        Observation::Routed(routed) if routed.side == Some(Side::Old) => Some(routed.at),
-        Observation::Served(served) if served.side == Side::Old => Some(served.at),
-        Observation::Job { at, side: Some(Side::Old), .. } | Observation::Run { at, side: Side::Old, .. } => {
-            Some(*at)
-        }
-        _ => None,
-    }
-}
-
 impl Stage for SandboxStage<'_> {
     async fn act(&self, step: usize) -> Result<(), Trouble> {
         match self.action(step) {
             Action::ScaleUpNew if self.plan().kind == ComponentKind::Schedule => {
-                self.sandbox.new.disarm().await
+                self.sandbox.new.workloads.disarm().await
             }
             Action::ScaleUpNew => self.scale_up().await,
             Action::SameAnswer { sample } => {
@@ -208,7 +141,7 @@ impl Stage for SandboxStage<'_> {
                 between_ticks(timetable).await?;
                 self.sandbox.old.run(&timetable.disarm).await
             }
-            Action::ArmNew => self.sandbox.new.arm().await,
+            Action::ArmNew => self.sandbox.new.workloads.arm().await,
             Action::Drain { timeout } => self.drain(*timeout).await,
             Action::StopOld { idle_for } => self.stop_old(*idle_for).await,
         }
@@ -232,9 +165,9 @@ impl Stage for SandboxStage<'_> {
     async fn undo(&self, step: usize) -> Result<(), Trouble> {
         match self.action(step) {
             Action::ScaleUpNew if self.plan().kind == ComponentKind::Schedule => {
-                self.sandbox.new.disarm().await
+                self.sandbox.new.workloads.disarm().await
             }
-            Action::ScaleUpNew => self.sandbox.new.scale_down().await,
+            Action::ScaleUpNew => self.sandbox.new.workloads.scale_down().await,
             Action::SameAnswer { .. } => Ok(()),
             Action::SetWeight { .. } => self.weigh(self.plan().weight_before(step)).await,
             Action::SwitchName { .. } => self.switch(Side::Old).await,
@@ -242,7 +175,7 @@ impl Stage for SandboxStage<'_> {
             // From here on nobody is armed until the old side is.
             Action::ArmNew => {
                 between_ticks(self.timetable()?).await?;
-                self.sandbox.new.disarm().await
+                self.sandbox.new.workloads.disarm().await
             }
             Action::Drain { .. } if self.plan().kind == ComponentKind::Service => {
                 self.router()?.router.undrain(Side::Old).await.map_err(|e| Trouble(e.to_string()))

@@ -5,6 +5,7 @@ mod chaos;
 mod controllers;
 mod converge;
 mod crashes;
+mod cutover;
 mod faults;
 mod guard;
 mod isolation;

@@ -14,7 +14,7 @@ use crate::support::{House, Ran, envctl, have};
 
 /// Answers HTTP on port 8000 from a few processes, writes a JSON line for each request, and goes on for a while after
 /// it was asked to end: until then endpoints have noticed.
-const SERVER: &str = r#"
+pub(super) const SERVER: &str = r#"
 use IO::Socket::INET; use Socket; $| = 1;
 my $s = IO::Socket::INET->new(LocalPort => 8000, Listen => 512, ReuseAddr => 1) or die "no port: $!";
 my @kids;
@@ -128,7 +128,7 @@ impl Rehearsal {
         rehearsal
     }
 
-    fn objects(&self) -> [Value; 2] {
+    pub(super) fn objects(&self) -> [Value; 2] {
         let new = &self.all["new"];
         let name = self.house.project.as_str();
         let environment = new["environment"].as_object().unwrap().iter();

@@ -166,14 +166,14 @@ async fn what_the_other_test_does_signed_in() {
     assert_eq!(digests[0], digests[1]);
 
     // More of them, and fewer: each is asked to end.
-    assert_eq!(scale::resize(&cluster, namespace, WORKLOAD, 3, LONG).await.unwrap(), Resized::Ready);
+    assert_eq!(scale::resize(&cluster.scaling(namespace), WORKLOAD, 3, LONG).await.unwrap(), Resized::Ready);
     seen.until(|all| count(State::Ready)(all) == 3).await;
     said.until(|all| serving(all).len() == 3).await;
-    assert_eq!(scale::resize(&cluster, namespace, WORKLOAD, 2, LONG).await.unwrap(), Resized::Ready);
+    assert_eq!(scale::resize(&cluster.scaling(namespace), WORKLOAD, 2, LONG).await.unwrap(), Resized::Ready);
     seen.until(|all| count(State::Ended)(all) == 1).await;
     said.until(|all| all.iter().any(|line| line.text == "bye")).await;
     assert_eq!(count(State::Ending)(&seen.all()), 1);
-    let error = scale::resize(&cluster, namespace, "Deployment/nobody", 1, LONG).await.unwrap_err();
+    let error = scale::resize(&cluster.scaling(namespace), "Deployment/nobody", 1, LONG).await.unwrap_err();
     assert!(error.to_string().contains("Deployment/nobody has no replicas"), "{error}");
 
     // One dies, and another one comes.
@@ -186,12 +186,12 @@ async fn what_the_other_test_does_signed_in() {
     said.until(|all| serving(all).len() == 4).await;
 
     for runs in [Runs::Suspended, Runs::Scheduled] {
-        scale::set_runs(&cluster, namespace, "digest", runs).await.unwrap();
+        scale::set_runs(&cluster.scaling(namespace), "digest", runs).await.unwrap();
         let awake = scale::look(reader, namespace).await.unwrap();
         assert_eq!(awake.cron_jobs.contains(&"digest".to_owned()), runs == Runs::Scheduled);
     }
     assert!(
-        scale::set_runs(&cluster, namespace, "nobody", Runs::Suspended).await.unwrap_err().is_not_found()
+        scale::set_runs(&cluster.scaling(namespace), "nobody", Runs::Suspended).await.unwrap_err().is_not_found()
     );
 
     expose::close(&cluster, namespace).await.unwrap();

@@ -91,18 +91,51 @@ pub enum Resized {
     },
 }
 
+/// The right to change how much of a namespace's workloads runs, and nothing else of them.
+#[derive(Debug, Clone)]
+pub struct Scaling {
+    cluster: VerifiedCluster,
+    namespace: String,
+}
+
+impl Scaling {
+    pub(crate) fn new(cluster: VerifiedCluster, namespace: &str) -> Self {
+        Self { cluster, namespace: namespace.to_owned() }
+    }
+
+    /// The cluster, to look only.
+    #[must_use]
+    pub fn reader(&self) -> &ClusterReader {
+        self.cluster.reader()
+    }
+
+    /// The namespace.
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+}
+
+impl VerifiedCluster {
+    /// The right to change how much of a namespace's workloads runs.
+    #[must_use]
+    pub fn scaling(&self, namespace: &str) -> Scaling {
+        Scaling::new(self.clone(), namespace)
+    }
+}
+
 /// Gives one workload so many replicas, and waits until they are ready and the others gone. The field is nobody's
 /// afterwards: the next delivery sets it as it likes.
 ///
 /// # Errors
 /// When there is no such Deployment or StatefulSet; when the cluster refuses or does not answer.
 pub async fn resize(
-    cluster: &VerifiedCluster,
-    namespace: &str,
+    by: &Scaling,
     workload: &str,
     replicas: i32,
     within: Duration,
 ) -> Result<Resized, ClusterError> {
+    let Scaling { cluster, namespace } = by;
     let before = look(cluster.reader(), namespace).await?.replicas;
     if !before.contains_key(workload) {
         return Err(ClusterError::NoSuch {
@@ -134,12 +167,8 @@ pub enum Runs {
 ///
 /// # Errors
 /// When there is no such CronJob; when the cluster refuses or does not answer.
-pub async fn set_runs(
-    cluster: &VerifiedCluster,
-    namespace: &str,
-    name: &str,
-    runs: Runs,
-) -> Result<(), ClusterError> {
+pub async fn set_runs(by: &Scaling, name: &str, runs: Runs) -> Result<(), ClusterError> {
+    let Scaling { cluster, namespace } = by;
     suspend(cluster, namespace, name, runs == Runs::Suspended).await?;
     give_back::<CronJob>(cluster, namespace, name).await?;
     let api: Api<CronJob> = Api::namespaced(cluster.client(), namespace);

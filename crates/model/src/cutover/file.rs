@@ -6,6 +6,7 @@ use serde_yaml::Spanned;
 
 use super::catalogue;
 use super::plan::Divergence;
+use super::production::ProductionText;
 use super::step_file::{StepFile, steps_schema, words_schema};
 
 /// A word, number or quantity, with its place. What it has to be is said when it is read.
@@ -57,6 +58,8 @@ pub(super) struct PlanText {
     /// How going back is tried.
     #[serde(default)]
     pub(super) rollback: RollbackText,
+    /// Production, which only `envctl cutover` acts on. A rehearsal does not look at it.
+    pub(super) production: Option<ProductionText>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]

@@ -13,6 +13,7 @@ mod order;
 #[cfg(test)]
 mod page;
 pub mod plan;
+pub mod production;
 mod read;
 mod samples;
 mod sides;

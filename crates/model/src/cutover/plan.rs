@@ -6,6 +6,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::production::Production;
 use crate::stack::ComponentKind;
 
 /// One of the two sides that a component has during a cutover.
@@ -75,6 +76,8 @@ pub struct CutoverPlan {
     pub faults: Vec<Fault>,
     /// How going back is tried.
     pub rollback: Rollback,
+    /// Production, for `envctl cutover`. A rehearsal does not look at it.
+    pub production: Option<Production>,
 }
 
 impl CutoverPlan {

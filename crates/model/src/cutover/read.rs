@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::check::Reader;
 use super::file::PlanText;
 use super::plan::CutoverPlan;
-use super::{course, faults, load, sides};
+use super::{course, faults, load, production, sides};
 use crate::diagnostic::Diagnostic;
 use crate::spelling::closest;
 use crate::stack::Stack;
@@ -52,9 +52,13 @@ impl PlanFile {
             steps: Vec::new(),
             faults: Vec::new(),
             rollback: faults::rollback(&reader, &text.rollback)?,
+            production: None,
         };
         plan.steps = course::read(&reader, &plan, sections.promise.given, &text)?;
         plan.faults = faults::read(&reader, &plan, &text.faults)?;
+        let production = text.production.as_ref();
+        plan.production =
+            production.map(|text| production::read(&reader, &plan, text, stack)).transpose()?;
         let (files, services) = reader.mentioned();
         Ok(Self { file: file.to_owned(), source: source.to_owned(), plan, files, services })
     }

@@ -457,3 +457,62 @@ fn the_schema_in_the_repository_is_that_of_the_code() {
     let there = std::fs::read_to_string(path).unwrap_or_default();
     assert!(there == now, "{path} is out of date: run the tests once with ENVCTL_BLESS=1");
 }
+
+fn with_production(section: &str) -> String {
+    format!("{}\nproduction: {section}\n", template(ComponentKind::Service))
+}
+
+const PRODUCTION: &str = "{target: production, namespace: album, old: {instances: 10, command: [./machines.sh]}, \
+    router: {runtime: \"10.0.0.7:9999\", configuration: /etc/haproxy/haproxy.cfg, backend: api}, \
+    metrics: {prometheus: \"http://p:9090/\", requests: r, failed: f, p99: q}, bake: 10m, stopAfter: [setWeight=50]}";
+
+#[test]
+fn production_has_its_own_figures_and_the_same_steps() {
+    let plan = good(&with_production(PRODUCTION)).plan;
+    let production = plan.production.clone().unwrap();
+    assert_eq!(plan.steps[production.stop_after[0]].name(), "setWeight=50");
+    let there = plan.in_production();
+    assert_eq!(there.old.instances, 10);
+    let names = |plan: &super::CutoverPlan| plan.steps.iter().map(super::Step::name).collect::<Vec<_>>();
+    assert_eq!(names(&there), names(&plan));
+    assert!(there.steps.iter().all(|step| step.bake.at_least == Duration::from_secs(600)));
+
+    let worker = format!(
+        "{}\nproduction: {{target: production, namespace: album, old: {{instances: 9, command: [x]}}, ledger: [y]}}\n",
+        template(ComponentKind::Worker)
+    );
+    let plan = good(&worker).plan;
+    let handed = |plan: &super::CutoverPlan| {
+        plan.steps.iter().find_map(|step| match step.action {
+            Action::Handover { old } => Some(old),
+            _ => None,
+        })
+    };
+    // The same part goes on, and rather one more than one less.
+    assert_eq!((plan.old.instances, handed(&plan), handed(&plan.in_production())), (2, Some(1), Some(5)));
+}
+
+#[test]
+fn what_is_wrong_with_production_is_said_at_its_place() {
+    for (from, to, said, help) in [
+        ("target: production", "target: local", "production is on a cluster, and target `local` is not", "kind `eks`"),
+        ("target: production", "target: prodution", "there is no target `prodution`", "did you mean `production`?"),
+        ("instances: 10", "instances: none", "`instances` is a whole number", ""),
+        ("[./machines.sh]", "[]", "a command needs a program", "./production.sh"),
+        ("\"10.0.0.7:9999\"", "haproxy", "`haproxy` is not an address with a port", "10.0.0.7:9999"),
+        ("failed: f, ", "", "Prometheus needs `prometheus`, `requests` and `failed`", "`$side`"),
+        (", p99: q", "", "the gate `latencySLO` needs the query `p99`", "histogram_quantile"),
+        ("setWeight=50]", "setWeight=51]", "there is no step `setWeight=51`", "did you mean `setWeight=50`?"),
+        (", bake: 10m", ", ledger: [x]", "a service has no ledger", "remove `ledger`"),
+    ] {
+        let changed = PRODUCTION.replace(from, to);
+        assert_ne!(changed, PRODUCTION, "{from}");
+        let wrong = parse(&with_production(&changed)).unwrap_err().to_string();
+        assert!(wrong.contains(said) && wrong.contains(help), "{wrong}\nis not: {said}");
+        assert!(wrong.contains("plan.yaml:"), "{wrong}");
+    }
+    let router = parse(&with_production(
+        "{target: production, namespace: album, old: {instances: 1, command: [x]}, metrics: {}}",
+    ));
+    assert!(router.unwrap_err().to_string().contains("a service in production needs its `router`"));
+}

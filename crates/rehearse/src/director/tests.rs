@@ -122,6 +122,7 @@ fn plan() -> CutoverPlan {
             max_duration: Duration::from_secs(5),
             after_writes: true,
         },
+        production: None,
     }
 }
 

@@ -6,11 +6,13 @@
 mod account;
 mod answers;
 mod causes;
+mod counters;
 mod crossing;
 mod jobs;
 mod latency;
 pub mod made_up;
 mod permits;
+mod production;
 mod queue;
 mod replicas;
 mod requests;
@@ -31,6 +33,7 @@ use serde::{Deserialize, Serialize};
 use crate::observation::Time;
 use crate::recording::Recording;
 use account::Finding;
+pub use production::{is_judged_in_production, judge_production};
 use view::View;
 pub use window::{During, Window};
 
@@ -161,8 +164,12 @@ pub fn invariants(kind: GateKind) -> Vec<&'static str> {
 }
 
 fn verdict(kind: GateKind, view: &View<'_>, taken: impl Fn(&str) -> bool) -> Verdict {
+    verdict_by(gate(kind), kind, view, taken)
+}
+
+fn verdict_by(gate: &Gate, kind: GateKind, view: &View<'_>, taken: impl Fn(&str) -> bool) -> Verdict {
     let (mut wrong, mut lacking) = (Vec::new(), Vec::new());
-    for invariant in gate(kind).invariants.iter().filter(|invariant| taken(invariant.name)) {
+    for invariant in gate.invariants.iter().filter(|invariant| taken(invariant.name)) {
         for finding in (invariant.check)(view) {
             match finding {
                 Finding::Wrong(account) => wrong.push(account.of(invariant.name)),
@@ -176,5 +183,5 @@ fn verdict(kind: GateKind, view: &View<'_>, taken: impl Fn(&str) -> bool) -> Ver
         (true, true) => Outcome::Passed,
     };
     wrong.append(&mut lacking);
-    Verdict { gate: kind, outcome, failures: wrong, inputs: (gate(kind).inputs)(view) }
+    Verdict { gate: kind, outcome, failures: wrong, inputs: (gate.inputs)(view) }
 }

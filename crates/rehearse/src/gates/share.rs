@@ -29,7 +29,7 @@ pub(super) const GATE: Gate = Gate {
 
 /// When a client may still be where the step before had it: until the step's effect was read back, and what was under
 /// way then is over, and resolvers have forgotten the name's old address.
-fn settled(view: &View<'_>) -> Time {
+pub(super) fn settled(view: &View<'_>) -> Time {
     let forgotten = match view.window.action(view.plan) {
         Some(Action::SwitchName { ttl }) => u64::try_from(ttl.as_micros()).unwrap_or(u64::MAX / 2),
         _ => 0,
@@ -80,7 +80,7 @@ fn inputs(view: &View<'_>) -> Vec<(String, String)> {
     inputs
 }
 
-fn weight_as_planned(view: &View<'_>) -> Vec<Finding> {
+pub(super) fn weight_as_planned(view: &View<'_>) -> Vec<Finding> {
     let Some(Action::SetWeight { percent: planned }) = view.window.action(view.plan) else {
         return Vec::new();
     };
@@ -266,7 +266,7 @@ fn no_client_stuck(view: &View<'_>) -> Vec<Finding> {
     }]
 }
 
-fn name_as_planned(view: &View<'_>) -> Vec<Finding> {
+pub(super) fn name_as_planned(view: &View<'_>) -> Vec<Finding> {
     if !matches!(view.window.action(view.plan), Some(Action::SwitchName { .. })) {
         return Vec::new();
     }

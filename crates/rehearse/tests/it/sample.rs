@@ -94,6 +94,7 @@ impl Sample {
                 max_duration: Duration::from_secs(10),
                 after_writes: true,
             },
+            production: None,
         };
         let mut facts = rehearsal();
         (facts.component, facts.kind) = (component.to_owned(), kind);

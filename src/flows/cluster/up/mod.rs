@@ -14,7 +14,7 @@ use envctl_model::name::EnvironmentName;
 use envctl_model::record::Place as Lives;
 
 use preflight::former;
-pub(crate) use preflight::{Checked, check};
+pub(crate) use preflight::{Checked, build_platform, check, image_source};
 use world::UpWorld;
 
 use super::down;

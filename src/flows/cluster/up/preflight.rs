@@ -108,7 +108,7 @@ pub(crate) async fn check(
     let ours_here = home.is_of(former.as_ref().map(|former| former.identity.as_str()))?;
     let there = if there.is_empty() && ours_here { Secrets::kept(&home)? } else { there };
     let (secrets, warnings) = Secrets::resolve(base, project, &there, &supervisor).await?;
-    let source = source(project, options, git.as_ref(), &supervisor).await;
+    let source = image_source(project, options, git.as_ref(), &supervisor).await;
     let tags = known::git_facts(git.as_ref());
     let platform = build_platform(&platforms);
     let images = images::of_stack(base, project, options, source, &platform, &tags).await?;
@@ -176,7 +176,7 @@ pub(crate) async fn check(
 }
 
 /// Where images come from where nobody said: from CI, if it has what is checked out; else they are built.
-async fn source(
+pub(crate) async fn image_source(
     project: &Project,
     options: &Options,
     git: Option<&WorkTree>,
@@ -194,7 +194,7 @@ async fn source(
 }
 
 /// The platform that images are built for: that of most nodes.
-fn build_platform(platforms: &BTreeMap<String, usize>) -> String {
+pub(crate) fn build_platform(platforms: &BTreeMap<String, usize>) -> String {
     let most = platforms.iter().max_by_key(|(_, nodes)| **nodes);
     most.map_or_else(|| "linux/amd64".to_owned(), |(platform, _)| platform.clone())
 }

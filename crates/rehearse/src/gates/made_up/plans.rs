@@ -48,6 +48,7 @@ fn plan(component: &str, kind: ComponentKind, steps: Vec<Step>) -> CutoverPlan {
         steps,
         faults: Vec::new(),
         rollback: Rollback { drill: Drill::LastStep, max_duration: 10 * SECOND, after_writes: true },
+        production: None,
     }
 }
 

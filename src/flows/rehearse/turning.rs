@@ -1,0 +1,101 @@
+//! What steps do to a router, and what they wait for: read back, never assumed. The same in a sandbox and in production.
+
+use std::time::{Duration, Instant};
+
+use envctl_model::cutover::Side;
+use envctl_rehearse::director::Trouble;
+use envctl_rehearse::haproxy::Router;
+use envctl_rehearse::observation::{Observation, Time};
+use envctl_rehearse::{Recorder, Recording};
+
+/// Sets the new side's part, and reads it back in both places.
+pub(crate) async fn weigh(router: &Router, recorder: &Recorder, percent: u8) -> Result<(), Trouble> {
+    router.set_share(percent).await.map_err(|e| Trouble(e.to_string()))?;
+    let share = router.share().await.map_err(|e| Trouble(e.to_string()))?;
+    let (running, configured) = (share.running, share.configured);
+    recorder.see(Observation::Weight { at: recorder.now(), running, configured });
+    if running == percent && configured == percent {
+        return Ok(());
+    }
+    Err(Trouble(format!(
+        "the router was told {percent} % for the new side; it does {running} % and has {configured} % in its \
+         configuration"
+    )))
+}
+
+/// Gives the old side no new requests, and waits until it has answered those that it has.
+pub(crate) async fn drain(router: &Router, within: Duration) -> Result<(), Trouble> {
+    router.drain(Side::Old).await.map_err(|e| Trouble(e.to_string()))?;
+    let deadline = Instant::now() + within;
+    loop {
+        let current = router.current(Side::Old).await.map_err(|e| Trouble(e.to_string()))?;
+        if current == 0 {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            return Err(Trouble(format!(
+                "the old side still has {current} requests {} s after it was drained\n  raise the timeout of `drain`, \
+                 or find out what takes so long",
+                within.as_secs()
+            )));
+        }
+        // HAProxy tells nobody when a request ends.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Waits until the old side has had nothing to do for this long.
+pub(crate) async fn idle(recorder: &Recorder, idle_for: Duration, within: Duration) -> Result<(), Trouble> {
+    let deadline = Instant::now() + within;
+    loop {
+        let idle = recorder.now().since(recorder.read(last_busy));
+        if idle >= idle_for {
+            return Ok(());
+        }
+        let wait = idle_for - idle;
+        if Instant::now() + wait > deadline {
+            return Err(Trouble(format!(
+                "the old side still had something to do {:.1} s ago, and has to have had nothing for {} s\n  see who \
+                 still goes there, or wait longer before this step",
+                idle.as_secs_f64(),
+                idle_for.as_secs()
+            )));
+        }
+        tokio::time::sleep(wait).await;
+    }
+}
+
+/// When the old side had something to do for the last time.
+fn last_busy(recording: &Recording) -> Time {
+    let seen = &recording.observations;
+    let counters = counters_moved(seen);
+    seen.iter().rev().find_map(busy_old).unwrap_or_default().max(counters)
+}
+
+/// When the old side had something to do, if this shows it.
+fn busy_old(seen: &Observation) -> Option<Time> {
+    match seen {
+        Observation::Routed(routed) if routed.side == Some(Side::Old) => Some(routed.at),
+        Observation::Served(served) if served.side == Side::Old => Some(served.at),
+        Observation::Job { at, side: Some(Side::Old), .. } | Observation::Run { at, side: Side::Old, .. } => {
+            Some(*at)
+        }
+        _ => None,
+    }
+}
+
+/// When the counter of the old side's requests was seen to have moved for the last time.
+fn counters_moved(seen: &[Observation]) -> Time {
+    let read = seen.iter().rev().filter_map(|seen| match seen {
+        Observation::Counted { at, side: Side::Old, requests, .. } => Some((*at, *requests)),
+        _ => None,
+    });
+    let mut later = None;
+    for (at, requests) in read {
+        match later {
+            Some((moved, after)) if after != requests => return moved,
+            _ => later = Some((at, requests)),
+        }
+    }
+    Time::default()
+}
