@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use envctl_model::stack::parse_ttl;
 use envctl_rehearse::evidence::{
-    Digest, Freshness, GateOutcome, KeyError, Refusal, Rehearsal, Signer, SigningKey, Verified,
-    peek, verify,
+    Digest, Freshness, GateOutcome, KeyError, Refusal, Rehearsal, Signer, SigningKey, Verified, peek, verify,
 };
 use jiff::Timestamp;
 use schemars::JsonSchema;

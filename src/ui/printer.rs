@@ -185,7 +185,10 @@ fn line(event: &Event) -> Option<String> {
                 "done" => style(capitals).green().bold(),
                 _ => style(capitals).yellow().bold(),
             };
-            format!("  {} {component} {word}  after {seconds:.0} s\n             {next}", style("cutover   ").cyan())
+            format!(
+                "  {} {component} {word}  after {seconds:.0} s\n             {next}",
+                style("cutover   ").cyan()
+            )
         }
         Event::Receipt(receipt) => {
             let mut text = format!("  {} {}", style("receipt   ").green().bold(), receipt.summary());

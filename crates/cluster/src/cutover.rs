@@ -123,7 +123,8 @@ impl CutoverTarget {
             ..ConfigMap::default()
         };
         let api: Api<ConfigMap> = Api::namespaced(self.cluster.client(), &self.namespace);
-        let params = PostParams { field_manager: Some(marks::FIELD_MANAGER.to_owned()), ..PostParams::default() };
+        let params =
+            PostParams { field_manager: Some(marks::FIELD_MANAGER.to_owned()), ..PostParams::default() };
         match api.create(&params, &object).await {
             Ok(_) => Ok(None),
             Err(kube::Error::Api(status)) if status.is_already_exists() => {
@@ -131,7 +132,11 @@ impl CutoverTarget {
                 // Our own, whose answer was lost.
                 Ok(found.filter(|found| found.identity != claim.identity))
             }
-            Err(error) => Err(self.cluster.failed(&format!("to mark the evidence as used, by the ConfigMap {name}"))(error)),
+            Err(error) => {
+                Err(self.cluster.failed(&format!("to mark the evidence as used, by the ConfigMap {name}"))(
+                    error,
+                ))
+            }
         }
     }
 }

@@ -72,8 +72,10 @@ impl Asking<'_> {
         let destination = Destination::of_target(base, &stack.protected, target)
             .ok_or_else(|| Failure::Usage(format!("target `{}` is not of kind `eks`", production.target)))?;
         let supervisor = Supervisor::default();
-        let (examined, git) =
-            tokio::join!(destination.examine(), work_tree(Path::new("git"), &loaded.project.dir, &supervisor));
+        let (examined, git) = tokio::join!(
+            destination.examine(),
+            work_tree(Path::new("git"), &loaded.project.dir, &supervisor)
+        );
         let git = git.ok().flatten();
         if let Some(error) = examined.error() {
             return Err(explain(error));

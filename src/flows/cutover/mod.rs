@@ -169,7 +169,8 @@ impl Cutover<'_> {
         tell::ask(&self.plan.component, self.interrupts).await?;
 
         let mut bytes = [0; 16];
-        rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).map_err(Failure::failed)?;
+        rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
+            .map_err(Failure::failed)?;
         let identity = hash(&format!("{bytes:?}"), 32);
         let claim = Claim {
             component: self.plan.component.clone(),
@@ -324,14 +325,28 @@ impl Cutover<'_> {
         let stop = steps.iter().position(|step| self.production.stop_after.contains(step));
         let is_last = stop.is_none_or(|at| at + 1 == steps.len());
         steps.truncate(stop.map_or(steps.len(), |at| at + 1));
-        let legs: Vec<_> = steps.iter().flat_map(|step| [Leg::Do { step: *step }, Leg::Judge { step: *step }]).collect();
+        let legs: Vec<_> =
+            steps.iter().flat_map(|step| [Leg::Do { step: *step }, Leg::Judge { step: *step }]).collect();
         let went = self.legs(&director, held, self.interrupts, &legs).await;
         let Err(failure) = went else {
             let (state, next) = if is_last {
-                ("done", format!("the new side does all of the work; the way back, as long as the old side is kept: {}", self.command("--abort")))
+                (
+                    "done",
+                    format!(
+                        "the new side does all of the work; the way back, as long as the old side is kept: {}",
+                        self.command("--abort")
+                    ),
+                )
             } else {
                 let at = steps.last().map(|step| self.plan.steps[*step].name()).unwrap_or_default();
-                ("stopped", format!("after {at}, as the plan says; go on: {}; go back: {}", self.command("--resume"), self.command("--abort")))
+                (
+                    "stopped",
+                    format!(
+                        "after {at}, as the plan says; go on: {}; go back: {}",
+                        self.command("--resume"),
+                        self.command("--abort")
+                    ),
+                )
             };
             self.tell_state(state, next);
             return Ok(());
@@ -345,7 +360,8 @@ impl Cutover<'_> {
         held.home.remove()?;
         match failure {
             Failure::Interrupted => Err(Failure::Stopped(
-                "interrupted: gone back; its evidence is used, so rehearse again before another one".to_owned(),
+                "interrupted: gone back; its evidence is used, so rehearse again before another one"
+                    .to_owned(),
             )),
             _ => Err(Failure::GateReported),
         }
@@ -379,7 +395,10 @@ impl Cutover<'_> {
         if let Some(unseen) = watching.unseen() {
             self.screen.warn(unseen);
         }
-        self.tell_state("back", "the old side does all of the work again, as before the first step".to_owned());
+        self.tell_state(
+            "back",
+            "the old side does all of the work again, as before the first step".to_owned(),
+        );
         Ok(())
     }
 

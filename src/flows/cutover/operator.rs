@@ -90,7 +90,10 @@ impl Operator {
         if running == u64::from(count) {
             return Ok(());
         }
-        Err(Trouble(format!("{running} machines of the old side run, and {count} should, as `{}` says", self.name())))
+        Err(Trouble(format!(
+            "{running} machines of the old side run, and {count} should, as `{}` says",
+            self.name()
+        )))
     }
 
     /// Takes the entries out of the crontab, or puts them back.
@@ -105,7 +108,12 @@ impl Operator {
         self.holds(self.state().await?.leads_to, to, "leadsTo")
     }
 
-    fn holds<T: PartialEq + serde::Serialize>(&self, found: Option<T>, wanted: T, key: &str) -> Result<(), Trouble> {
+    fn holds<T: PartialEq + serde::Serialize>(
+        &self,
+        found: Option<T>,
+        wanted: T,
+        key: &str,
+    ) -> Result<(), Trouble> {
         if found.as_ref() == Some(&wanted) {
             return Ok(());
         }
@@ -140,7 +148,8 @@ impl Operator {
             Trouble(format!("`{}` did not answer {request} within {} s", self.name(), WITHIN.as_secs()))
         })?;
         let output = ran.map_err(|e| Trouble(format!("{request}: {e}")))?;
-        read(&output.stdout_text()).map_err(|why| Trouble(format!("`{}`, told {request}: {why}", self.name())))
+        read(&output.stdout_text())
+            .map_err(|why| Trouble(format!("`{}`, told {request}: {why}", self.name())))
     }
 }
 
@@ -148,7 +157,8 @@ impl Operator {
 fn read<T: DeserializeOwned>(text: &str) -> Result<T, String> {
     let line = text.lines().map(str::trim).rfind(|line| !line.is_empty());
     let line = line.ok_or("it answered nothing: it has to print a JSON object")?;
-    let value: Value = serde_json::from_str(line).map_err(|e| format!("it answered `{line}`, which is no JSON: {e}"))?;
+    let value: Value =
+        serde_json::from_str(line).map_err(|e| format!("it answered `{line}`, which is no JSON: {e}"))?;
     if let Some(error) = value.get("error") {
         return Err(error.as_str().map_or_else(|| error.to_string(), str::to_owned));
     }
@@ -166,7 +176,8 @@ mod tests {
 
     #[tokio::test]
     async fn what_it_did_is_read_back() {
-        let does_nothing = operator(r#"read line; case $line in *ask*) echo '{"running": 2}';; *) echo '{}';; esac"#);
+        let does_nothing =
+            operator(r#"read line; case $line in *ask*) echo '{"running": 2}';; *) echo '{}';; esac"#);
         does_nothing.keep(2).await.unwrap();
         let trouble = does_nothing.keep(0).await.unwrap_err().0;
         assert_eq!(trouble, "2 machines of the old side run, and 0 should, as `sh` says");

@@ -50,18 +50,15 @@ impl Parts {
         }
         let old = Operator::new(&production.old.command, directory);
         let counting = Counting::of(production, &old).map_err(refused)?;
-        let router = production.router.as_ref().map(|router| {
-            Router::new(Runtime::new(router.runtime), &router.configuration, &router.backend)
-        });
+        let router = production
+            .router
+            .as_ref()
+            .map(|router| Router::new(Runtime::new(router.runtime), &router.configuration, &router.backend));
         Ok(Self { new, old, router, counting })
     }
 
     /// Refuses to begin unless all is as it has to be before the first step.
-    pub(super) async fn check(
-        &self,
-        plan: &CutoverPlan,
-        admitted: &Admitted,
-    ) -> Result<(), Failure> {
+    pub(super) async fn check(&self, plan: &CutoverPlan, admitted: &Admitted) -> Result<(), Failure> {
         tokio::try_join!(
             self.check_new(admitted),
             self.check_old(plan, admitted),
@@ -75,7 +72,9 @@ impl Parts {
         let (reader, namespace) = (admitted.target.reader(), admitted.target.namespace());
         let awake = scale::look(reader, namespace).await.map_err(|e| explain(&e))?;
         let ours = |workload: &&String| self.new.replicas.contains_key(*workload);
-        if let Some(workload) = awake.replicas.iter().filter(|(_, n)| **n > 0).map(|(name, _)| name).find(ours) {
+        if let Some(workload) =
+            awake.replicas.iter().filter(|(_, n)| **n > 0).map(|(name, _)| name).find(ours)
+        {
             return Err(Failure::Refused(format!(
                 "{workload} runs in production already, and a cutover begins with nothing of it running\n  \
                  take its replicas away: kubectl -n {namespace} scale {workload} --replicas=0"
@@ -91,7 +90,9 @@ impl Parts {
             let there = admitted.target.images(workload).await.map_err(|e| explain(&e))?;
             let rendered = images(&admitted.objects, workload);
             if there != rendered {
-                let list = |images: &BTreeMap<String, String>| images.values().cloned().collect::<Vec<_>>().join(", ");
+                let list = |images: &BTreeMap<String, String>| {
+                    images.values().cloned().collect::<Vec<_>>().join(", ")
+                };
                 return Err(Failure::Refused(format!(
                     "{workload} in production has the images {}, and {} were rehearsed\n  install what was rehearsed, \
                      with nothing of it running",
@@ -131,7 +132,8 @@ impl Parts {
 
     async fn check_router(&self) -> Result<(), Failure> {
         let Some(router) = &self.router else { return Ok(()) };
-        let share = router.share().await.map_err(|e| Failure::Refused(format!("the router cannot be read: {e}")))?;
+        let share =
+            router.share().await.map_err(|e| Failure::Refused(format!("the router cannot be read: {e}")))?;
         if (share.running, share.configured) == (0, 0) {
             return Ok(());
         }

@@ -32,7 +32,8 @@ pub(super) fn tell(plan: &CutoverPlan, production: &Production, admitted: &Admit
     }
     row("old side", &format!("{} machines, by {}", plan.old.instances, production.old.command.join(" ")));
     let replicas = parts.new.replicas.iter().map(|(workload, n)| format!("{n} × {workload}"));
-    let new: Vec<_> = replicas.chain(parts.new.cron_jobs.iter().map(|job| format!("CronJob/{job}"))).collect();
+    let new: Vec<_> =
+        replicas.chain(parts.new.cron_jobs.iter().map(|job| format!("CronJob/{job}"))).collect();
     row("new side", &new.join(", "));
     let steps: Vec<_> = plan.steps.iter().enumerate().filter(|(_, step)| step.action.changes()).collect();
     for (index, step) in &steps {
@@ -56,9 +57,9 @@ pub(super) fn tell(plan: &CutoverPlan, production: &Production, admitted: &Admit
 fn evidence(verified: &Verified) -> String {
     let rehearsal = verified.rehearsal();
     format!(
-        "rehearsal of {}, {}, signed by {}, id {}",
-        ago(rehearsal.ended, Timestamp::now()),
+        "rehearsal, {}, ended {} ago, signed by {}, id {}",
         rehearsal.verdict.as_str(),
+        ago(rehearsal.ended, Timestamp::now()),
         verified.signer(),
         verified.id().short()
     )

@@ -75,15 +75,15 @@ impl Watching {
                 *unseen.lock().unwrap_or_else(PoisonError::into_inner) = match read {
                     Ok(read) => {
                         let at = recorder.now();
-                        recorder.see_all([(Side::Old, read.old), (Side::New, read.new)].map(|(side, counters)| {
-                            Observation::Counted {
+                        recorder.see_all([(Side::Old, read.old), (Side::New, read.new)].map(
+                            |(side, counters)| Observation::Counted {
                                 at,
                                 side,
                                 requests: counters.requests,
                                 failed: counters.failed,
                                 p99: counters.p99,
-                            }
-                        }));
+                            },
+                        ));
                         None
                     }
                     Err(Trouble(why)) => Some(why),

@@ -79,8 +79,9 @@ fn proxy(sandbox: &Sandbox) -> Result<&Proxy, Trouble> {
 async fn kill_new(sandbox: &Sandbox) -> Result<(), Trouble> {
     let new = &sandbox.new;
     let all = pods::all(new.cluster.reader(), &new.namespace).await.map_err(|e| Trouble(e.to_string()))?;
-    let mut ours =
-        all.iter().filter(|pod| new.workloads.replicas.contains_key(&pod.workload) && pod.ready && !pod.ending);
+    let mut ours = all
+        .iter()
+        .filter(|pod| new.workloads.replicas.contains_key(&pod.workload) && pod.ready && !pod.ending);
     let Some(pod) = ours.next() else {
         return Err(Trouble("no pod of the new side is ready that could be killed".to_owned()));
     };

@@ -95,7 +95,8 @@ async fn objects(
     let home = Store::new(base.state_dir.value.clone()).rehearsal(NAME);
     let supervisor = Supervisor::default();
     let render = || async {
-        let inputs = ChartInputs { target: described, name: NAME, values: values.clone(), files: &files, set: &[] };
+        let inputs =
+            ChartInputs { target: described, name: NAME, values: values.clone(), files: &files, set: &[] };
         let objects = chart::render(&base, project, &home, inputs, Purpose::Check, &supervisor).await?;
         Ok::<_, Failure>(objects.list.into_iter().map(|object| object.body).collect::<Vec<_>>())
     };
@@ -168,9 +169,7 @@ mod tests {
 
     #[test]
     fn what_is_drawn_at_random_does_not_tell_one_side_from_another() {
-        let render = |password: &str, replicas: u32| {
-            json!({"kind": "Secret", "data": {"password": password, "user": "album"}, "list": [replicas, 2]})
-        };
+        let render = |password: &str, replicas: u32| json!({"kind": "Secret", "data": {"password": password, "user": "album"}, "list": [replicas, 2]});
         let same = steady(render("a", 1), &render("b", 1));
         assert_eq!(same, steady(render("c", 1), &render("d", 1)));
         assert_eq!(same["data"]["user"], "album");

@@ -23,7 +23,8 @@ impl Hosts {
     /// The host names of a sandbox. Machines keep theirs over a restart.
     pub(super) async fn of(sandbox: &Sandbox) -> Result<Self, Trouble> {
         let machines = sandbox.old.list().await?.into_iter();
-        let workloads = sandbox.new.workloads.replicas.keys().filter_map(|label| Some(label.split_once('/')?.1));
+        let workloads =
+            sandbox.new.workloads.replicas.keys().filter_map(|label| Some(label.split_once('/')?.1));
         let workloads = workloads.chain(sandbox.new.workloads.cron_jobs.iter().map(String::as_str));
         Ok(Self {
             old: machines.map(|machine| (machine.host_name, machine.instance)).collect(),

@@ -104,7 +104,20 @@ impl Production {
         let old = [1, 2].map(|number| {
             let (name, port) = (format!("{machines}-{number}"), free_port());
             let publish = format!("127.0.0.1:{port}:8000");
-            docker(&["run", "-d", "--name", &name, "-p", &publish, "-e", "GREETING=hello", IMAGE, "perl", "-e", SERVER]);
+            docker(&[
+                "run",
+                "-d",
+                "--name",
+                &name,
+                "-p",
+                &publish,
+                "-e",
+                "GREETING=hello",
+                IMAGE,
+                "perl",
+                "-e",
+                SERVER,
+            ]);
             SocketAddr::from(([127, 0, 0, 1], port))
         });
         let ports = [free_port(), free_port()];
@@ -134,7 +147,11 @@ impl Production {
         let faults = directory.path().join("faults");
         std::fs::write(&faults, "0").unwrap();
         let mut prometheus = Command::new("python3");
-        prometheus.arg(root().join("tests/support/prometheus.py")).arg(ports[1].to_string()).arg(BACKEND).arg(&faults);
+        prometheus
+            .arg(root().join("tests/support/prometheus.py"))
+            .arg(ports[1].to_string())
+            .arg(BACKEND)
+            .arg(&faults);
         let mut prometheus = prometheus.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(prometheus.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -186,7 +203,10 @@ impl Production {
         let text = std::fs::read_to_string(self.directory.path().join("haproxy.cfg")).unwrap();
         for line in text.lines().map(str::trim).filter(|line| line.starts_with("server ")) {
             let words: Vec<_> = line.split_whitespace().collect();
-            let weight = words.iter().position(|word| *word == "weight").map(|at| words[at + 1].parse::<u64>().unwrap());
+            let weight = words
+                .iter()
+                .position(|word| *word == "weight")
+                .map(|at| words[at + 1].parse::<u64>().unwrap());
             if !words.contains(&"disabled") {
                 configured[usize::from(words[1].starts_with("new"))] += weight.unwrap_or(0);
             }
@@ -195,13 +215,15 @@ impl Production {
     }
 
     fn pods(&self) -> usize {
-        self.cluster.object(&["pods", "-n", NAMESPACE])["items"].as_array().unwrap().len()
+        let pods = self.cluster.kubectl(&["-n", NAMESPACE, "get", "pods", "-o", "name"]).exits(0);
+        pods.stdout.lines().count()
     }
 
     /// Claims of evidence.
     fn claims(&self) -> Vec<String> {
         let maps = self.cluster.object(&["configmaps", "-n", NAMESPACE]);
-        let names = maps["items"].as_array().unwrap().iter().map(|map| map["metadata"]["name"].as_str().unwrap());
+        let names =
+            maps["items"].as_array().unwrap().iter().map(|map| map["metadata"]["name"].as_str().unwrap());
         names.filter(|name| name.starts_with("envctl-cutover-")).map(str::to_owned).collect()
     }
 
@@ -219,7 +241,8 @@ impl Drop for Production {
             let _ = child.wait();
         }
         for number in [1, 2] {
-            let _ = Command::new("docker").args(["rm", "-f", &format!("{}-{number}", self.machines)]).output();
+            let _ =
+                Command::new("docker").args(["rm", "-f", &format!("{}-{number}", self.machines)]).output();
         }
     }
 }
@@ -253,24 +276,27 @@ fn allow(cluster: &Cluster) {
 fn haproxy() -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let places = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
-    places.map(|place| place.join("haproxy")).find(|program| program.is_file()).unwrap_or_else(|| "haproxy".into())
+    places
+        .map(|place| place.join("haproxy"))
+        .find(|program| program.is_file())
+        .unwrap_or_else(|| "haproxy".into())
 }
 
 /// `envctl cutover` in production, with this typed.
 fn cutover(rehearsal: &Rehearsal, production: &Production, arguments: &[&str], typed: &str) -> Ran {
-    cutover_in(rehearsal, production, &rehearsal.house.state(), arguments, typed)
+    cutover_with(rehearsal, production, &[], arguments, typed)
 }
 
-fn cutover_in(
+fn cutover_with(
     rehearsal: &Rehearsal,
     production: &Production,
-    state: &std::path::Path,
+    variables: &[(&str, &str)],
     arguments: &[&str],
     typed: &str,
 ) -> Ran {
     let mut command = rehearsal.house.command(envctl());
     command.args(["cutover", "rehearsal/plan.yaml", "--key", "key.pem"]).args(arguments);
-    command.envs(production.cluster.environment()).env("ENVCTL_STATE_DIR", state);
+    command.envs(production.cluster.environment()).envs(variables.iter().copied());
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     // Who refuses at once does not read it.
@@ -295,10 +321,15 @@ fn a_cutover_needs_evidence_stops_where_the_plan_says_and_goes_back_when_a_gate_
     let Some(production) = Production::start(&name, &rehearsal.objects()) else { return };
     let target = production.cluster.target("aki", "");
     rehearsal.house.edit("envctl.yaml", |text| {
-        text.replace("targets:", &format!("protected: {{accounts: [\"{ACCOUNT}\"]}}\ntargets:\n  production: {target}"))
+        text.replace(
+            "targets:",
+            &format!("protected: {{accounts: [\"{ACCOUNT}\"]}}\ntargets:\n  production: {target}"),
+        )
     });
     rehearsal.all["plan"]["production"] = production.section();
-    rehearsal.all["plan"]["slo"] = json!({"availability": "99%", "p99": "60s"});
+    for step in [2, 3] {
+        rehearsal.all["plan"]["steps"][step]["bake"]["atLeast"] = "4s".into();
+    }
 
     let house = &rehearsal.house;
     let signer = house.envctl(&["evidence", "keygen", "key.pem", "--signer", "aki"]).exits(0);
@@ -328,19 +359,26 @@ fn a_cutover_needs_evidence_stops_where_the_plan_says_and_goes_back_when_a_gate_
     assert_old(&production);
     assert_eq!(production.claims(), [""; 0]);
 
-    // Up to where the plan says that it stops.
-    cutover(&rehearsal, &production, &evidence, &name)
-        .exits(0)
+    // Up to where its process dies, and then up to where the plan says that it stops.
+    let killed = [("ENVCTL_FAILPOINT", "03-do-setWeight@after-effect")];
+    cutover_with(&rehearsal, &production, &killed, &evidence, &name)
+        .exits(-1)
         .says(&format!("account {ACCOUNT}"))
-        .says("stops here until somebody goes on")
+        .says("stops here until somebody goes on");
+    cutover(&rehearsal, &production, &["--resume"], "")
+        .exits(0)
         .says(&format!("cutover    {name} STOPPED"))
         .says("after setWeight=50, as the plan says");
     assert_halves(&production);
     assert_eq!((production.pods(), production.claims().len()), (2, 1));
-    cutover(&rehearsal, &production, &evidence, &name).exits(3).says("a cutover by this plan is not over").says("--resume");
+    cutover(&rehearsal, &production, &evidence, &name)
+        .exits(3)
+        .says("a cutover by this plan is not over")
+        .says("--resume");
     // Another machine does not know of it, and the cluster does.
     let elsewhere = tempfile::tempdir().unwrap();
-    cutover_in(&rehearsal, &production, elsewhere.path(), &evidence, &name)
+    let elsewhere = [("ENVCTL_STATE_DIR", elsewhere.path().to_str().unwrap())];
+    cutover_with(&rehearsal, &production, &elsewhere, &evidence, &name)
         .exits(3)
         .says("this evidence was used already, for the cutover of");
 

@@ -191,7 +191,10 @@ async fn what_the_other_test_does_signed_in() {
         assert_eq!(awake.cron_jobs.contains(&"digest".to_owned()), runs == Runs::Scheduled);
     }
     assert!(
-        scale::set_runs(&cluster.scaling(namespace), "nobody", Runs::Suspended).await.unwrap_err().is_not_found()
+        scale::set_runs(&cluster.scaling(namespace), "nobody", Runs::Suspended)
+            .await
+            .unwrap_err()
+            .is_not_found()
     );
 
     expose::close(&cluster, namespace).await.unwrap();

@@ -236,11 +236,7 @@ fn router(
     Ok(Some(ProductionRouter { runtime, configuration, backend }))
 }
 
-fn metrics(
-    reader: &Reader<'_>,
-    plan: &CutoverPlan,
-    text: &ProductionText,
-) -> Result<Option<Metrics>, Wrong> {
+fn metrics(reader: &Reader<'_>, plan: &CutoverPlan, text: &ProductionText) -> Result<Option<Metrics>, Wrong> {
     let Some(given) = &text.metrics else {
         if !answers(plan.kind) {
             return Ok(None);

@@ -495,8 +495,18 @@ fn production_has_its_own_figures_and_the_same_steps() {
 #[test]
 fn what_is_wrong_with_production_is_said_at_its_place() {
     for (from, to, said, help) in [
-        ("target: production", "target: local", "production is on a cluster, and target `local` is not", "kind `eks`"),
-        ("target: production", "target: prodution", "there is no target `prodution`", "did you mean `production`?"),
+        (
+            "target: production",
+            "target: local",
+            "production is on a cluster, and target `local` is not",
+            "kind `eks`",
+        ),
+        (
+            "target: production",
+            "target: prodution",
+            "there is no target `prodution`",
+            "did you mean `production`?",
+        ),
         ("instances: 10", "instances: none", "`instances` is a whole number", ""),
         ("[./machines.sh]", "[]", "a command needs a program", "./production.sh"),
         ("\"10.0.0.7:9999\"", "haproxy", "`haproxy` is not an address with a port", "10.0.0.7:9999"),

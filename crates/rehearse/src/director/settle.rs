@@ -131,9 +131,12 @@ pub(super) async fn logs(recorder: &Recorder, to: Time) {
 /// What somebody else's counters say of a window, in production.
 fn counted(recording: &Recording, window: &Window) -> Option<String> {
     let of = |wanted: Side| {
-        let within = recording.observations.iter().filter(|seen| (window.from..=window.to).contains(&seen.at()));
+        let within =
+            recording.observations.iter().filter(|seen| (window.from..=window.to).contains(&seen.at()));
         let read = within.filter_map(|seen| match seen {
-            Observation::Counted { side, requests, failed, .. } if *side == wanted => Some((*requests, *failed)),
+            Observation::Counted { side, requests, failed, .. } if *side == wanted => {
+                Some((*requests, *failed))
+            }
             _ => None,
         });
         let read: Vec<_> = read.collect();

@@ -74,7 +74,9 @@ struct Counts {
 
 fn readings(view: &View<'_>, side: Side) -> Vec<Reading> {
     let reading = |seen: &Observation| match seen {
-        Observation::Counted { at, side: of, requests, failed, p99 } if *of == side && *at < view.window.to => {
+        Observation::Counted { at, side: of, requests, failed, p99 }
+            if *of == side && *at < view.window.to =>
+        {
             Some(Reading { at: *at, requests: *requests, failed: *failed, p99: *p99 })
         }
         _ => None,
@@ -161,7 +163,9 @@ fn counters_read(view: &View<'_>) -> Vec<Finding> {
     let lacking = |side: Side| {
         Account::new(format!("the counters of the {side} side were not read in this window"))
             .because("metric missing: who counts does not answer, or knows no such counter")
-            .change("see that `production.metrics` tells counters of both sides, also of one that gets nothing")
+            .change(
+                "see that `production.metrics` tells counters of both sides, also of one that gets nothing",
+            )
             .lacking()
     };
     sides_that_get_any(view).into_iter().filter(silent).map(lacking).collect()
@@ -169,7 +173,11 @@ fn counters_read(view: &View<'_>) -> Vec<Finding> {
 
 fn latest_p99(view: &View<'_>, side: Side) -> Option<f64> {
     let verified = view.verified();
-    readings(view, side).iter().rev().take_while(|reading| reading.at >= verified).find_map(|reading| reading.p99)
+    readings(view, side)
+        .iter()
+        .rev()
+        .take_while(|reading| reading.at >= verified)
+        .find_map(|reading| reading.p99)
 }
 
 fn p99_holds(view: &View<'_>) -> Vec<Finding> {
@@ -177,11 +185,14 @@ fn p99_holds(view: &View<'_>) -> Vec<Finding> {
     let slow = |side: Side| {
         let p99 = latest_p99(view, side)?;
         (p99 > objective.as_secs_f64()).then(|| {
-            Account::new(format!("99 of 100 requests to the {side} side take up to {p99:.3} s, not {}", lasting(objective)))
-                .between([view.window.from, view.window.to])
-                .because("the side has too few instances or too little of what they need, or waits for a lock")
-                .change("raise `replicas`, or `resources.limits.cpu`; look for locks and full pools")
-                .wrong()
+            Account::new(format!(
+                "99 of 100 requests to the {side} side take up to {p99:.3} s, not {}",
+                lasting(objective)
+            ))
+            .between([view.window.from, view.window.to])
+            .because("the side has too few instances or too little of what they need, or waits for a lock")
+            .change("raise `replicas`, or `resources.limits.cpu`; look for locks and full pools")
+            .wrong()
         })
     };
     sides_that_get_any(view).into_iter().filter_map(slow).collect()
@@ -219,8 +230,10 @@ fn share_of_requests(view: &View<'_>) -> Vec<Finding> {
     };
     let n = old + new;
     let alpha = shared_alpha(view.plan);
-    let (least, most) =
-        (*tolerated(n, (share - SLACK).max(0.0), alpha).start(), *tolerated(n, (share + SLACK).min(1.0), alpha).end());
+    let (least, most) = (
+        *tolerated(n, (share - SLACK).max(0.0), alpha).start(),
+        *tolerated(n, (share + SLACK).min(1.0), alpha).end(),
+    );
     if (least..=most).contains(&new) {
         return Vec::new();
     }
@@ -241,11 +254,14 @@ fn share_of_requests(view: &View<'_>) -> Vec<Finding> {
 fn gets_nothing(view: &View<'_>, side: Side, from: Time) -> Vec<Finding> {
     let Some(Counts { requests: n @ 1.., .. }) = counts(view, side, from) else { return Vec::new() };
     vec![
-        Account::new(format!("{} still went to the {side} side, which gets nothing any more", counted(n, "request")))
-            .between([from, view.window.to])
-            .because("a cached name, an open connection or another router still leads there")
-            .change("find out from that side's access log who calls it, and move these callers first")
-            .wrong(),
+        Account::new(format!(
+            "{} still went to the {side} side, which gets nothing any more",
+            counted(n, "request")
+        ))
+        .between([from, view.window.to])
+        .because("a cached name, an open connection or another router still leads there")
+        .change("find out from that side's access log who calls it, and move these callers first")
+        .wrong(),
     ]
 }
 
@@ -267,10 +283,13 @@ fn enough_per_side(view: &View<'_>) -> Vec<Finding> {
     let few = |side: Side| {
         let n = counts(view, side, view.window.from).map_or(0, |counts| counts.requests);
         (n < wanted).then(|| {
-            Account::new(format!("{} to the {side} side, and {wanted} are to be judged by", counted(n, "request")))
-                .because("too few requests in this window")
-                .change("raise `production.bake`, or do it at an hour at which more is asked for")
-                .lacking()
+            Account::new(format!(
+                "{} to the {side} side, and {wanted} are to be judged by",
+                counted(n, "request")
+            ))
+            .because("too few requests in this window")
+            .change("raise `production.bake`, or do it at an hour at which more is asked for")
+            .lacking()
         })
     };
     if view.window.during != super::During::Step {

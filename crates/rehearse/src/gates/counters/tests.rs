@@ -89,7 +89,10 @@ fn good_readings_pass_at_every_weight_and_while_going_back() {
         assert_eq!(bad(&verdicts), [], "{percent}");
         // What needs a load of our own is not judged, and what can be judged is.
         let gates: Vec<_> = verdicts.iter().map(|verdict| verdict.gate).collect();
-        assert!(gates.contains(&GateKind::ObservedShare) && !gates.contains(&GateKind::EveryReplicaServes), "{gates:?}");
+        assert!(
+            gates.contains(&GateKind::ObservedShare) && !gates.contains(&GateKind::EveryReplicaServes),
+            "{gates:?}"
+        );
         let back = readings.judge(During::Drill);
         assert_eq!(bad(&back), []);
         assert!(back.iter().any(|verdict| verdict.gate == GateKind::NoFailedRequestDuringRollback));
@@ -104,20 +107,57 @@ fn each_mistake_is_caught_by_its_invariant() {
     use GateKind::{LatencySLO, NoFailedRequest, ObservedShare, OldSilent, Samples};
     let at = Readings::at;
     let cases: [(&str, Readings, GateKind, Outcome, &str); 9] = [
-        ("errors", Readings { failing: 20, ..at(50) }, NoFailedRequest, Outcome::Failed, "withinAvailability"),
+        (
+            "errors",
+            Readings { failing: 20, ..at(50) },
+            NoFailedRequest,
+            Outcome::Failed,
+            "withinAvailability",
+        ),
         ("slow", Readings { p99: Some(0.41), ..at(50) }, LatencySLO, Outcome::Failed, "p99Holds"),
         ("no latency", Readings { p99: None, ..at(50) }, LatencySLO, Outcome::Inconclusive, "p99Known"),
-        ("sticky", Readings { rates: [[80, 20], [80, 20]], ..at(50) }, ObservedShare, Outcome::Failed, "shareOfRequests"),
-        ("weight changed", Readings { weight: 20, ..at(50) }, ObservedShare, Outcome::Failed, "weightAsPlanned"),
-        ("stuck", Readings { rates: [[50, 50], [1, 99]], ..at(100) }, OldSilent, Outcome::Failed, "oldGetsNothing"),
-        ("stuck", Readings { rates: [[50, 50], [1, 99]], ..at(100) }, ObservedShare, Outcome::Failed, "emptySideGetsNothing"),
-        ("not counted", Readings { counted: &[Side::Old], ..at(50) }, NoFailedRequest, Outcome::Inconclusive, "countersRead"),
+        (
+            "sticky",
+            Readings { rates: [[80, 20], [80, 20]], ..at(50) },
+            ObservedShare,
+            Outcome::Failed,
+            "shareOfRequests",
+        ),
+        (
+            "weight changed",
+            Readings { weight: 20, ..at(50) },
+            ObservedShare,
+            Outcome::Failed,
+            "weightAsPlanned",
+        ),
+        (
+            "stuck",
+            Readings { rates: [[50, 50], [1, 99]], ..at(100) },
+            OldSilent,
+            Outcome::Failed,
+            "oldGetsNothing",
+        ),
+        (
+            "stuck",
+            Readings { rates: [[50, 50], [1, 99]], ..at(100) },
+            ObservedShare,
+            Outcome::Failed,
+            "emptySideGetsNothing",
+        ),
+        (
+            "not counted",
+            Readings { counted: &[Side::Old], ..at(50) },
+            NoFailedRequest,
+            Outcome::Inconclusive,
+            "countersRead",
+        ),
         ("few", Readings { rates: [[5, 5]; 2], ..at(50) }, Samples, Outcome::Inconclusive, "enoughPerSide"),
     ];
     for (what, readings, gate, outcome, invariant) in cases {
         let verdicts = readings.judge(During::Step);
         let bad = bad(&verdicts);
-        let caught = bad.iter().any(|(of, how, said)| (*of, *how) == (gate, outcome) && said.contains(&invariant));
+        let caught =
+            bad.iter().any(|(of, how, said)| (*of, *how) == (gate, outcome) && said.contains(&invariant));
         assert!(caught, "{what}: {bad:?}");
     }
 }
