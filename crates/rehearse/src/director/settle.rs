@@ -1,6 +1,6 @@
 //! Waiting: until there is enough to judge by, and until the logs have it.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use envctl_model::cutover::plan::Action;
@@ -32,9 +32,9 @@ pub(super) async fn bake(
     let least = bake.at_least.max(AT_LEAST).saturating_sub(recorder.now().since(from));
     super::pause(least, context).await;
     let sides = sides_that_get_any(plan, step);
-    let mut ended = [0_u32; 2];
+    let (mut samples, mut ended) = (Samples::default(), [0_u32; 2]);
     let enough = |new: &[Observation]| {
-        for (side, at) in new.iter().filter_map(sample) {
+        for (side, at) in new.iter().filter_map(|seen| samples.read(seen)) {
             if at >= from {
                 ended[usize::from(side == Side::New)] += 1;
             }
@@ -79,13 +79,39 @@ fn sides_that_get_any(plan: &CutoverPlan, step: usize) -> Vec<Side> {
     }
 }
 
-/// What counts as a sample of a side.
-fn sample(observation: &Observation) -> Option<(Side, Time)> {
-    match observation {
-        Observation::Routed(routed) => routed.side.map(|side| (side, routed.at)),
-        Observation::Job { at, event: JobEvent::Effect, side: Some(side), .. } => Some((*side, *at)),
-        Observation::Run { at, event: RunEvent::Succeeded, side, .. } => Some((*side, *at)),
-        _ => None,
+/// What counts as a sample of a side. A request does when its client and the router have told of it, and it is not one
+/// that is known to be bad: those the gates do not count either.
+#[derive(Default)]
+struct Samples {
+    /// Requests of which only the router has told, by id.
+    routed: HashMap<String, (Side, Time)>,
+    /// Those of which only the client has told.
+    asked: HashSet<String>,
+}
+
+impl Samples {
+    /// The sample that this completes.
+    fn read(&mut self, seen: &Observation) -> Option<(Side, Time)> {
+        match seen {
+            Observation::Request(request) if !request.control => {
+                let routed = self.routed.remove(&request.id);
+                if routed.is_none() {
+                    self.asked.insert(request.id.clone());
+                }
+                routed
+            }
+            Observation::Routed(routed) => {
+                let sample = (routed.side?, routed.at);
+                if self.asked.remove(&routed.id) {
+                    return Some(sample);
+                }
+                self.routed.insert(routed.id.clone(), sample);
+                None
+            }
+            Observation::Job { at, event: JobEvent::Effect, side: Some(side), .. } => Some((*side, *at)),
+            Observation::Run { at, event: RunEvent::Succeeded, side, .. } => Some((*side, *at)),
+            _ => None,
+        }
     }
 }
 
@@ -150,5 +176,52 @@ pub(super) fn figures(plan: &CutoverPlan, recording: &Recording, window: &Window
                 .count();
             format!("{started} runs")
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use envctl_model::cutover::plan::ClientKind;
+
+    use super::*;
+    use crate::observation::{Request, Routed};
+
+    #[test]
+    fn a_request_is_a_sample_once_both_have_told_of_it_and_a_known_bad_one_is_none() {
+        let request = |id: &str, control| {
+            Observation::Request(Request {
+                id: id.to_owned(),
+                name: "page".to_owned(),
+                client: ClientKind::Fresh,
+                number: 0,
+                intended: Time(1),
+                sent: Time(1),
+                done: Time(9),
+                outcome: Outcome::Answered { status: 200 },
+                expected: 200,
+                control,
+            })
+        };
+        let routed = |id: &str| {
+            let termination = "--".to_owned();
+            Observation::Routed(Routed {
+                at: Time(8),
+                id: id.to_owned(),
+                side: Some(Side::New),
+                status: 200,
+                termination,
+            })
+        };
+        let mut samples = Samples::default();
+        let seen = [
+            request("7-1", false),
+            routed("7-1"),
+            routed("7-2"),
+            request("7-2", false),
+            routed("7-3"),
+            request("7-3", true),
+        ];
+        let told: Vec<_> = seen.iter().map(|seen| samples.read(seen).is_some()).collect();
+        assert_eq!(told, [false, true, false, true, false, false]);
     }
 }
