@@ -35,7 +35,7 @@ bench: build ## Measures envctl against the same work by hand
 chaos: ## Kills envctl at random places on a test cluster, fifty times, and expects that nothing is left
 	@ENVCTL_CHAOS_SEED=$(SEED) scripts/chaos $(ARGS)
 
-rehearse: ## Rehearses cutovers of the example on a test cluster: make rehearse ARGS="admin api"
+rehearse: ## Rehearses cutovers of the example on a test cluster: make rehearse ARGS="admin batch"
 	@scripts/rehearse $(ARGS)
 
 cluster-up: ## Starts a test cluster and prints the variables for a shell
