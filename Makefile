@@ -1,8 +1,9 @@
 # The work is done by scripts/, in plain sh; this file only names it.
 .DEFAULT_GOAL := help
-.PHONY: up down test check bench chaos cluster-up cluster-down help setup build
+.PHONY: up down test check bench chaos rehearse cluster-up cluster-down help setup build
 
-# Flags of `envctl up` and `envctl down`, of `cargo test`, and of the benchmark: make up ARGS=--json
+# Flags of `envctl up` and `envctl down`, of `cargo test`, and of the benchmark: make up ARGS=--json. Of the rehearsals,
+# components of the example.
 ARGS ?=
 # Of the test cluster.
 NAME ?= dev
@@ -33,6 +34,9 @@ bench: build ## Measures envctl against the same work by hand
 
 chaos: ## Kills envctl at random places on a test cluster, fifty times, and expects that nothing is left
 	@ENVCTL_CHAOS_SEED=$(SEED) scripts/chaos $(ARGS)
+
+rehearse: ## Rehearses cutovers of the example on a test cluster: make rehearse ARGS="admin batch"
+	@scripts/rehearse $(ARGS)
 
 cluster-up: ## Starts a test cluster and prints the variables for a shell
 	@scripts/cluster up $(NAME) $(ARGS)

@@ -20,13 +20,7 @@ pub struct Line<'a> {
 /// The request that a line is about, for ids that begin with `prefix`: the load's seed and a hyphen.
 #[must_use]
 pub fn read<'a>(line: &'a str, prefix: &str) -> Option<Line<'a>> {
-    let start = line.find(prefix)?;
-    let rest = &line[start + prefix.len()..];
-    let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
-    if digits == 0 {
-        return None;
-    }
-    let id = &line[start..start + prefix.len() + digits];
+    let id = line.match_indices(prefix).find_map(|(start, _)| id_at(line, start, prefix))?;
     let json = line.find('{').and_then(|at| serde_json::from_str::<Value>(line[at..].trim_end()).ok());
     let field = |names: &[&str]| json.as_ref().and_then(|json| names.iter().find_map(|name| json.get(name)));
     let status = match &json {
@@ -36,6 +30,16 @@ pub fn read<'a>(line: &'a str, prefix: &str) -> Option<Line<'a>> {
     let agent =
         field(&["userAgent", "user_agent", "agent"]).and_then(|agent| agent.as_str()).map(str::to_owned);
     Some(Line { id, status: status.unwrap_or(0), agent })
+}
+
+/// The id that begins there, if it stands alone: names of pods have such pieces in them.
+fn id_at<'a>(line: &'a str, start: usize, prefix: &str) -> Option<&'a str> {
+    let goes_on = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    let digits = &line[start + prefix.len()..];
+    let after = digits.trim_start_matches(|c: char| c.is_ascii_digit());
+    let end = line.len() - after.len();
+    let alone = !line[..start].ends_with(goes_on) && !after.starts_with(goes_on);
+    (alone && after.len() < digits.len()).then(|| &line[start..end])
 }
 
 fn number(value: &Value) -> Option<u16> {
@@ -69,5 +73,9 @@ mod tests {
         // Not one of ours.
         assert_eq!(told("GET /a 200"), None);
         assert_eq!(told("7f-x"), None);
+        // The name of a pod, before the id and without one.
+        let of_pod = r#"{"instance":"api-6d97f-5x7f-4","request":"7f-12","status":"200"}"#;
+        assert_eq!(told(of_pod), Some(("7f-12", 200)));
+        assert_eq!(told(r#"{"instance":"api-6d97f-5","order":"7f-4b"}"#), None);
     }
 }

@@ -7,7 +7,7 @@ use std::sync::PoisonError;
 use serde_json::{Value, json};
 
 use crate::album::{ALONE, Front, house};
-use crate::support::cluster::Cluster;
+use crate::support::cluster::{Cluster, MACHINES};
 use crate::support::{House, Ran, envctl, have, root};
 
 const STACK: &str = "examples/album/envctl.yaml";
@@ -16,13 +16,13 @@ const VALUES: &str = "examples/album/deploy/values/dev.yaml";
 /// Shared by all environments of the cluster, and nobody's: a database and a cache, as the platform's
 /// team would run them beside it.
 #[derive(Debug)]
-struct Backing {
+pub(super) struct Backing {
     mysql: String,
     redis: String,
 }
 
 impl Backing {
-    fn start(name: &str) -> Self {
+    pub(super) fn start(name: &str) -> Self {
         let run = |service: &str| {
             let (image, container) = (format!("envctl-backing/{service}"), format!("{name}-{service}"));
             let context = root().join("docker").join(service);
@@ -65,7 +65,7 @@ impl Drop for Backing {
 
 /// The repository that the test pushes to. Dropped, it leaves nothing of it in Docker.
 #[derive(Debug)]
-struct Repository(String);
+pub(super) struct Repository(String);
 
 impl Drop for Repository {
     fn drop(&mut self) {
@@ -91,7 +91,7 @@ fn for_pods(cluster: &Cluster, container: &str, port: u16) -> String {
 
 /// What the platform's team does once for a cluster: who is who, the shared secret, the bucket of states,
 /// rights and policies.
-fn platform(cluster: &Cluster, backing: &Backing, house: &mut House) -> Repository {
+pub(super) fn platform(cluster: &Cluster, backing: &Backing, house: &mut House) -> Repository {
     cluster.ctl(&["identity", "profile=album-dev", "role=Developer", "name=aki"]);
     let described =
         cluster.aws("platform", "eks", "describe_cluster", &json!({"name": cluster.text("name")}));
@@ -116,7 +116,9 @@ fn platform(cluster: &Cluster, backing: &Backing, house: &mut House) -> Reposito
     let repository = Repository(format!("{}/{}", cluster.text("registry"), house.project));
     house.edit(STACK, |text| {
         let local = format!("repository: {}/app", house.project);
-        text.replacen(&local, &format!("repository: {}", repository.0), 1)
+        let text = text.replacen(&local, &format!("repository: {}", repository.0), 1);
+        // Routers of rehearsals are on this machine.
+        text.replacen("allowIngressFrom: [", &format!("allowIngressFrom: [{MACHINES}, "), 1)
     });
     let endpoint = cluster.text("awsEndpointInside");
     // Nor is what stands between clients and pods: the node does, where the load balancers' subnets would.

@@ -1,6 +1,7 @@
 //! The cluster target, on a real Kubernetes with real pods.
 
 mod album;
+mod album_rehearsals;
 mod chaos;
 mod controllers;
 mod converge;

@@ -1,6 +1,6 @@
 //! Waiting: until there is enough to judge by, and until the logs have it.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use envctl_model::cutover::plan::Action;
@@ -9,7 +9,7 @@ use envctl_model::stack::ComponentKind;
 use envctl_runner::{Context, StepError};
 
 use crate::gates::Window;
-use crate::observation::{JobEvent, Observation, Outcome, RunEvent, Time};
+use crate::observation::{JobEvent, Observation, Outcome, Routed, RunEvent, Served, Time};
 use crate::recorder::Recorder;
 use crate::recording::Recording;
 
@@ -32,20 +32,10 @@ pub(super) async fn bake(
     let least = bake.at_least.max(AT_LEAST).saturating_sub(recorder.now().since(from));
     super::pause(least, context).await;
     let sides = sides_that_get_any(plan, step);
-    let mut ended = [0_u32; 2];
-    let mut counters: [Option<u64>; 2] = [None; 2];
+    let mut samples = Samples::default();
     let enough = |new: &[Observation]| {
-        for seen in new.iter().filter(|seen| seen.at() >= from) {
-            if let Some((side, _)) = sample(seen) {
-                ended[usize::from(side == Side::New)] += 1;
-            } else if let Observation::Counted { side, requests, .. } = seen {
-                // In production somebody else counts, and did so before.
-                let of = usize::from(*side == Side::New);
-                let since = requests.saturating_sub(*counters[of].get_or_insert(*requests));
-                ended[of] = u32::try_from(since).unwrap_or(u32::MAX);
-            }
-        }
-        sides.iter().all(|side| ended[usize::from(*side == Side::New)] >= bake.min_samples_per_side)
+        new.iter().filter(|seen| seen.at() >= from).for_each(|seen| samples.see(seen));
+        sides.iter().all(|side| samples.of(*side) >= bake.min_samples_per_side)
     };
     let patience = patience(plan, step);
     tokio::select! {
@@ -85,13 +75,58 @@ fn sides_that_get_any(plan: &CutoverPlan, step: usize) -> Vec<Side> {
     }
 }
 
-/// What counts as a sample of a side.
-fn sample(observation: &Observation) -> Option<(Side, Time)> {
-    match observation {
-        Observation::Routed(routed) => routed.side.map(|side| (side, routed.at)),
-        Observation::Job { at, event: JobEvent::Effect, side: Some(side), .. } => Some((*side, *at)),
-        Observation::Run { at, event: RunEvent::Succeeded, side, .. } => Some((*side, *at)),
-        _ => None,
+/// Samples of each side, counted as the gate of samples counts them.
+#[derive(Debug, Default)]
+struct Samples {
+    old: u32,
+    new: u32,
+    /// Where a request went of which the client has said nothing yet.
+    placed: HashMap<String, Side>,
+    /// Requests of which the client has said what came of them, and nobody where they went.
+    over: HashSet<String>,
+    /// What counters of somebody else said first.
+    counters: HashMap<Side, u64>,
+}
+
+impl Samples {
+    fn of(&self, side: Side) -> u32 {
+        match side {
+            Side::Old => self.old,
+            Side::New => self.new,
+        }
+    }
+
+    fn side(&mut self, side: Side) -> &mut u32 {
+        match side {
+            Side::Old => &mut self.old,
+            Side::New => &mut self.new,
+        }
+    }
+
+    fn see(&mut self, seen: &Observation) {
+        match seen {
+            // Known bad requests prove nothing of a side.
+            Observation::Request(request) if !request.control => match self.placed.remove(&request.id) {
+                Some(side) => *self.side(side) += 1,
+                None => _ = self.over.insert(request.id.clone()),
+            },
+            Observation::Routed(Routed { id, side: Some(side), .. })
+            | Observation::Served(Served { id, side, .. }) => {
+                if self.over.remove(id) {
+                    *self.side(*side) += 1;
+                } else {
+                    self.placed.insert(id.clone(), *side);
+                }
+            }
+            Observation::Job { event: JobEvent::Effect, side: Some(side), .. }
+            | Observation::Run { event: RunEvent::Succeeded, side, .. } => *self.side(*side) += 1,
+            Observation::Counted { side, requests, .. } => {
+                // In production somebody else counts, and did so before.
+                let since = requests.saturating_sub(*self.counters.entry(*side).or_insert(*requests));
+                *self.side(*side) = u32::try_from(since).unwrap_or(u32::MAX);
+            }
+            _ => {}
+        }
     }
 }
 
@@ -178,5 +213,45 @@ pub(super) fn figures(plan: &CutoverPlan, recording: &Recording, window: &Window
                 .count();
             format!("{started} runs")
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use envctl_model::cutover::plan::ClientKind;
+
+    use super::*;
+    use crate::observation::Request;
+
+    fn request(id: &str, control: bool) -> Observation {
+        let (intended, sent, done) = (Time(0), Time(0), Time(1));
+        let (id, name, client) = (id.to_owned(), "GET /".to_owned(), ClientKind::Fresh);
+        let outcome = Outcome::Answered { status: 200 };
+        Observation::Request(Request { id, name, client, number: 0, intended, sent, done, outcome, expected: 200, control })
+    }
+
+    fn routed(id: &str, side: Side) -> Observation {
+        let (id, termination) = (id.to_owned(), "--".to_owned());
+        Observation::Routed(Routed { at: Time(1), id, side: Some(side), status: 200, termination })
+    }
+
+    #[test]
+    fn a_step_is_watched_until_the_gate_of_samples_has_what_it_wants() {
+        let mut samples = Samples::default();
+        let seen = [
+            request("a", false),
+            routed("a", Side::New),
+            routed("b", Side::New),
+            request("b", false),
+            // A known bad one, one that is under way yet, and one of which nobody knows where it went.
+            request("c", true),
+            routed("c", Side::New),
+            routed("d", Side::New),
+            request("e", false),
+            request("f", false),
+            routed("f", Side::Old),
+        ];
+        seen.iter().for_each(|seen| samples.see(seen));
+        assert_eq!((samples.of(Side::Old), samples.of(Side::New)), (1, 2));
     }
 }

@@ -7,6 +7,7 @@ use envctl_model::stack::ComponentKind;
 
 use super::account::{Account, Finding};
 use super::view::View;
+use super::window::During;
 use super::words::counted;
 use super::{Gate, Invariant};
 use crate::observation::{JobEvent, Observation};
@@ -87,6 +88,10 @@ fn every_replica_takes_part(view: &View<'_>) -> Vec<Finding> {
         return Vec::new();
     }
     let (steady, parts) = (steady(view), parts(view));
+    // Where there is one replica a fault may have taken it. Whether another one came in time, requests and jobs tell.
+    if steady.is_empty() && matches!(view.window.during, During::Fault(_)) {
+        return Vec::new();
+    }
     if steady.is_empty() {
         let account = Account::new("no instance of the new side was ready during the whole window")
             .because("the new side restarts, or its instances were not watched")
@@ -165,4 +170,34 @@ fn settings_known(view: &View<'_>) -> Vec<Finding> {
             .because("metric missing: how the replicas are configured is not known")
             .change("see that the new side's instances can be looked into");
     vec![account.lacking()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::made_up::{self, Kind};
+    use super::*;
+
+    #[test]
+    fn a_fault_may_take_the_only_replica_and_nothing_else_may() {
+        let mut made = made_up::clean(Kind::Service, 7);
+        let mut window = made.of_fault();
+        let stayed: Vec<String> = {
+            let view = View::new(&made.plan, &made.recording, &window);
+            steady(&view).into_iter().map(str::to_owned).collect()
+        };
+        assert!(!stayed.is_empty());
+        made.keep(|seen| match seen {
+            Observation::Instance { instance, .. } | Observation::Configured { instance, .. } => {
+                !stayed.contains(instance)
+            }
+            Observation::Served(served) => !stayed.contains(&served.instance),
+            _ => true,
+        });
+        let found = |window: &crate::gates::Window| {
+            every_replica_takes_part(&View::new(&made.plan, &made.recording, window)).len()
+        };
+        assert_eq!(found(&window), 0);
+        window.during = During::Step;
+        assert_eq!(found(&window), 1);
+    }
 }

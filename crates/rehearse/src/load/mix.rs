@@ -8,7 +8,7 @@ use bytes::Bytes;
 use envctl_model::Diagnostic;
 use envctl_model::yaml::{self, span_of};
 use http::header::HOST;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
+use http::{HeaderName, HeaderValue, Method, Request, Uri};
 use http_body_util::Full;
 use serde::Deserialize;
 use serde_yaml::Spanned;
@@ -24,8 +24,8 @@ use super::template::Template;
 /// control: {every: 100, request: {name: nobody, path: /no-such-page}}
 /// ```
 ///
-/// In `path` and `body`, `{{ n }}` is the request's number and `{{ id }}` its id. A body is `body`, the content of
-/// `bodyFile` (from the directory of the mix), or `bodySize` bytes. `control` is a request that fails: every so many
+/// In `path`, `headers` and `body`, `{{ n }}` is the request's number and `{{ id }}` its id. A body is `body`, the content
+/// of `bodyFile` (from the directory of the mix), or `bodySize` bytes. `control` is a request that fails: every so many
 /// requests it is sent, and has to be counted as failed.
 #[derive(Debug, Clone)]
 pub struct Mix {
@@ -40,7 +40,7 @@ pub(crate) struct MixRequest {
     pub(crate) weight: u32,
     pub(crate) method: Method,
     pub(super) path: Template,
-    pub(super) headers: HeaderMap,
+    pub(super) headers: Vec<(HeaderName, Template)>,
     pub(super) body: Body,
     pub(crate) expect: u16,
 }
@@ -56,8 +56,13 @@ impl MixRequest {
         *request.method_mut() = self.method.clone();
         // The mix was read with such a path, and no placeholder becomes what a path cannot have.
         *request.uri_mut() = self.path.render(n, id).parse().unwrap_or(Uri::from_static("/"));
-        *request.headers_mut() = self.headers.clone();
         let headers = request.headers_mut();
+        for (name, value) in &self.headers {
+            // The mix was read with such a value, and no placeholder becomes what a header cannot have.
+            if let Ok(value) = HeaderValue::from_str(&value.render(n, id)) {
+                headers.insert(name.clone(), value);
+            }
+        }
         headers.entry(HOST).or_insert_with(|| host.clone());
         if let Ok(id) = HeaderValue::from_str(id) {
             headers.insert("x-request-id", id);
@@ -231,8 +236,11 @@ impl Place<'_> {
         })
     }
 
-    fn headers(&self, given: &BTreeMap<String, Spanned<String>>) -> Result<HeaderMap, Box<Diagnostic>> {
-        let mut headers = HeaderMap::new();
+    fn headers(
+        &self,
+        given: &BTreeMap<String, Spanned<String>>,
+    ) -> Result<Vec<(HeaderName, Template)>, Box<Diagnostic>> {
+        let mut headers = Vec::new();
         for (name, value) in given {
             let help = "headers are as in HTTP: letters, digits and hyphens, then one line of text";
             let wrong = || self.wrong(value, format!("the header `{name}` cannot be sent"), help);
@@ -244,7 +252,9 @@ impl Place<'_> {
                 let help = "leave it out: the load sets it for each request";
                 return Err(self.wrong(value, format!("the header `{name}` is the load's own"), help));
             }
-            headers.insert(parsed, HeaderValue::from_str(&value.value).map_err(|_| wrong())?);
+            let value = self.template(value)?;
+            HeaderValue::from_str(&value.render(0, "0-0")).map_err(|_| wrong())?;
+            headers.push((parsed, value));
         }
         Ok(headers)
     }
@@ -294,17 +304,18 @@ mod tests {
 requests:
   - {name: list, weight: 9, path: /albums, headers: {accept: text/html}}
   - {name: upload, method: PUT, path: '/photos/{{ id }}', bodyFile: photo.jpg, expect: 201}
-  - {name: note, method: POST, path: /notes, body: 'note {{ n }}'}
+  - {name: note, method: POST, path: /notes, headers: {Idempotency-Key: 'note-{{ id }}'}, body: 'note {{ n }}'}
 control: {every: 100, request: {name: nobody, path: /no-such-page}}
 ";
         std::fs::write(directory.path().join("mix.yaml"), source).unwrap();
         let mix = Mix::read(&directory.path().join("mix.yaml")).unwrap();
         assert_eq!(mix.control_every(), Some(100));
         let [list, upload, note] = &mix.requests[..] else { panic!("{mix:?}") };
-        assert_eq!(
-            (list.weight, list.expect, &list.headers["accept"]),
-            (9, 200, &HeaderValue::from_static("text/html"))
-        );
+        let sent =
+            |request: &MixRequest| request.render(4, "f-4", &HeaderValue::from_static("album.example"));
+        assert_eq!((list.weight, list.expect), (9, 200));
+        assert_eq!(sent(list).headers()["accept"], "text/html");
+        assert_eq!(sent(note).headers()["idempotency-key"], "note-f-4");
         assert_eq!((&upload.method, upload.path.render(4, "f-4").as_str()), (&Method::PUT, "/photos/f-4"));
         assert!(matches!(&upload.body, Body::Bytes(bytes) if **bytes == *b"\xff\xd8"));
         assert!(matches!(&note.body, Body::Text(text) if text.render(4, "f-4") == "note 4"));

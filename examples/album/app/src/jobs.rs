@@ -57,13 +57,9 @@ impl Db {
         Ok(self.connection().await?.exec_drop(update, (job, log::instance())).await?)
     }
 
-    /// Nobody has to do it again.
-    pub async fn finished(&self, job: &str) -> Result<()> {
-        Ok(self.connection().await?.exec_drop("UPDATE jobs SET state = 'done' WHERE job = ?", (job,)).await?)
-    }
-
-    /// The picture is stored. Each time that this happens is a row of its own: there must be one for
-    /// each job, and nothing here sees to it.
+    /// The picture is stored, and nobody has to do it again: both or neither, whenever the process dies.
+    /// Each time that this happens is a row of its own: there must be one for each job, and nothing here
+    /// sees to it.
     pub async fn made(&self, job: &str, kind: Kind, photo: u64, key: &str) -> Result<()> {
         let mut connection = self.connection().await?;
         let mut transaction = connection.start_transaction(TxOpts::default()).await?;
@@ -79,6 +75,7 @@ impl Db {
         transaction.exec_drop(picture, params! { "key" => key, "photo" => photo }).await?;
         let run = "INSERT INTO thumbnail_runs (job, kind, instance) VALUES (?, ?, ?)";
         transaction.exec_drop(run, (job, kind.name(), log::instance())).await?;
+        transaction.exec_drop("UPDATE jobs SET state = 'done' WHERE job = ?", (job,)).await?;
         Ok(transaction.commit().await?)
     }
 

@@ -23,6 +23,7 @@ mod migrations;
 mod orders;
 mod prints;
 mod queue;
+mod rehearsal;
 mod shipping;
 mod shutdown;
 mod sigv4;
@@ -50,7 +51,14 @@ const USAGE: &str = "usage: album ROLE
   migrate          bring the database's schema up to date, then end
   migrate shipping the same for shipping's database
   wait             end when database, schema, queue and bucket are there
-  check-url PHOTO  fetch the presigned URL of a photo's original, as a browser would";
+  check-url PHOTO  fetch the presigned URL of a photo's original, as a browser would
+
+for rehearsals of a cutover:
+  sample           make albums 1 and 2 and photo 1, unless they are there, then end
+  sample shipping  make order 1, unless it is there, then end
+  enqueue          put the jobs that standard input names into the worker's queue
+  ledger jobs      tell what becomes of the worker's jobs
+  ledger runs      tell which batches run";
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -67,6 +75,11 @@ async fn main() -> ExitCode {
         ["migrate", "shipping"] => migrations::run(migrations::SHIPPING).await,
         ["wait"] => wait::run().await,
         ["check-url", photo] => api::check_url(photo).await,
+        ["sample"] => rehearsal::sample::run().await,
+        ["sample", "shipping"] => rehearsal::sample::run_shipping().await,
+        ["enqueue"] => rehearsal::enqueue::run().await,
+        ["ledger", "jobs"] => rehearsal::ledger::jobs().await,
+        ["ledger", "runs"] => rehearsal::ledger::runs().await,
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);

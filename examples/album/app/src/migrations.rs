@@ -75,6 +75,17 @@ pub const ALBUM: &Schema = &[
             result VARCHAR(500) NOT NULL DEFAULT ''
         ) CHARACTER SET utf8mb4",
     ),
+    (
+        7,
+        "CREATE TABLE IF NOT EXISTS deliveries (
+            id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY,
+            job VARCHAR(100) NOT NULL,
+            kind VARCHAR(20) NOT NULL,
+            event VARCHAR(10) NOT NULL,
+            instance VARCHAR(100) NOT NULL,
+            at DATETIME(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6)
+        ) CHARACTER SET utf8mb4",
+    ),
 ];
 
 /// Orders of prints and what was charged for them. It is shipping's own: a database that only

@@ -76,6 +76,16 @@ impl Queue {
         self.sqs("DeleteMessage", request, REQUEST_TIMEOUT).await.map(drop)
     }
 
+    /// How many messages wait, and how many somebody has received and not deleted. The queue counts about
+    /// right.
+    pub async fn depth(&self) -> Result<(u64, u64)> {
+        const NAMES: [&str; 2] = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"];
+        let answer =
+            self.sqs("GetQueueAttributes", json!({ "AttributeNames": NAMES }), REQUEST_TIMEOUT).await?;
+        let [waiting, in_flight] = NAMES.map(|name| answer["Attributes"][name].as_str()?.parse().ok());
+        waiting.zip(in_flight).ok_or_else(|| "the queue does not say how much waits".into())
+    }
+
     /// Whether the queue is there and may be used.
     pub async fn check(&self) -> Result<()> {
         let request = json!({ "AttributeNames": ["QueueArn"] });

@@ -54,15 +54,19 @@ pub struct Order {
     /// What names the job. Without it the photo and the kind do: ordered twice, it is made once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<String>,
+    /// How long it takes at least, in seconds, whatever there is to do. For rehearsals.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<f64>,
 }
 
 impl Order {
     /// An order for what has not been ordered before.
     pub fn new(photo: u64, kind: Kind) -> Self {
-        Order { photo, kind, job: None }
+        Order { photo, kind, job: None, seconds: None }
     }
 
-    fn job(&self) -> String {
+    /// What names the job.
+    pub fn job(&self) -> String {
         self.job.clone().unwrap_or_else(|| format!("{}-{}", self.kind.name(), self.photo))
     }
 }
@@ -99,34 +103,37 @@ impl Work for Worker {
         let started = Instant::now();
         let order: Order = serde_json::from_str(&message.body)?;
         let job = order.job();
+        self.db.delivered(&job, order.kind, "received", log::instance()).await?;
         match self.db.claim(&job, order.kind, self.jobs.visibility).await? {
             Claim::Ours => {}
             Claim::Done => return Ok(Outcome::Done),
             Claim::Taken(left) => return Ok(Outcome::Later(left)),
         }
         let photo = self.db.photo(order.photo).await?.ok_or("there is no such photo")?;
+        let floor = match (order.seconds, order.kind) {
+            (Some(seconds), _) => Duration::try_from_secs_f64(seconds)?,
+            (None, Kind::Thumbnail) => self.floors.job,
+            (None, Kind::Poster) => self.floors.poster,
+        };
+        let made = async {
+            let picture = self.picture(&photo, order.kind).await?;
+            tokio::time::sleep(floor.saturating_sub(started.elapsed())).await;
+            Ok::<_, crate::Error>(picture)
+        };
         let picture = tokio::select! {
-            picture = self.picture(&photo, order.kind) => picture?,
+            picture = made => picture?,
             () = stop.overdue(self.jobs.patience) => {
                 self.db.give_up(&job).await?;
                 return Ok(Outcome::Later(Duration::ZERO));
             }
         };
-        // From here on nothing is broken off: whoever took the job over would do it again.
+        // From here on nothing is broken off by us. Who is killed before the last of it has done nothing that
+        // doing it again would double: the picture has the same name, and the row comes with the job's end.
         let folder = photo.original_key.rsplit_once('/').map_or("", |(folder, _)| folder);
         let key = format!("{folder}/{}.{}", order.kind.name(), picture.extension);
         self.storage.put(&key, picture.content_type, picture.bytes).await?;
         self.db.made(&job, order.kind, photo.id, &key).await?;
         self.cache.forget(photo.album_id).await;
-        let floor = match order.kind {
-            Kind::Thumbnail => self.floors.job,
-            Kind::Poster => self.floors.poster,
-        };
-        tokio::select! {
-            () = tokio::time::sleep(floor.saturating_sub(started.elapsed())) => {}
-            () = stop.overdue(self.jobs.patience) => {}
-        }
-        self.db.finished(&job).await?;
         Ok(Outcome::Done)
     }
 
@@ -148,6 +155,7 @@ impl Worker {
     }
 
     async fn remember(&self, order: &Order, error: &str) -> Result<()> {
+        self.db.delivered(&order.job(), order.kind, "failed", log::instance()).await?;
         self.db.give_up(&order.job()).await?;
         if order.kind != Kind::Thumbnail {
             return Ok(());
@@ -173,9 +181,11 @@ mod tests {
     }
 
     #[test]
-    fn an_order_may_name_its_job() {
-        let order: Order = serde_json::from_str(r#"{"photo": 7, "kind": "poster", "job": "again"}"#).unwrap();
-        assert_eq!((order.kind, order.job().as_str()), (Kind::Poster, "again"));
+    fn an_order_may_name_its_job_and_how_long_it_takes() {
+        let order = r#"{"photo":7,"kind":"poster","job":"again","seconds":2.5}"#;
+        let read: Order = serde_json::from_str(order).unwrap();
+        assert_eq!((read.kind, read.job().as_str(), read.seconds), (Kind::Poster, "again", Some(2.5)));
+        assert_eq!(serde_json::to_string(&read).unwrap(), order);
         assert!(serde_json::from_str::<Order>(r#"{"photo": 7, "kind": "film"}"#).is_err());
     }
 }

@@ -44,7 +44,7 @@ impl MadeUp {
         self.last(|window| window.during == During::Drill)
     }
 
-    pub(super) fn of_fault(&self) -> Window {
+    pub(in crate::gates) fn of_fault(&self) -> Window {
         self.last(|window| matches!(window.during, During::Fault(_)))
     }
 
@@ -57,7 +57,7 @@ impl MadeUp {
         self.recording.observations.iter_mut().for_each(change);
     }
 
-    pub(super) fn keep(&mut self, wanted: impl FnMut(&Observation) -> bool) {
+    pub(in crate::gates) fn keep(&mut self, wanted: impl FnMut(&Observation) -> bool) {
         self.recording.observations.retain(wanted);
     }
 

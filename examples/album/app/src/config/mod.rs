@@ -119,6 +119,11 @@ pub fn thumbnail_queue(lookup: Lookup) -> Result<Url> {
     url(lookup, "THUMBNAIL_QUEUE_URL")
 }
 
+/// Where the worker's jobs end that failed too often, from `DEAD_LETTER_QUEUE_URL`.
+pub fn dead_letter_queue(lookup: Lookup) -> Result<Url> {
+    url(lookup, "DEAD_LETTER_QUEUE_URL")
+}
+
 /// The queue of shipping's orders, from `SHIPPING_QUEUE_URL`.
 pub fn shipping_queue(lookup: Lookup) -> Result<Url> {
     url(lookup, "SHIPPING_QUEUE_URL")
