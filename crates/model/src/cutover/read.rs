@@ -54,7 +54,7 @@ impl PlanFile {
             rollback: faults::rollback(&reader, &text.rollback)?,
         };
         plan.steps = course::read(&reader, &plan, sections.promise.given, &text)?;
-        plan.faults = faults::read(&reader, &plan, &text.faults)?;
+        plan.faults = faults::read(&mut reader, &plan, &text.faults)?;
         let (files, services) = reader.mentioned();
         Ok(Self { file: file.to_owned(), source: source.to_owned(), plan, files, services })
     }
