@@ -1,5 +1,5 @@
-//! A TCP proxy that breaks what goes through it: it stands between a component and its database, and plays the
-//! failover, the slow network, the partition.
+//! A TCP proxy that breaks what goes through it: it stands between the router and the new side, and plays the slow
+//! network and the partition.
 
 use std::io;
 use std::net::SocketAddr;

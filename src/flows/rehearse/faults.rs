@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use envctl_cluster::live::pods;
-use envctl_model::cutover::FaultKind;
-use envctl_model::stack::ComponentKind;
+use envctl_model::cutover::plan::Fault;
+use envctl_model::cutover::{CutoverPlan, FaultKind};
 use envctl_rehearse::director::Trouble;
 use envctl_rehearse::proxy::Proxy;
 
@@ -12,22 +12,15 @@ use super::sandbox::Sandbox;
 use super::sides::PATIENCE;
 use crate::flows::cluster::target::explain;
 
-/// Faults that a sandbox can have now.
-pub(super) fn possible(kind: ComponentKind) -> &'static [FaultKind] {
-    use FaultKind::{KillNewPod, KillOldPod, ReconvergeOld, SlowNew};
-    match kind {
-        ComponentKind::Service | ComponentKind::Endpoint => &[KillNewPod, KillOldPod, SlowNew, ReconvergeOld],
-        ComponentKind::Worker => &[KillNewPod, KillOldPod, ReconvergeOld],
-        ComponentKind::Schedule => &[],
-    }
-}
-
 /// How much later what a slow new side says arrives.
 const SLOW: Duration = Duration::from_millis(500);
 
+/// How long a command of the plan's may take that breaks something.
+const BREAKS_WITHIN: Duration = Duration::from_secs(120);
+
 /// Breaks something.
-pub(super) async fn inject(sandbox: &Sandbox, kind: FaultKind) -> Result<(), Trouble> {
-    match kind {
+pub(super) async fn inject(plan: &CutoverPlan, sandbox: &Sandbox, fault: &Fault) -> Result<(), Trouble> {
+    match fault.inject {
         FaultKind::KillNewPod => kill_new(sandbox).await,
         FaultKind::KillOldPod => {
             let running = sandbox.old.list().await?.into_iter().find(|machine| machine.is_running);
@@ -41,12 +34,42 @@ pub(super) async fn inject(sandbox: &Sandbox, kind: FaultKind) -> Result<(), Tro
             proxy(sandbox)?.delay(SLOW);
             Ok(())
         }
-        // What a configuration manager does that still has the machines on its list: what should run, it starts.
+        FaultKind::NetworkPartition => {
+            proxy(sandbox)?.blackhole();
+            Ok(())
+        }
+        // What a configuration manager does that still has the machines on its list: what should run, it starts, and
+        // what should be in their crontabs, it puts there.
         FaultKind::ReconvergeOld => {
             let all = sandbox.old.list().await?.len();
-            sandbox.old.keep(all).await
+            sandbox.old.keep(all).await?;
+            match &plan.timetable {
+                Some(timetable) => sandbox.old.run(&timetable.arm).await,
+                None => Ok(()),
+            }
         }
-        _ => Err(Trouble(format!("the fault {kind:?} cannot be injected into this sandbox"))),
+        FaultKind::DbFailover | FaultKind::LongTransaction | FaultKind::QueueRedelivery => {
+            by_command(sandbox, fault).await
+        }
+    }
+}
+
+/// Has the plan's command break what is outside of a sandbox's hands.
+async fn by_command(sandbox: &Sandbox, fault: &Fault) -> Result<(), Trouble> {
+    let word = fault.inject.as_str();
+    let Some(tool) = &fault.with else {
+        return Err(Trouble(format!("the fault `{word}` has no command")));
+    };
+    match tokio::time::timeout(BREAKS_WITHIN, sandbox.old.run(tool)).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(Trouble(why))) => Err(Trouble(format!("the fault `{word}` was not had: {why}"))),
+        Err(_) => Err(Trouble(format!(
+            "the fault `{word}` was not over after {} s: `{}` in the service `{}` still runs\n  have the command end \
+             by itself when what it broke is well again",
+            BREAKS_WITHIN.as_secs(),
+            tool.command.join(" "),
+            tool.service
+        ))),
     }
 }
 
@@ -60,20 +83,24 @@ pub(super) async fn lift(sandbox: &Sandbox, kind: FaultKind) -> Result<(), Troub
             }
             Ok(())
         }
-        FaultKind::SlowNew => {
+        FaultKind::SlowNew | FaultKind::NetworkPartition => {
             proxy(sandbox)?.restore();
             Ok(())
         }
-        // Controllers mend the new side.
-        _ => Ok(()),
+        // Controllers mend the new side, a command is over when it has ended, and nobody mends what a configuration
+        // manager did.
+        FaultKind::KillNewPod
+        | FaultKind::ReconvergeOld
+        | FaultKind::DbFailover
+        | FaultKind::LongTransaction
+        | FaultKind::QueueRedelivery => Ok(()),
     }
 }
 
 fn proxy(sandbox: &Sandbox) -> Result<&Proxy, Trouble> {
-    sandbox
-        .proxy
-        .as_ref()
-        .ok_or_else(|| Trouble("nothing stands before the new side that could be slow".to_owned()))
+    sandbox.proxy.as_ref().ok_or_else(|| {
+        Trouble("nothing stands before the new side that could hold up what goes there".to_owned())
+    })
 }
 
 async fn kill_new(sandbox: &Sandbox) -> Result<(), Trouble> {

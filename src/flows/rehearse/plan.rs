@@ -6,7 +6,6 @@ use envctl_model::cutover::CutoverPlan;
 use envctl_model::stack::{ComponentKind, TargetKind};
 use envctl_rehearse::load::Mix;
 
-use super::faults;
 use crate::config::{Base, Project, Settings};
 use crate::flows::cutover_plan;
 use crate::ui::Failure;
@@ -35,15 +34,6 @@ pub(crate) fn load(base: &Base, path: &Path) -> Result<Loaded, Failure> {
             "the new side of the plan is the target `{}` of kind `compose`, where endpoints, signals and CronJobs are \
              not Kubernetes'\n  name a target of kind `eks` in `new.target`",
             file.plan.new.target
-        )));
-    }
-    let possible = faults::possible(file.plan.kind);
-    if let Some(fault) = file.plan.faults.iter().find(|fault| !possible.contains(&fault.inject)) {
-        let possible: Vec<_> = possible.iter().map(|fault| fault.as_str()).collect();
-        let possible = if possible.is_empty() { "none".to_owned() } else { possible.join(", ") };
-        return Err(Failure::Usage(format!(
-            "a sandbox cannot have the fault `{}` yet\n  take it out of the plan; it can have: {possible}",
-            fault.inject.as_str(),
         )));
     }
     let path = std::path::absolute(path).map_err(Failure::failed)?;

@@ -9,7 +9,7 @@ use envctl_cluster::live::expose::{self, Exposed};
 use envctl_local::balancer;
 use envctl_local::machines::{Machines, MachinesSpec};
 use envctl_model::Event;
-use envctl_model::cutover::plan::ClientKind;
+use envctl_model::cutover::plan::{ClientKind, Fault};
 use envctl_model::cutover::{CutoverPlan, FaultKind, Side};
 use envctl_model::facts::Facts;
 use envctl_model::name::EnvironmentName;
@@ -214,7 +214,8 @@ async fn proxy(
     port: u16,
     exposed: SocketAddr,
 ) -> Result<Option<Proxy>, Failure> {
-    if plan.faults.iter().all(|fault| fault.inject != FaultKind::SlowNew) {
+    let needs = |fault: &Fault| matches!(fault.inject, FaultKind::SlowNew | FaultKind::NetworkPartition);
+    if !plan.faults.iter().any(needs) {
         return Ok(None);
     }
     let gateway = balancer::gateway(&machine.reader, network).await.map_err(Failure::failed)?;
@@ -226,7 +227,8 @@ fn tools(loaded: &Loaded) -> Vec<String> {
     let plan = &loaded.plan;
     let work = plan.work.iter().flat_map(|work| [&work.enqueue, &work.ledger]);
     let timetable = plan.timetable.iter().flat_map(|table| [&table.ledger, &table.arm, &table.disarm]);
-    let mut services: Vec<_> = work.chain(timetable).map(|tool| tool.service.clone()).collect();
+    let faults = plan.faults.iter().filter_map(|fault| fault.with.as_ref());
+    let mut services: Vec<_> = work.chain(timetable).chain(faults).map(|tool| tool.service.clone()).collect();
     services.sort();
     services.dedup();
     services

@@ -188,7 +188,7 @@ impl Stage for SandboxStage<'_> {
     }
 
     async fn inject(&self, fault: &Fault) -> Result<(), Trouble> {
-        faults::inject(self.sandbox, fault.inject).await
+        faults::inject(self.plan(), self.sandbox, fault).await
     }
 
     fn keep(&self, judged: &[Judged]) -> Result<(), Trouble> {

@@ -58,6 +58,9 @@ pub struct FaultEntry {
     pub does: &'static str,
     /// What it finds.
     pub finds: &'static str,
+    /// What a command of the plan's has to do for it, where what breaks is outside of a sandbox's hands. None: the
+    /// sandbox breaks it itself.
+    pub command: Option<&'static str>,
     instead: Instead,
 }
 
@@ -307,10 +310,11 @@ pub const FAULTS: &[FaultEntry] = &[
     FaultEntry {
         fault: FaultKind::KillNewPod,
         word: "killNewPod",
-        kinds: ALL,
+        kinds: &[Service, Worker, Endpoint],
         does: "kills one pod of the new side, without grace",
         finds: "too few replicas, jobs that are acknowledged before they are done",
-        instead: &[],
+        command: None,
+        instead: &[(Schedule, "`dbFailover`: a CronJob has a pod only while a run goes on")],
     },
     FaultEntry {
         fault: FaultKind::KillOldPod,
@@ -318,6 +322,7 @@ pub const FAULTS: &[FaultEntry] = &[
         kinds: &[Service, Worker, Endpoint],
         does: "kills one instance of the old side",
         finds: "an old side that was thinned out too early to go back to",
+        command: None,
         instead: &[(Schedule, "`reconvergeOld`: a crontab has no instances")],
     },
     FaultEntry {
@@ -326,7 +331,8 @@ pub const FAULTS: &[FaultEntry] = &[
         kinds: ANSWERING,
         does: "has the new side answer slowly",
         finds: "timeouts that are too short, connections that pile up",
-        instead: &[(Worker, "`killNewPod`, or `networkPartition`"), (Schedule, "`killNewPod`")],
+        command: None,
+        instead: &[(Worker, "`killNewPod`, or `dbFailover`"), (Schedule, "`dbFailover`")],
     },
     FaultEntry {
         fault: FaultKind::DbFailover,
@@ -334,14 +340,16 @@ pub const FAULTS: &[FaultEntry] = &[
         kinds: ALL,
         does: "breaks the connections to the shared database, which is away for a while",
         finds: "pools that never connect again",
+        command: Some("has the database away for a while, and ends when it is back"),
         instead: &[],
     },
     FaultEntry {
         fault: FaultKind::LongTransaction,
         word: "longTransaction",
         kinds: ALL,
-        does: "holds locks in the shared database by a transaction that does not end",
+        does: "holds locks in the shared database by a transaction that does not end soon",
         finds: "migrations and writes that wait for a lock and hold up all others",
+        command: Some("holds the locks for a while, and ends when it has let them go"),
         instead: &[],
     },
     FaultEntry {
@@ -350,15 +358,17 @@ pub const FAULTS: &[FaultEntry] = &[
         kinds: ALL,
         does: "has a configuration manager put the old side back as it was",
         finds: "an old side that begins to work again after it was taken out",
+        command: None,
         instead: &[],
     },
     FaultEntry {
         fault: FaultKind::NetworkPartition,
         word: "networkPartition",
-        kinds: ALL,
-        does: "cuts the new side off from what is shared",
-        finds: "probes that say ready all the same, and retries without an end",
-        instead: &[],
+        kinds: ANSWERING,
+        does: "has nothing arrive between the router and the new side",
+        finds: "routers that wait for a side that nobody reaches, connections that pile up",
+        command: None,
+        instead: &[(Worker, "`killNewPod`, or `dbFailover`"), (Schedule, "`dbFailover`")],
     },
     FaultEntry {
         fault: FaultKind::QueueRedelivery,
@@ -366,6 +376,7 @@ pub const FAULTS: &[FaultEntry] = &[
         kinds: &[Worker],
         does: "has the queue deliver jobs again that are being worked on",
         finds: "effects that happen twice",
+        command: Some("has the queue give out again what is being worked on"),
         instead: &[
             (Service, "`dbFailover`, or `slowNew`"),
             (Endpoint, "`dbFailover`, or `slowNew`"),
@@ -401,6 +412,12 @@ impl GateKind {
 }
 
 impl FaultKind {
+    /// What a command of the plan's has to do for it. None: the sandbox breaks it itself.
+    #[must_use]
+    pub fn command(self) -> Option<&'static str> {
+        FAULTS.iter().find(|entry| entry.fault == self).and_then(|entry| entry.command)
+    }
+
     /// As the plan writes it.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -170,6 +170,9 @@ fn tell_fault(text: &mut String, plan: &CutoverPlan, fault: &Fault) {
     };
     let recovery = show_duration(fault.recovery);
     let _ = writeln!(text, "     does      {}", entry.does);
+    if let Some(tool) = &fault.with {
+        let _ = writeln!(text, "     by        `{}` in {}", tool.command.join(" "), tool.service);
+    }
     let _ = writeln!(text, "     finds     {}", entry.finds);
     let _ = writeln!(text, "     permits   {costs}, all well again within {recovery}");
 }

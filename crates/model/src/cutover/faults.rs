@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::catalogue::FAULTS;
 use super::check::{Reader, Wrong, meant};
 use super::file::{FaultText, RollbackText};
-use super::plan::{CutoverPlan, Drill, Fault, FaultKind, Rollback, Step};
+use super::load;
+use super::plan::{CutoverPlan, Drill, Fault, FaultKind, Rollback, Step, Tool};
 use super::standing::Standing;
 use crate::stack::ComponentKind;
 use crate::units;
@@ -13,7 +14,11 @@ use crate::units;
 /// How long going back may take, if the plan does not say.
 const MAX_DURATION: Duration = Duration::from_secs(30);
 
-pub(super) fn read(reader: &Reader<'_>, plan: &CutoverPlan, list: &[FaultText]) -> Result<Vec<Fault>, Wrong> {
+pub(super) fn read(
+    reader: &mut Reader<'_>,
+    plan: &CutoverPlan,
+    list: &[FaultText],
+) -> Result<Vec<Fault>, Wrong> {
     let mut faults: Vec<Fault> = Vec::new();
     for text in list {
         let names: Vec<_> = plan.steps.iter().map(Step::name).collect();
@@ -29,6 +34,7 @@ pub(super) fn read(reader: &Reader<'_>, plan: &CutoverPlan, list: &[FaultText]) 
             let message = format!("fault `{}` is injected at `{}` already", text.inject.value, text.at.value);
             return Err(reader.at(&text.inject, message, "remove one of them"));
         }
+        let with = command(reader, inject, text)?;
         let example = "say what it may cost: `permits: {failedRequests: 0, recovery: 5s}`";
         let Some(permits) = &text.permits else {
             let message = format!("fault `{}` has no `permits`", text.inject.value);
@@ -48,9 +54,30 @@ pub(super) fn read(reader: &Reader<'_>, plan: &CutoverPlan, list: &[FaultText]) 
         if time.is_zero() {
             return Err(reader.at(recovery, "nothing is well again within 0s", "write such as `5s`"));
         }
-        faults.push(Fault { at, inject, failed_requests, recovery: time });
+        faults.push(Fault { at, inject, with, failed_requests, recovery: time });
     }
     Ok(faults)
+}
+
+/// The command that breaks it: where a sandbox cannot do so itself, and only there.
+fn command(reader: &mut Reader<'_>, inject: FaultKind, text: &FaultText) -> Result<Option<Tool>, Wrong> {
+    let word = inject.as_str();
+    match (inject.command(), &text.with) {
+        (Some(_), Some(with)) => load::tool(reader, "with", &with.value).map(Some),
+        (Some(does), None) => {
+            let message =
+                format!("fault `{word}` needs a command: what breaks is outside of a sandbox's hands");
+            let help = format!(
+                "add `with: {{service: SERVICE, command: [...]}}`, a command in a service of `old.compose` that {does}"
+            );
+            Err(reader.at(&text.inject, message, &help))
+        }
+        (None, Some(with)) => {
+            let message = format!("fault `{word}` takes no command: a sandbox does this itself");
+            Err(reader.at(with, message, "remove `with`"))
+        }
+        (None, None) => Ok(None),
+    }
 }
 
 /// Why a fault breaks nothing at its step, and what to do.
@@ -65,10 +92,10 @@ fn senseless(
     let later = "inject it at a later step";
     let changed = ["handover", "disarmOld", "drain", "stopOld"].iter().any(|word| so.had(word));
     match fault {
-        KillNewPod | NetworkPartition | SlowNew if !so.had("scaleUpNew") => {
+        KillNewPod | SlowNew | NetworkPartition if !so.had("scaleUpNew") => {
             Some(("breaks nothing: the new side is not up at this step", later))
         }
-        SlowNew if !so.new_works() => {
+        SlowNew | NetworkPartition if !so.new_works() => {
             Some(("breaks nothing: the new side gets no requests at this step", later))
         }
         KillOldPod if so.had("stopOld") => {
@@ -77,7 +104,7 @@ fn senseless(
         ReconvergeOld if !changed => {
             Some(("breaks nothing: the old side is as it always was at this step", later))
         }
-        DbFailover | LongTransaction | NetworkPartition if plan.shared.is_empty() => {
+        DbFailover | LongTransaction if plan.shared.is_empty() => {
             Some(("breaks nothing: nothing is `shared`", "name what both sides use in `shared`"))
         }
         _ => None,

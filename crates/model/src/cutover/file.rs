@@ -243,6 +243,10 @@ pub(super) struct FaultText {
     /// What is broken.
     #[schemars(schema_with = "faults_schema")]
     pub(super) inject: Text,
+    /// The command that breaks it, where it is outside of a sandbox's hands: `dbFailover`, `longTransaction` and
+    /// `queueRedelivery` need one. The fault is over when it has ended.
+    #[schemars(with = "Option<ToolText>")]
+    pub(super) with: Option<Spanned<ToolText>>,
     /// What it may cost.
     #[schemars(with = "PermitsText")]
     pub(super) permits: Option<PermitsText>,

@@ -161,7 +161,7 @@ fn read_work(reader: &mut Reader<'_>, text: &WorkText) -> Result<Work, Wrong> {
     })
 }
 
-fn tool(reader: &mut Reader<'_>, what: &str, text: &ToolText) -> Result<Tool, Wrong> {
+pub(super) fn tool(reader: &mut Reader<'_>, what: &str, text: &ToolText) -> Result<Tool, Wrong> {
     if text.command.first().is_none_or(String::is_empty) {
         let help = "write a program and its arguments: `command: [program, argument]`";
         return Err(reader.at(&text.service, format!("`{what}` has no command"), help));

@@ -427,6 +427,9 @@ pub struct Fault {
     pub at: usize,
     /// What is broken.
     pub inject: FaultKind,
+    /// The command that breaks it, where it is outside of a sandbox's hands: it runs in every container of its service,
+    /// and it is over when it has ended.
+    pub with: Option<Tool>,
     /// How many requests may fail, or jobs be delivered twice.
     pub failed_requests: u64,
     /// Within which time all must be well again.
@@ -449,7 +452,7 @@ pub enum FaultKind {
     LongTransaction,
     /// A configuration manager puts the old side back as it was.
     ReconvergeOld,
-    /// The new side does not reach what is shared.
+    /// Nothing arrives between the router and the new side.
     NetworkPartition,
     /// The queue delivers jobs again that are being worked on.
     QueueRedelivery,

@@ -55,7 +55,7 @@ impl PlanFile {
             production: None,
         };
         plan.steps = course::read(&reader, &plan, sections.promise.given, &text)?;
-        plan.faults = faults::read(&reader, &plan, &text.faults)?;
+        plan.faults = faults::read(&mut reader, &plan, &text.faults)?;
         let production = text.production.as_ref();
         plan.production = production.map(|text| production::read(&reader, &plan, text, stack)).transpose()?;
         let (files, services) = reader.mentioned();

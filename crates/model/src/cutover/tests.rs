@@ -139,6 +139,19 @@ fn files_and_services_that_are_not_there_are_pointed_at() {
     let error = file.check_services(&known).unwrap_err().render(false);
     assert!(error.contains("worker-old.yaml has no service `database`"), "{error}");
     assert!(error.contains("did you mean `databse`?"), "{error}");
+    let source = template(ComponentKind::Worker).replace(
+        "inject: killNewPod",
+        "inject: queueRedelivery, with: {service: toolz, command: [redeliver, --all]}",
+    );
+    let file = good(&source);
+    assert!(
+        explain(&file.plan).contains("by        `redeliver --all` in toolz\n"),
+        "{}",
+        explain(&file.plan)
+    );
+    let known: BTreeSet<_> = ["worker", "tools", "queue", "database"].map(String::from).into();
+    let error = file.check_services(&known).unwrap_err().render(false);
+    assert!(error.contains("has no service `toolz`") && error.contains("did you mean `tools`?"), "{error}");
 }
 
 /// The part of the worker's template that says what it is given to do.
@@ -368,6 +381,27 @@ const BAD: &[(&str, &str, &str, &str)] = &[
     ("a fault at no step", "service", "at: setWeight=50", "at: setWeight=55"),
     ("an unknown fault", "service", "killNewPod", "killNewPods"),
     ("a fault of a worker", "service", "killNewPod", "queueRedelivery"),
+    ("a fault without its command", "service", "inject: slowNew", "inject: dbFailover"),
+    (
+        "a fault with a command that it does not need",
+        "service",
+        "inject: slowNew",
+        "inject: slowNew, with: {service: database, command: [tc, qdisc]}",
+    ),
+    (
+        "a fault with a command of nothing",
+        "worker",
+        "inject: killNewPod",
+        "inject: queueRedelivery, with: {service: tools, command: []}",
+    ),
+    ("a partition of a worker", "worker", "inject: killNewPod", "inject: networkPartition"),
+    (
+        "a partition of a new side without requests",
+        "service",
+        "at: setWeight=50, inject: killNewPod",
+        "at: scaleUpNew, inject: networkPartition",
+    ),
+    ("a pod of a schedule", "schedule", "inject: reconvergeOld", "inject: killNewPod"),
     ("a fault without permits", "service", ", permits: {failedRequests: 20, recovery: 5s}", ""),
     ("half the permits", "service", "failedRequests: 20, recovery: 5s", "recovery: 5s"),
     ("a recovery of nothing", "service", "recovery: 5s", "recovery: 0s"),
@@ -424,7 +458,7 @@ fn a_bad_plan_is_refused_with_its_place_and_what_to_do() {
     for (name, of, from, to) in BAD {
         let mut source = template(kind(of));
         if *of == "schedule" {
-            // Its template has none: a sandbox cannot have one yet.
+            // Its template has none.
             source.push_str("\nfaults: [{at: armNew, inject: reconvergeOld, permits: {failedRequests: 0, recovery: 60s}}]\n");
         }
         assert!(source.contains(from), "{name}: the template has no {from}");

@@ -331,12 +331,10 @@ const AFTER_RECOVERY: Duration = Duration::from_secs(2);
 /// How long something stays broken.
 fn lasts(kind: FaultKind) -> Duration {
     Duration::from_secs(match kind {
-        FaultKind::KillNewPod
-        | FaultKind::KillOldPod
-        | FaultKind::ReconvergeOld
-        | FaultKind::QueueRedelivery => 0,
-        FaultKind::DbFailover => 2,
-        FaultKind::LongTransaction | FaultKind::NetworkPartition => 3,
+        FaultKind::KillNewPod | FaultKind::KillOldPod | FaultKind::ReconvergeOld => 0,
+        // As long as the plan's command takes, which has ended.
+        FaultKind::DbFailover | FaultKind::LongTransaction | FaultKind::QueueRedelivery => 0,
+        FaultKind::NetworkPartition => 3,
         FaultKind::SlowNew => 5,
     })
 }

@@ -115,6 +115,7 @@ fn plan() -> CutoverPlan {
             at: 2,
             inject: FaultKind::KillNewPod,
             failed_requests: 3,
+            with: None,
             recovery: Duration::from_millis(1),
         }],
         rollback: Rollback {

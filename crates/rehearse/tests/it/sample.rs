@@ -234,6 +234,7 @@ pub(crate) fn service() -> Sample {
         at: 3,
         inject: FaultKind::KillNewPod,
         failed_requests: 20,
+        with: None,
         recovery: Duration::from_secs(5),
     });
     instances(&mut sample, 8.0);

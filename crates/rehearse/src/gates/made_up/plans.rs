@@ -83,7 +83,8 @@ pub(super) fn service() -> CutoverPlan {
         step(Action::Drain { timeout: 5 * SECOND }, 0, &[NoFailedRequest, OldSilent]),
         step(Action::StopOld { idle_for: SECOND }, 0, &[NoFailedRequest, OldSilent]),
     ];
-    let kill = Fault { at: 3, inject: FaultKind::KillNewPod, failed_requests: 5, recovery: 3 * SECOND };
+    let kill =
+        Fault { at: 3, inject: FaultKind::KillNewPod, with: None, failed_requests: 5, recovery: 3 * SECOND };
     CutoverPlan { faults: vec![kill], ..answering("api", ComponentKind::Service, &clients, steps) }
 }
 
@@ -126,6 +127,7 @@ pub(super) fn worker() -> CutoverPlan {
             at: 1,
             inject: FaultKind::QueueRedelivery,
             failed_requests: 3,
+            with: None,
             recovery: 3 * SECOND,
         }],
         ..plan("worker", ComponentKind::Worker, steps)
