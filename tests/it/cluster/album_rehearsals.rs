@@ -34,12 +34,12 @@ fn live(house: &House, arguments: &[&str]) -> Ran {
     let complaints = std::thread::spawn(move || std::io::read_to_string(stderr).unwrap());
     let mut stdout = String::new();
     for line in BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap) {
-        println!("{line}");
+        eprintln!("{line}");
         stdout.push_str(&line);
         stdout.push('\n');
     }
     let (code, stderr) = (child.wait().unwrap().code().unwrap_or(-1), complaints.join().unwrap());
-    print!("{stderr}");
+    eprint!("{stderr}");
     Ran { code, stdout, stderr }
 }
 
@@ -53,7 +53,7 @@ fn sandbox(stdout: &str) -> &str {
 fn rehearse(house: &House, cluster: &Cluster, component: &str, out: &Path) -> Result<(), String> {
     std::fs::create_dir_all(out).unwrap();
     let (plan, out) = (format!("rehearsal/{component}.yaml"), out.display().to_string());
-    println!("\n$ envctl rehearse {plan}");
+    eprintln!("\n$ envctl rehearse {plan}");
     let ran = live(house, &["rehearse", &plan, "--seed", "7", "--key", "key.pem", "--out", &out]);
     let well = ran.code == 0
         && ran.stdout.contains("verdict    SUCCESSFUL")
@@ -62,7 +62,7 @@ fn rehearse(house: &House, cluster: &Cluster, component: &str, out: &Path) -> Re
         return Err(format!("{component}: exit code {}\n{}{}", ran.code, ran.stdout, ran.stderr));
     }
     let evidence = format!("{out}/rehearsal.intoto.jsonl");
-    println!("\n$ envctl evidence verify {evidence} --plan {plan}");
+    eprintln!("\n$ envctl evidence verify {evidence} --plan {plan}");
     let verified = live(house, &["evidence", "verify", &evidence, "--plan", &plan]);
     if verified.code != 0 {
         return Err(format!("{component}: its evidence is refused\n{}{}", verified.stdout, verified.stderr));
