@@ -225,5 +225,5 @@ fn the_table_has_every_mistake_and_says_that_it_was_caught() {
         let expected = written(&mistake.expected.0, &mistake.expected.1);
         assert_eq!(row.matches(&expected).count(), 2, "{row}");
     }
-    assert!(all.len() >= 20 && all.iter().filter(|mistake| mistake.often).count() >= 8, "{}", all.len());
+    assert!(all.len() >= 24 && all.iter().filter(|mistake| mistake.often).count() >= 8, "{}", all.len());
 }
