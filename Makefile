@@ -1,6 +1,6 @@
 # The work is done by scripts/, in plain sh; this file only names it.
 .DEFAULT_GOAL := help
-.PHONY: up down test check bench chaos rehearse cluster-up cluster-down help setup build
+.PHONY: up down test test-all rehearse rehearse-all check bench chaos cluster-up cluster-down help setup build
 
 # Flags of `envctl up` and `envctl down`, of `cargo test`, and of the benchmark: make up ARGS=--json. Of the rehearsals,
 # components of the example.
@@ -25,6 +25,12 @@ down: ## Removes the example, and stops the Docker Engine if `make up` started i
 
 test: ## Runs all tests, with real Docker, helm and Terraform
 	@scripts/test $(ARGS)
+
+test-all: ## Runs all tests, and rehearses with every mistake
+	@ENVCTL_MISTAKES=all scripts/test $(ARGS)
+
+rehearse-all: ## Rehearses with every mistake of tests/rehearsal/failures, and writes docs/mistakes.md
+	@ENVCTL_MISTAKES=all scripts/test --test it -- --nocapture each_mistake
 
 check: ## Checks format, lints, dependencies and scripts
 	@scripts/check

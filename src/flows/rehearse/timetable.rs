@@ -9,7 +9,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 /// How long neither side or both may be armed: from the one change to the other, with what is judged between them.
-const ROOM: SignedDuration = SignedDuration::from_secs(12);
+const ROOM: SignedDuration = SignedDuration::from_secs(20);
 
 /// How far ahead a moment without a tick is looked for.
 const AHEAD: SignedDuration = SignedDuration::from_mins(3);

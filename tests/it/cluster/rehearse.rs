@@ -1,46 +1,20 @@
 //! Rehearsals of a cutover: machines on Docker, pods on a real Kubernetes, a real HAProxy between them.
 
+mod components;
 mod deaths;
 mod mistakes;
+mod shared;
 mod unfit;
 
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::support::cluster::{Cluster, IMAGE};
 use crate::support::{House, Ran, envctl, have};
-
-/// Answers HTTP on port 8000 from a few processes, writes a JSON line for each request, and goes on for a while after
-/// it was asked to end: until then endpoints have noticed.
-pub(super) const SERVER: &str = r#"
-use IO::Socket::INET; use Socket; $| = 1;
-my $s = IO::Socket::INET->new(LocalPort => 8000, Listen => 512, ReuseAddr => 1) or die "no port: $!";
-my @kids;
-for (1 .. 6) {
-    my $pid = fork; if ($pid) { push @kids, $pid; next }
-    $SIG{TERM} = 'IGNORE';
-    while (1) {
-        my $c = $s->accept or next;
-        my ($head, $buffer) = ('', '');
-        while ($head !~ /\r\n\r\n/) { sysread($c, $buffer, 65536) or last; $head .= $buffer }
-        my ($first, $body) = split /\r\n\r\n/, $head, 2; $body //= '';
-        my ($length) = $first =~ /content-length: *(\d+)/i; $length ||= 0;
-        while (length $body < $length) { sysread($c, $buffer, 65536) or last; $body .= $buffer }
-        my ($id) = $first =~ /x-request-id: *(\S+)/i; $id //= '';
-        my ($path) = $first =~ m{^\S+ (\S+)};
-        my $status = $path eq '/missing' ? 404 : $ENV{FAILS} && rand() < $ENV{FAILS} ? 500 : 200;
-        my $text = $path eq '/greeting' ? "{\"greeting\":\"$ENV{GREETING}\"}" : "{\"path\":\"$path\"}";
-        print $c "HTTP/1.1 $status OK\r\nContent-Type: application/json\r\nContent-Length: " . length($text) .
-            "\r\nConnection: close\r\n\r\n$text";
-        print "{\"request_id\":\"$id\",\"status\":$status}\n";
-        shutdown $c, 1; close $c;
-    }
-}
-$SIG{TERM} = sub { sleep 3; kill 'KILL', @kids; exit 0 };
-sleep 1 while 1;
-"#;
+pub(super) use components::{SERVER, redeliver};
+use shared::Shared;
 
 /// Rehearsals measure: on a small machine two at a time would disturb each other.
 pub(super) fn alone() -> MutexGuard<'static, ()> {
@@ -48,118 +22,142 @@ pub(super) fn alone() -> MutexGuard<'static, ()> {
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// A JSON merge patch, RFC 7386.
+fn merge(into: &mut Value, patch: &Value) {
+    let Value::Object(patch) = patch else {
+        *into = patch.clone();
+        return;
+    };
+    if !into.is_object() {
+        *into = Value::Object(Map::new());
+    }
+    for (key, value) in patch {
+        if value.is_null() {
+            into.as_object_mut().unwrap().remove(key);
+        } else {
+            merge(&mut into[key], value);
+        }
+    }
+}
+
 /// A stack with one component, and the rehearsal of its cutover.
 pub(super) struct Rehearsal {
     pub(super) house: House,
-    _alone: MutexGuard<'static, ()>,
-    /// `plan`, `mix` and `old` are files; `new` says how the Deployment's container is made.
+    _alone: Option<MutexGuard<'static, ()>>,
+    /// What it is made of: see [`components`].
     pub(super) all: Value,
+    /// What both sides share, from the first run on.
+    shared: Mutex<Option<Shared>>,
+    cluster: &'static Cluster,
 }
 
 impl Rehearsal {
-    pub(super) fn new(cluster: &Cluster, what: &str) -> Self {
-        let alone = alone();
-        let house = House::raw(cluster, what);
-        // Called like the house: whatever is made for it can be found.
-        let component = house.project.clone();
-        house.edit("envctl.yaml", |text| {
-            let components = format!("components: {{{component}: {{kind: service, criticality: 5}}}}");
-            text.replace("targets:", &format!("{components}\ntargets:"))
-        });
-        let old = json!({"services": {
-            "api": {
-                "image": IMAGE, "command": ["perl", "-e", SERVER.replace('$', "$$")],
-                "environment": {"GREETING": "hello"},
-                "stop_grace_period": "10s", "depends_on": ["store"],
-                "healthcheck": {
-                    "test": ["CMD", "perl", "-MIO::Socket::INET", "-e",
-                        "exit !IO::Socket::INET->new('127.0.0.1:8000')"],
-                    "interval": "1s",
-                },
-            },
-            "store": {"image": IMAGE, "command": ["sleep", "infinity"], "stop_grace_period": "0s"},
-        }});
-        let mix = json!({
-            "requests": [
-                {"name": "greeting", "weight": 3, "path": "/greeting"},
-                {"name": "page", "weight": 5, "path": "/pages/{{ n }}"},
-                {"name": "upload", "weight": 2, "method": "POST", "path": "/uploads", "bodySize": 2000},
-            ],
-            "control": {"every": 50, "request": {"name": "missing", "path": "/missing"}},
-        });
-        let new = json!({
-            "command": ["sh", "-c", "exec perl -e \"$SERVER\""],
-            "environment": {"GREETING": "hello", "SERVER": SERVER},
-        });
-        let plan = json!({
-            "apiVersion": "envctl/v1", "kind": "CutoverPlan", "component": component,
-            "old": {"compose": "old.yaml", "service": "api", "port": 8000, "instances": 2},
-            "new": {"target": "dev"},
-            "shared": ["store"],
-            "router": {"adapter": "haproxy"},
-            "traffic": {"rate": "60/s", "clients": ["fresh", "keepalive", "sticky", "ttlIgnoring"], "mix": "mix.yaml"},
-            // A busy machine is slow. What is promised here is not what is tried.
-            "slo": {"availability": "99%", "p99": "60s"},
-            "steps": [
-                {"scaleUpNew": {"verify": "everyReplicaReady"}},
-                {"sameAnswer": {"sample": 40}},
-                {"setWeight": 50, "bake": {"minSamplesPerSide": 120}},
-                {"setWeight": 100, "bake": {"minSamplesPerSide": 300}},
-                {"drain": {"side": "old", "timeout": "20s"}},
-                {"stopOld": {"require": [{"oldIdleFor": "3s"}]}},
-            ],
-            "faults": [
-                {"at": "setWeight=50", "inject": "killNewPod", "permits": {"failedRequests": 60, "recovery": "5s"}},
-                {"at": "setWeight=50", "inject": "slowNew", "permits": {"failedRequests": 0, "recovery": "2s"}},
-            ],
-            "rollback": {"drill": "everyStep", "maxDuration": "30s", "afterWrites": true},
-        });
-        let all = json!({"plan": plan, "old": old, "mix": mix, "new": new});
-        Self { house, _alone: alone, all }
+    /// Of a service.
+    pub(super) fn new(cluster: &'static Cluster, what: &str) -> Self {
+        Self::of(cluster, what, Some(alone()), components::service)
     }
 
-    /// With a plan that is quickly gone through.
-    pub(super) fn short(cluster: &Cluster, what: &str) -> Self {
+    /// Of a service, with a plan that is quickly gone through.
+    pub(super) fn short(cluster: &'static Cluster, what: &str) -> Self {
         let mut rehearsal = Self::new(cluster, what);
-        let plan = &mut rehearsal.all["plan"];
-        plan["steps"].as_array_mut().unwrap().truncate(4);
-        plan["rollback"]["drill"] = json!("lastStep");
-        plan["faults"] = json!([]);
+        rehearsal.shorten();
         rehearsal
     }
 
-    pub(super) fn objects(&self) -> [Value; 2] {
+    /// Of an endpoint.
+    pub(super) fn endpoint(cluster: &'static Cluster, what: &str) -> Self {
+        Self::of(cluster, what, Some(alone()), components::endpoint)
+    }
+
+    /// Of a worker.
+    pub(super) fn worker(cluster: &'static Cluster, what: &str) -> Self {
+        Self::of(cluster, what, Some(alone()), components::worker)
+    }
+
+    /// Of a schedule.
+    pub(super) fn schedule(cluster: &'static Cluster, what: &str) -> Self {
+        Self::of(cluster, what, Some(alone()), components::schedule)
+    }
+
+    fn of(
+        cluster: &'static Cluster,
+        what: &str,
+        alone: Option<MutexGuard<'static, ()>>,
+        component: fn(&str) -> Value,
+    ) -> Self {
+        let house = House::raw(cluster, what);
+        // Called like the house: whatever is made for it can be found.
+        let all = component(&house.project);
+        house.edit("envctl.yaml", |text| {
+            let kind = all["component"].as_str().unwrap();
+            let components = format!("components: {{{}: {{kind: {kind}, criticality: 3}}}}", house.project);
+            text.replace("targets:", &format!("{components}\ntargets:"))
+        });
+        Self { house, _alone: alone, all, shared: Mutex::new(None), cluster }
+    }
+
+    /// Without what comes after all is moved, without faults, and gone back from once.
+    fn shorten(&mut self) {
+        // A worker's last jobs are moved as it is drained.
+        let last: &[&str] =
+            if self.all["component"] == "worker" { &["stopOld"] } else { &["drain", "stopOld"] };
+        let plan = &mut self.all["plan"];
+        let steps = plan["steps"].as_array_mut().unwrap();
+        steps.retain(|step| last.iter().all(|word| step.get(word).is_none()));
+        plan["rollback"]["drill"] = json!("lastStep");
+        plan["faults"] = json!([]);
+    }
+
+    /// The chart's objects.
+    pub(super) fn objects(&self) -> Vec<Value> {
         let new = &self.all["new"];
         let name = self.house.project.as_str();
         let environment = new["environment"].as_object().unwrap().iter();
         let environment: Vec<_> =
             environment.map(|(key, value)| json!({"name": key, "value": value})).collect();
-        [
-            json!({
-                "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name},
-                "spec": {"replicas": 2, "selector": {"matchLabels": {"app": name}}, "template": {
-                    "metadata": {"labels": {"app": name}},
-                    "spec": {"terminationGracePeriodSeconds": 10, "containers": [{
-                        "name": name, "image": IMAGE, "command": new["command"], "env": environment,
-                        "readinessProbe": {"tcpSocket": {"port": 8000}, "periodSeconds": 1},
-                        "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}},
-                    }]}
-                }}
-            }),
-            json!({
+        let mut container = json!({
+            "name": name, "image": IMAGE, "command": new["command"], "env": environment,
+            "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}},
+        });
+        merge(&mut container, new.get("container").unwrap_or(&json!({})));
+        let mut pod = json!({"containers": [container]});
+        merge(&mut pod, new.get("pod").unwrap_or(&json!({})));
+        let mut objects = Vec::new();
+        if new["kind"] == "CronJob" {
+            let mut spec = json!({"jobTemplate": {"spec": {"backoffLimit": 0, "template": {"spec": pod}}}});
+            merge(&mut spec, &new["workload"]);
+            // Its name is that of the crontab's entry.
+            objects.push(json!({
+                "apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": "digest"}, "spec": spec
+            }));
+        } else {
+            let template = json!({"metadata": {"labels": {"app": name}}, "spec": pod});
+            let mut spec = json!({"selector": {"matchLabels": {"app": name}}, "template": template});
+            merge(&mut spec, &new["workload"]);
+            objects.push(json!({
+                "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name}, "spec": spec
+            }));
+        }
+        if let Some(port) = new.get("port") {
+            objects.push(json!({
                 "apiVersion": "v1", "kind": "Service", "metadata": {"name": name},
-                "spec": {"selector": {"app": name}, "ports": [{"port": 80, "targetPort": 8000}]}
-            }),
-        ]
+                "spec": {"selector": {"app": name}, "ports": [{"port": 80, "targetPort": port}]}
+            }));
+        }
+        objects
     }
 
     /// `envctl rehearse PLAN ARGUMENTS`, with everything as it is now.
     pub(super) fn command(&self, arguments: &[&str]) -> Command {
-        self.house.objects(&self.objects());
+        let mut shared = self.shared.lock().unwrap();
+        let shared = shared.get_or_insert_with(|| Shared::start(self.cluster, &self.all["shared"]));
+        let objects: Vec<_> = self.objects().iter().map(|object| shared.known_to_pods(object)).collect();
+        self.house.objects(&objects);
         let directory = self.house.src().join("rehearsal");
         std::fs::create_dir_all(&directory).unwrap();
-        for name in ["plan", "old", "mix"] {
-            std::fs::write(directory.join(format!("{name}.yaml")), self.all[name].to_string()).unwrap();
+        for name in ["plan", "old", "mix"].into_iter().filter(|name| self.all.get(name).is_some()) {
+            let text = shared.known_here(&self.all[name]).to_string();
+            std::fs::write(directory.join(format!("{name}.yaml")), text).unwrap();
         }
         let mut command = self.house.command(envctl());
         command.args(["rehearse", "rehearsal/plan.yaml"]).args(arguments);
@@ -171,12 +169,28 @@ impl Rehearsal {
     }
 
     /// What there is because of it: in the cluster, on the Engine, in the state directory.
-    pub(super) fn left(&self, cluster: &Cluster) -> Vec<String> {
-        let mut left = self.house.in_cluster(cluster);
+    pub(super) fn left(&self) -> Vec<String> {
+        let mut left = self.house.in_cluster(self.cluster);
         left.extend(self.house.on_engine());
         let kept = std::fs::read_dir(self.house.state().join("rehearsals")).into_iter().flatten();
         left.extend(kept.map(|entry| entry.unwrap().path().display().to_string()));
         left
+    }
+
+    /// Rehearses with evidence, expects that all goes well, that the evidence is accepted, and that nothing is left.
+    pub(super) fn succeeds(&self) -> Ran {
+        let house = &self.house;
+        let signer = house.envctl(&["evidence", "keygen", "key.pem", "--signer", "aki"]).exits(0);
+        std::fs::create_dir(house.src().join("rehearsal")).unwrap();
+        std::fs::write(house.src().join("rehearsal/signers"), &signer.stdout).unwrap();
+        let ran = self.run(&["--seed", "7", "--key", "key.pem"]);
+        eprintln!("{}{}", ran.stdout, ran.stderr);
+        let ran = ran.exits(0).says("verdict    SUCCESSFUL").says("drill").says("0 left");
+        assert!(!ran.stdout.contains("not everything was seen"), "{}", ran.stdout);
+        assert_eq!(self.left(), [""; 0]);
+        let verify = ["evidence", "verify", "rehearsal.intoto.jsonl", "--plan", "rehearsal/plan.yaml"];
+        house.envctl(&verify).exits(0);
+        ran
     }
 }
 
@@ -196,18 +210,7 @@ fn a_service_that_moves_as_it_should_passes_and_leaves_nothing() {
         return;
     }
     let rehearsal = Rehearsal::new(cluster, "krehearse");
-    let house = &rehearsal.house;
-    let signer = house.envctl(&["evidence", "keygen", "key.pem", "--signer", "aki"]).exits(0);
-    std::fs::create_dir(house.src().join("rehearsal")).unwrap();
-    std::fs::write(house.src().join("rehearsal/signers"), &signer.stdout).unwrap();
-    let ran = rehearsal.run(&["--seed", "7", "--key", "key.pem"]);
-    eprintln!("{}{}", ran.stdout, ran.stderr);
-    let ran = ran.exits(0).says("verdict    SUCCESSFUL").says("drill").says("0 left");
-    assert!(!ran.stdout.contains("not everything was seen"), "{}", ran.stdout);
-    assert_eq!(rehearsal.left(cluster), [""; 0]);
-
-    let verify = ["evidence", "verify", "rehearsal.intoto.jsonl", "--plan", "rehearsal/plan.yaml"];
-    house.envctl(&verify).exits(0);
-    let report = std::fs::read_to_string(house.src().join("rehearsal-report.html")).unwrap();
+    rehearsal.succeeds();
+    let report = std::fs::read_to_string(rehearsal.house.src().join("rehearsal-report.html")).unwrap();
     assert!(report.contains("setWeight=50") && !report.contains("http://"), "the report is of this plan");
 }

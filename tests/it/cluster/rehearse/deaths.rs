@@ -23,7 +23,7 @@ fn a_rehearsal_that_is_killed_is_gone_back_from_and_removed() {
     killed_at(&rehearsal, "05-do-setWeight@after-effect");
     // Of both sides there is something, and the directory that knows of it.
     for of in ["namespace/", "container ", "/rehearsals/"] {
-        let left = rehearsal.left(cluster);
+        let left = rehearsal.left();
         assert!(left.iter().any(|thing| thing.contains(of)), "{of} in {left:?}");
     }
     let aborted = rehearsal.run(&["--abort"]);
@@ -33,7 +33,7 @@ fn a_rehearsal_that_is_killed_is_gone_back_from_and_removed() {
         .says("everything from step 3")
         .says("gone back: the old side does all of the work again")
         .says("0 left");
-    assert_eq!(rehearsal.left(cluster), [""; 0]);
+    assert_eq!(rehearsal.left(), [""; 0]);
     rehearsal.run(&["--abort"]).exits(2).says("no rehearsal of").says("was left unfinished on this machine");
 }
 
@@ -55,7 +55,7 @@ fn a_rehearsal_that_is_killed_is_gone_on_with_to_its_verdict() {
         resumed.exits(0).says("everything from step 3").says("verdict    SUCCESSFUL").says("0 left");
     // What was judged before the death is not judged again.
     assert!(!resumed.stdout.contains("step 2/4"), "{}", resumed.stdout);
-    assert_eq!(rehearsal.left(cluster), [""; 0]);
+    assert_eq!(rehearsal.left(), [""; 0]);
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn a_rehearsal_that_is_interrupted_goes_back_and_says_what_state_both_sides_are_
         .says("it was interrupted")
         .says("0 left")
         .says("interrupted; the sandbox is removed, and the same command begins another one");
-    assert_eq!(rehearsal.left(cluster), [""; 0]);
+    assert_eq!(rehearsal.left(), [""; 0]);
 }
 
 #[test]
@@ -102,5 +102,5 @@ fn an_interrupt_while_the_sandbox_is_made_leaves_nothing() {
     let ran = running.ends();
     eprintln!("{}{}", ran.stdout, ran.stderr);
     ran.exits(130).says("0 left").says("interrupted; the sandbox is removed");
-    assert_eq!(rehearsal.left(cluster), [""; 0]);
+    assert_eq!(rehearsal.left(), [""; 0]);
 }

@@ -1,34 +1,81 @@
 //! Mistakes that people make at a cutover, each a folder of `tests/rehearsal/failures`.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::time::Instant;
 
-use serde_json::{Map, Value};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use serde_json::Value;
 
-use super::Rehearsal;
+use super::{Rehearsal, alone, components, merge};
 use crate::support::cluster::Cluster;
-use crate::support::{have, root};
+use crate::support::{have, root, skip};
 
-/// How many rehearsals go on at a time.
-const AT_ONCE: usize = 2;
+/// How many rehearsals go on at a time: mostly they wait.
+const AT_ONCE: usize = 3;
 
-/// A JSON merge patch, RFC 7386.
-fn merge(into: &mut Value, patch: &Value) {
-    let Value::Object(patch) = patch else {
-        *into = patch.clone();
-        return;
-    };
-    if !into.is_object() {
-        *into = Value::Object(Map::new());
+/// Names mistakes to rehearse with, with commas, or `all` of them; their rows of the table are written anew. Without it
+/// those are taken which say that they are to be rehearsed often.
+const WHICH: &str = "ENVCTL_MISTAKES";
+
+/// The table of all mistakes.
+const TABLE: &str = "docs/mistakes.md";
+
+/// The folders, from where the table is.
+const FROM_TABLE: &str = "../tests/rehearsal/failures/";
+
+/// A folder.
+#[derive(Debug)]
+struct Mistake {
+    name: String,
+    /// The heading of its README.
+    title: String,
+    of: String,
+    /// The gate that has to catch it, and the invariant of that gate.
+    expected: (String, String),
+    often: bool,
+    patch: Value,
+}
+
+impl Mistake {
+    fn read(folder: &Path) -> Self {
+        let name = folder.file_name().unwrap().to_string_lossy().into_owned();
+        let file = |file: &str| {
+            std::fs::read_to_string(folder.join(file)).unwrap_or_else(|e| panic!("{name}: {file}: {e}"))
+        };
+        let now = Timestamp::now();
+        let hour = |at: Timestamp| TimeZone::UTC.to_datetime(at).hour().to_string();
+        let text = file("mistake.json")
+            .replace("${HOUR}", &hour(now))
+            .replace("${NEXT_HOUR}", &hour(now + jiff::SignedDuration::from_hours(1)));
+        let mut told: Value = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let word =
+            |key: &str| told[key].as_str().unwrap_or_else(|| panic!("{name} has no `{key}`")).to_owned();
+        let (of, expected) = (word("of"), (word("gate"), word("invariant")));
+        let title = file("README.md").lines().next().unwrap_or_default().trim_start_matches("# ").to_owned();
+        Self { name, title, of, expected, often: told["often"] == true, patch: told["patch"].take() }
     }
-    for (key, value) in patch {
-        if value.is_null() {
-            into.as_object_mut().unwrap().remove(key);
-        } else {
-            merge(&mut into[key], value);
-        }
+
+    /// All folders, in the order of their names.
+    fn all() -> Vec<Self> {
+        let entries = std::fs::read_dir(root().join("tests/rehearsal/failures")).unwrap();
+        let folders: BTreeSet<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+        folders.iter().filter(|path| path.is_dir()).map(|path| Self::read(path)).collect()
     }
+}
+
+/// What came of the rehearsal with a mistake.
+#[derive(Debug)]
+struct Played<'a> {
+    mistake: &'a Mistake,
+    /// Gates that did not pass, each with an invariant of it.
+    fired: BTreeSet<(String, String)>,
+    seconds: f64,
+    /// Why this is not what the folder says, with all that was said.
+    wrong: Option<String>,
 }
 
 /// Which gates failed or could not be judged, each by which invariants, as the screen says it.
@@ -37,63 +84,146 @@ fn fired(stdout: &str) -> BTreeSet<(String, String)> {
     let mut fired = BTreeSet::new();
     for line in stdout.lines().map(str::trim) {
         let words: Vec<_> = line.split_whitespace().collect();
-        if let Some(at) = words.iter().position(|word| *word == "gate").filter(|_| line.ends_with(" failed"))
+        if let Some(at) = words.iter().position(|word| *word == "gate")
+            && (line.ends_with(" failed") || line.ends_with(" cannot be judged"))
         {
             gate = words[at + 1];
         }
-        if let Some((invariant, _)) = line.split_once(": ") {
+        if let Some((invariant, _)) = line.split_once(": ")
+            && !gate.is_empty()
+            && invariant.chars().all(char::is_alphanumeric)
+        {
             fired.insert((gate.to_owned(), invariant.to_owned()));
         }
     }
     fired
 }
 
-fn play(cluster: &Cluster, folder: &Path) -> Result<(), String> {
-    let name = folder.file_name().unwrap().to_string_lossy().into_owned();
-    let mistake = std::fs::read_to_string(folder.join("mistake.json")).unwrap();
-    let mistake: Value = serde_json::from_str(&mistake).unwrap_or_else(|e| panic!("{name}: {e}"));
-    assert!(folder.join("README.md").exists(), "{name} has no README.md");
-    let text = |key: &str| mistake[key].as_str().unwrap_or_else(|| panic!("{name} has no {key}")).to_owned();
-    let expected = (text("gate"), text("invariant"));
-    let mut rehearsal = Rehearsal::short(cluster, "kmistake");
-    merge(&mut rehearsal.all, &mistake["patch"]);
+fn play<'a>(cluster: &'static Cluster, mistake: &'a Mistake) -> Played<'a> {
+    let component = match &*mistake.of {
+        "service" => components::service,
+        "endpoint" => components::endpoint,
+        "worker" => components::worker,
+        "schedule" => components::schedule,
+        other => panic!("{}: there is no component `{other}`", mistake.name),
+    };
+    let mut rehearsal = Rehearsal::of(cluster, "kmistake", None, component);
+    rehearsal.shorten();
+    merge(&mut rehearsal.all, &mistake.patch);
+    let begun = Instant::now();
     let ran = rehearsal.run(&[]);
-    let said = format!("--- {name} ---\n{}{}", ran.stdout, ran.stderr);
+    let seconds = begun.elapsed().as_secs_f64();
+    let fired = fired(&ran.stdout);
+    let left = rehearsal.left();
+    let wrong = if ran.code != 4 || ran.stdout.contains("verdict    SUCCESSFUL") {
+        Some("nothing caught it".to_owned())
+    } else if !fired.contains(&mistake.expected) {
+        Some(format!("{:?} did not catch it", mistake.expected))
+    } else {
+        (!left.is_empty()).then(|| format!("{left:?} is left"))
+    };
+    let said = format!("--- {} ({seconds:.0} s) ---\n{}{}", mistake.name, ran.stdout, ran.stderr);
     eprintln!("{said}");
-    if ran.code != 4 || !ran.stdout.contains("verdict    FAILED") {
-        return Err(format!("it did not fail\n{said}"));
+    Played { mistake, fired, seconds, wrong: wrong.map(|wrong| format!("{}: {wrong}\n{said}", mistake.name)) }
+}
+
+/// Those that are rehearsed with now.
+fn chosen(all: &[Mistake]) -> Vec<&Mistake> {
+    let which = std::env::var(WHICH).unwrap_or_default();
+    let names: Vec<_> = which.split(',').filter(|name| !name.is_empty()).collect();
+    let is_meant = |mistake: &&Mistake| match &names[..] {
+        [] => mistake.often,
+        ["all"] => true,
+        names => names.contains(&&*mistake.name),
+    };
+    all.iter().filter(is_meant).collect()
+}
+
+fn written(gate: &str, invariant: &str) -> String {
+    format!("`{gate}`: `{invariant}`")
+}
+
+impl Played<'_> {
+    /// Its row of the table.
+    fn row(&self) -> String {
+        let Mistake { name, title, of, expected, .. } = self.mistake;
+        let fired: Vec<_> = self.fired.iter().map(|(gate, invariant)| written(gate, invariant)).collect();
+        let fired = if fired.is_empty() { "nothing".to_owned() } else { fired.join(", ") };
+        let expected = written(&expected.0, &expected.1);
+        let link = format!("[{title}]({FROM_TABLE}{name}/README.md)");
+        format!("| {link} | {of} | {expected} | {fired} | {:.0} |", self.seconds)
     }
-    if !fired(&ran.stdout).contains(&expected) {
-        return Err(format!("{expected:?} did not catch it\n{said}"));
+}
+
+/// The table with new rows for those that were played, and without those of mistakes that there are no more.
+fn table(before: &str, all: &[Mistake], played: &[Played<'_>]) -> String {
+    let mut table =
+        "# Mistakes\n\nWhat people get wrong at a cutover, and what catches it in a rehearsal of a small \
+                     component: written by `make rehearse-all`. Each is a folder of \
+                     [tests/rehearsal/failures](../tests/rehearsal/failures/README.md).\n\n\
+                     | mistake | of | expected | what fired | seconds |\n|---|---|---|---|---|\n"
+            .to_owned();
+    for mistake in all {
+        let link = format!("({FROM_TABLE}{}/README.md)", mistake.name);
+        let now = played.iter().find(|one| one.mistake.name == mistake.name).map(Played::row);
+        let row = now.or_else(|| before.lines().find(|row| row.contains(&link)).map(str::to_owned));
+        if let Some(row) = row {
+            let _ = writeln!(table, "{row}");
+        }
     }
-    match &rehearsal.left(cluster)[..] {
-        [] => Ok(()),
-        left => Err(format!("{left:?} is left\n{said}")),
-    }
+    table
 }
 
 #[test]
 fn each_mistake_is_caught_at_the_gate_and_by_the_invariant_that_its_folder_names() {
     let Some(cluster) = Cluster::shared() else { return };
-    if !have(&["docker", "helm"]) {
+    if !have(&["docker", "helm", "python3"]) {
         return;
     }
-    let all = std::fs::read_dir(root().join("tests/rehearsal/failures")).unwrap();
-    let all: BTreeSet<_> = all.map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()).collect();
-    assert!(all.len() >= 3, "{all:?}");
-    let (next, wrong) = (Mutex::new(all.iter()), Mutex::new(Vec::new()));
+    let all = Mistake::all();
+    let chosen = chosen(&all);
+    assert!(!chosen.is_empty(), "no mistake is called so");
+    if chosen.len() < all.len() {
+        skip(format!(
+            "{} of {} mistakes: `make rehearse-all` rehearses all",
+            all.len() - chosen.len(),
+            all.len()
+        ));
+    }
+    let _alone = alone();
+    let (next, played) = (Mutex::new(chosen.iter()), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
         for _ in 0..AT_ONCE {
             scope.spawn(|| {
                 loop {
-                    let Some(folder) = next.lock().unwrap().next() else { break };
-                    if let Err(error) = play(cluster, folder) {
-                        wrong.lock().unwrap().push(format!("{}: {error}", folder.display()));
-                    }
+                    let Some(mistake) = next.lock().unwrap().next() else { break };
+                    let one = play(cluster, mistake);
+                    played.lock().unwrap().push(one);
                 }
             });
         }
     });
-    let wrong = wrong.into_inner().unwrap();
+    let played = played.into_inner().unwrap();
+    let path = root().join(TABLE);
+    let table = table(&std::fs::read_to_string(&path).unwrap_or_default(), &all, &played);
+    eprintln!("{table}");
+    if std::env::var_os(WHICH).is_some() {
+        std::fs::write(path, table).unwrap();
+    }
+    let wrong: Vec<_> = played.into_iter().filter_map(|one| one.wrong).collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+#[test]
+fn the_table_has_every_mistake_and_says_that_it_was_caught() {
+    let table = std::fs::read_to_string(root().join(TABLE)).unwrap();
+    let all = Mistake::all();
+    for mistake in &all {
+        let link = format!("({FROM_TABLE}{}/README.md) | {} |", mistake.name, mistake.of);
+        let row = table.lines().find(|row| row.contains(&link));
+        let row = row.unwrap_or_else(|| panic!("{TABLE} has no {}: run `make rehearse-all`", mistake.name));
+        let expected = written(&mistake.expected.0, &mistake.expected.1);
+        assert_eq!(row.matches(&expected).count(), 2, "{row}");
+    }
+    assert!(all.len() >= 24 && all.iter().filter(|mistake| mistake.often).count() >= 8, "{}", all.len());
 }

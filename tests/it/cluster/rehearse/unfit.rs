@@ -17,7 +17,7 @@ fn an_old_side_that_does_not_start_is_told_with_its_last_words_and_removed() {
         json!(["sh", "-c", "echo no licence was found; exit 3"]);
     let ran = rehearsal.run(&[]).exits(1).says("the old side does not come up").says("code 3").says("0 left");
     assert!(ran.stderr.contains("no licence was found"), "{}{}", ran.stdout, ran.stderr);
-    assert_eq!(rehearsal.left(cluster), [""; 0]);
+    assert_eq!(rehearsal.left(), [""; 0]);
 }
 
 #[test]
@@ -38,7 +38,7 @@ fn an_old_side_that_answers_otherwise_than_the_mix_expects_is_found_before_anyth
         .says("mix.yaml")
         .says("0 left");
     assert!(!ran.stdout.contains("step 1/"), "{}", ran.stdout);
-    assert_eq!(rehearsal.left(cluster), [""; 0]);
+    assert_eq!(rehearsal.left(), [""; 0]);
 }
 
 #[test]
@@ -53,5 +53,5 @@ fn where_the_report_cannot_be_written_nothing_is_begun() {
         .exits(2)
         .says("report and evidence cannot be written in nowhere")
         .says("name a directory with --out");
-    assert_eq!(rehearsal.left(cluster), [""; 0]);
+    assert_eq!(rehearsal.left(), [""; 0]);
 }

@@ -1,0 +1,2 @@
+# A command for the fault `queueRedelivery`.
+exit(ask('redeliver') ne 'ok');
