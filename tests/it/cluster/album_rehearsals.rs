@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::sync::PoisonError;
 
 use super::album::{Backing, platform};
-use super::rehearse::alone;
+use super::rehearse::place;
 use crate::album::{ALONE, house};
 use crate::support::cluster::Cluster;
 use crate::support::{House, Ran, envctl, have, root};
@@ -83,7 +83,7 @@ fn the_cutovers_of_the_album_succeed() {
     }
     let Some(cluster) = &Cluster::own("shared-dev", &["--with", "albc"]) else { return };
     let _one_build = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let _measuring = alone();
+    let _place = place();
     let backing = Backing::start(&format!("t{}kcut", std::process::id() % 10_000));
     let mut house = house();
     let _repository = platform(cluster, &backing, &mut house);

@@ -7,7 +7,7 @@ mod shared;
 mod unfit;
 
 use std::process::Command;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, PoisonError};
 
 use serde_json::{Map, Value, json};
 
@@ -16,10 +16,28 @@ use crate::support::{House, Ran, envctl, have};
 pub(super) use components::{SERVER, redeliver};
 use shared::Shared;
 
-/// Rehearsals measure: on a small machine two at a time would disturb each other.
-pub(super) fn alone() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::new(());
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+/// How many rehearsals go on at a time: they measure, and wait most of the time.
+const PLACES: usize = 3;
+
+static TAKEN: (Mutex<usize>, Condvar) = (Mutex::new(0), Condvar::new());
+
+/// A rehearsal's place among those that go on. It is free again when this is dropped.
+pub(super) struct Place(());
+
+/// Waits for a place.
+pub(super) fn place() -> Place {
+    let (taken, freed) = &TAKEN;
+    let taken = taken.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut taken = freed.wait_while(taken, |taken| *taken >= PLACES).unwrap_or_else(PoisonError::into_inner);
+    *taken += 1;
+    Place(())
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        *TAKEN.0.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        TAKEN.1.notify_one();
+    }
 }
 
 /// A JSON merge patch, RFC 7386.
@@ -43,7 +61,7 @@ fn merge(into: &mut Value, patch: &Value) {
 /// A stack with one component, and the rehearsal of its cutover.
 pub(super) struct Rehearsal {
     pub(super) house: House,
-    _alone: Option<MutexGuard<'static, ()>>,
+    _place: Place,
     /// What it is made of: see [`components`].
     pub(super) all: Value,
     /// What both sides share, from the first run on.
@@ -54,7 +72,7 @@ pub(super) struct Rehearsal {
 impl Rehearsal {
     /// Of a service.
     pub(super) fn new(cluster: &'static Cluster, what: &str) -> Self {
-        Self::of(cluster, what, Some(alone()), components::service)
+        Self::of(cluster, what, components::service)
     }
 
     /// Of a service, with a plan that is quickly gone through.
@@ -66,25 +84,21 @@ impl Rehearsal {
 
     /// Of an endpoint.
     pub(super) fn endpoint(cluster: &'static Cluster, what: &str) -> Self {
-        Self::of(cluster, what, Some(alone()), components::endpoint)
+        Self::of(cluster, what, components::endpoint)
     }
 
     /// Of a worker.
     pub(super) fn worker(cluster: &'static Cluster, what: &str) -> Self {
-        Self::of(cluster, what, Some(alone()), components::worker)
+        Self::of(cluster, what, components::worker)
     }
 
     /// Of a schedule.
     pub(super) fn schedule(cluster: &'static Cluster, what: &str) -> Self {
-        Self::of(cluster, what, Some(alone()), components::schedule)
+        Self::of(cluster, what, components::schedule)
     }
 
-    fn of(
-        cluster: &'static Cluster,
-        what: &str,
-        alone: Option<MutexGuard<'static, ()>>,
-        component: fn(&str) -> Value,
-    ) -> Self {
+    fn of(cluster: &'static Cluster, what: &str, component: fn(&str) -> Value) -> Self {
+        let place = place();
         let house = House::raw(cluster, what);
         // Called like the house: whatever is made for it can be found.
         let all = component(&house.project);
@@ -93,7 +107,7 @@ impl Rehearsal {
             let components = format!("components: {{{}: {{kind: {kind}, criticality: 3}}}}", house.project);
             text.replace("targets:", &format!("{components}\ntargets:"))
         });
-        Self { house, _alone: alone, all, shared: Mutex::new(None), cluster }
+        Self { house, _place: place, all, shared: Mutex::new(None), cluster }
     }
 
     /// Without what comes after all is moved, without faults, and gone back from once.

@@ -227,7 +227,18 @@ mod tests {
         let (intended, sent, done) = (Time(0), Time(0), Time(1));
         let (id, name, client) = (id.to_owned(), "GET /".to_owned(), ClientKind::Fresh);
         let outcome = Outcome::Answered { status: 200 };
-        Observation::Request(Request { id, name, client, number: 0, intended, sent, done, outcome, expected: 200, control })
+        Observation::Request(Request {
+            id,
+            name,
+            client,
+            number: 0,
+            intended,
+            sent,
+            done,
+            outcome,
+            expected: 200,
+            control,
+        })
     }
 
     fn routed(id: &str, side: Side) -> Observation {

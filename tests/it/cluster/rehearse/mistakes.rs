@@ -10,12 +10,9 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::Value;
 
-use super::{Rehearsal, alone, components, merge};
+use super::{PLACES, Rehearsal, components, merge};
 use crate::support::cluster::Cluster;
 use crate::support::{have, root, skip};
-
-/// How many rehearsals go on at a time: mostly they wait.
-const AT_ONCE: usize = 3;
 
 /// Names mistakes to rehearse with, with commas, or `all` of them; their rows of the table are written anew. Without it
 /// those are taken which say that they are to be rehearsed often.
@@ -107,7 +104,7 @@ fn play<'a>(cluster: &'static Cluster, mistake: &'a Mistake) -> Played<'a> {
         "schedule" => components::schedule,
         other => panic!("{}: there is no component `{other}`", mistake.name),
     };
-    let mut rehearsal = Rehearsal::of(cluster, "kmistake", None, component);
+    let mut rehearsal = Rehearsal::of(cluster, "kmistake", component);
     rehearsal.shorten();
     merge(&mut rehearsal.all, &mistake.patch);
     let begun = Instant::now();
@@ -190,10 +187,9 @@ fn each_mistake_is_caught_at_the_gate_and_by_the_invariant_that_its_folder_names
             all.len()
         ));
     }
-    let _alone = alone();
     let (next, played) = (Mutex::new(chosen.iter()), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
-        for _ in 0..AT_ONCE {
+        for _ in 0..PLACES {
             scope.spawn(|| {
                 loop {
                     let Some(mistake) = next.lock().unwrap().next() else { break };
