@@ -33,19 +33,21 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(base: &Base, arguments: Arguments, format: Format) -> Result<(), Failure> {
-    let Arguments { plan, evidence, resume, abort, key, signers, image } = arguments;
-    let what = match (evidence, resume, abort) {
-        (Some(evidence), ..) => What::Begin(evidence),
-        (None, true, _) => What::Resume,
-        (None, ..) => What::Abort,
+    let Arguments { plan, evidence, resume, abort: _, key, signers, image } = arguments;
+    let what = match (evidence, resume) {
+        (Some(evidence), _) => {
+            let key = key.or_else(|| base.variables.signing_key.clone()).ok_or_else(|| {
+                Failure::Usage(
+                    "evidence is compared with what is here by the key that signed it\n  name it with --key or \
+                     ENVCTL_SIGNING_KEY"
+                        .to_owned(),
+                )
+            })?;
+            What::Begin { evidence, key }
+        }
+        (None, true) => What::Resume,
+        (None, false) => What::Abort,
     };
-    let key = key.or_else(|| base.variables.signing_key.clone()).ok_or_else(|| {
-        Failure::Usage(
-            "evidence is compared with what is here by the key that signed it\n  name it with --key or \
-             ENVCTL_SIGNING_KEY"
-                .to_owned(),
-        )
-    })?;
-    let options = Options { plan, what, key, signers, image: image.into_iter().collect() };
+    let options = Options { plan, what, signers, image: image.into_iter().collect() };
     cutover::cutover(base, &options, format).await
 }

@@ -33,8 +33,6 @@ pub(super) struct Admitted {
     pub(super) target: CutoverTarget,
     /// The evidence.
     pub(super) admission: Admission,
-    /// What the chart makes for production.
-    pub(super) objects: Vec<Value>,
 }
 
 /// Who asks.
@@ -47,46 +45,27 @@ pub(super) struct Asking<'a> {
     pub(super) production: &'a Production,
     /// How it was asked for.
     pub(super) options: &'a Options,
-    /// When evidence has to be fresh: now, or when a cutover began that goes on.
-    pub(super) as_of: Timestamp,
-    /// Whose claim is ours, if there is one already.
-    pub(super) identity: Option<&'a str>,
 }
 
 /// How long a cutover may be at work beside what it watches.
 const AT_WORK: SignedDuration = SignedDuration::from_mins(10);
 
 impl Asking<'_> {
-    /// Compares evidence with what is here and there, and signs in. Nothing is changed.
-    pub(super) async fn admit(&self, evidence: &[u8]) -> Result<Admitted, Failure> {
-        let Self { base, loaded, production, options, .. } = *self;
-        let key = SigningKey::read(&options.key).map_err(|e| Failure::Usage(e.to_string()))?;
-        let signers = signers::read(options.signers.as_deref(), &base.variables.current_dir)?;
-        let freshness = Freshness { now: self.as_of, max_age: DEFAULT_MAX_AGE };
-        let verified = verify(evidence, &signers, freshness).map_err(|refusal| refused(&refusal))?;
-        // What is wrong without a look at production is told without one.
-        verified.of_plan(Digest::of(loaded.source.as_bytes())).map_err(|refusal| refused(&refusal))?;
-
-        let stack = &loaded.project.file.stack;
-        let target = &stack.targets[&production.target];
-        let destination = Destination::of_target(base, &stack.protected, target)
-            .ok_or_else(|| Failure::Usage(format!("target `{}` is not of kind `eks`", production.target)))?;
-        let supervisor = Supervisor::default();
-        let (examined, git) = tokio::join!(
-            destination.examine(),
-            work_tree(Path::new("git"), &loaded.project.dir, &supervisor)
-        );
-        let git = git.ok().flatten();
-        if let Some(error) = examined.error() {
-            return Err(explain(error));
-        }
+    /// Compares evidence with what is here and there, and signs in. Nothing is changed. Also says what the chart makes for
+    /// production.
+    pub(super) async fn admit(&self, evidence: &[u8], key: &Path) -> Result<(Admitted, Vec<Value>), Failure> {
+        let Self { base, loaded, production, .. } = *self;
+        let key = SigningKey::read(key).map_err(|e| Failure::Usage(e.to_string()))?;
+        let verified = self.verify(evidence, Timestamp::now())?;
+        let (examined, git) = tokio::join!(self.examine(), async {
+            let tree = work_tree(Path::new("git"), &loaded.project.dir, &Supervisor::default()).await;
+            tree.ok().flatten()
+        });
+        let examined = examined?;
         let images = self.images(&examined, git.as_ref()).await?;
-        let identity = identity::of(base, loaded, &production.target, &images, git.as_ref()).await?;
-        let used = match examined.looking() {
-            Some((reader, _)) => cutover::claimed(reader, &production.namespace, &verified.id()).await,
-            None => Ok(None),
-        };
-        let used = used.map_err(|e| explain(&e))?.filter(|claim| Some(&*claim.identity) != self.identity);
+        let files = loaded.files(&production.values);
+        let identity = identity::of(base, loaded, &production.target, &files, &images, git.as_ref()).await?;
+        let used = self.used(&examined, &verified).await?;
         let fingerprints = key.fingerprints().map_err(Failure::failed)?;
         let wanted = Wanted {
             component: loaded.plan.component.clone(),
@@ -98,10 +77,77 @@ impl Asking<'_> {
             target: TargetKind::Eks,
             router: loaded.plan.router.as_ref().map(|router| router.adapter),
         };
-        let admission = admission(verified, &wanted, used.as_ref())?;
+        let admission =
+            verified.admit(&wanted, |_| used.is_some()).map_err(|refusal| match (&refusal, &used) {
+                (Refusal::Used { .. }, Some(claim)) => already(claim),
+                _ => refused(&refusal),
+            })?;
+        Ok((self.admitted(examined, admission)?, identity.objects))
+    }
+
+    /// Signs in for a cutover that was admitted before, when it began. Whatever has changed here since then must not be in
+    /// the way of going back.
+    pub(super) async fn admit_again(
+        &self,
+        evidence: &[u8],
+        began: Timestamp,
+        identity: &str,
+    ) -> Result<Admitted, Failure> {
+        let verified = self.verify(evidence, began)?;
+        let examined = self.examine().await?;
+        // The claim may be missing only where its process died before it was made: then nothing was done.
+        if let Some(claim) = self.used(&examined, &verified).await?.filter(|claim| claim.identity != identity)
+        {
+            return Err(already(&claim));
+        }
+        let rehearsal = verified.rehearsal();
+        let as_rehearsed = Wanted {
+            component: rehearsal.component.clone(),
+            plan: rehearsal.plan.digest,
+            images: rehearsal.new.images.clone(),
+            chart: rehearsal.new.chart,
+            values: rehearsal.new.values,
+            manifests: rehearsal.new.manifests.clone(),
+            target: rehearsal.new.target,
+            router: rehearsal.router,
+        };
+        let admission = verified.admit(&as_rehearsed, |_| false).map_err(|refusal| refused(&refusal))?;
+        self.admitted(examined, admission)
+    }
+
+    /// What is wrong without a look at production is told without one.
+    fn verify(&self, evidence: &[u8], as_of: Timestamp) -> Result<Verified, Failure> {
+        let signers = signers::read(self.options.signers.as_deref(), &self.base.variables.current_dir)?;
+        let freshness = Freshness { now: as_of, max_age: DEFAULT_MAX_AGE };
+        let verified = verify(evidence, &signers, freshness).map_err(|refusal| refused(&refusal))?;
+        verified.of_plan(Digest::of(self.loaded.source.as_bytes())).map_err(|refusal| refused(&refusal))?;
+        Ok(verified)
+    }
+
+    async fn examine(&self) -> Result<Examined, Failure> {
+        let stack = &self.loaded.project.file.stack;
+        let target = &stack.targets[&self.production.target];
+        let destination = Destination::of_target(self.base, &stack.protected, target);
+        let destination = destination.ok_or_else(|| {
+            Failure::Usage(format!("target `{}` is not of kind `eks`", self.production.target))
+        })?;
+        let examined = destination.examine().await;
+        match examined.error() {
+            Some(error) => Err(explain(error)),
+            None => Ok(examined),
+        }
+    }
+
+    async fn used(&self, examined: &Examined, verified: &Verified) -> Result<Option<Claim>, Failure> {
+        let Some((reader, _)) = examined.looking() else { return Ok(None) };
+        let claimed = cutover::claimed(reader, &self.production.namespace, &verified.id()).await;
+        claimed.map_err(|e| explain(&e))
+    }
+
+    fn admitted(&self, examined: Examined, admission: Admission) -> Result<Admitted, Failure> {
         let until = Timestamp::now().saturating_add(self.lasts()).unwrap_or(Timestamp::MAX);
-        let target = examined.admit(&admission, &production.namespace, until).map_err(|e| explain(&e))?;
-        Ok(Admitted { target, admission, objects: identity.objects })
+        let target = examined.admit(&admission, &self.production.namespace, until);
+        Ok(Admitted { target: target.map_err(|e| explain(&e))?, admission })
     }
 
     /// The images that production is to run: nothing is built. One that no registry has was not rehearsed.
@@ -112,6 +158,9 @@ impl Asking<'_> {
     ) -> Result<BTreeMap<String, StackImage>, Failure> {
         let Self { base, loaded, options, .. } = *self;
         let Some((reader, session)) = examined.looking() else { return Ok(BTreeMap::new()) };
+        if loaded.project.file.stack.images.is_empty() {
+            return Ok(BTreeMap::new());
+        }
         let up = options.of_up();
         let source = image_source(&loaded.project, &up, git, &Supervisor::default()).await;
         let platforms = nodes::platforms(reader).await.map_err(|e| explain(&e))?;
@@ -144,13 +193,6 @@ impl Asking<'_> {
         let watching: Duration = plan.steps.iter().take(last + 1).map(|step| step.bake.at_least).sum();
         SignedDuration::try_from(watching).unwrap_or(SignedDuration::MAX).saturating_add(AT_WORK)
     }
-}
-
-fn admission(verified: Verified, wanted: &Wanted, used: Option<&Claim>) -> Result<Admission, Failure> {
-    verified.admit(wanted, |_| used.is_some()).map_err(|refusal| match (&refusal, used) {
-        (Refusal::Used { .. }, Some(claim)) => already(claim),
-        _ => refused(&refusal),
-    })
 }
 
 /// Evidence that permitted another cutover.

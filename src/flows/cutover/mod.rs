@@ -23,7 +23,7 @@ mod tell;
 mod watching;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use envctl_cluster::cutover::Claim;
@@ -39,6 +39,7 @@ use envctl_rehearse::observation::{Observation, StepPhase};
 use envctl_runner::Unlocked;
 use jiff::Timestamp;
 
+use super::cluster::target::explain;
 use super::interrupts::Interrupts;
 use super::rehearse::plan::{Loaded, load};
 use super::run::{Run, Screen, failpoints, open_journal};
@@ -58,8 +59,6 @@ pub(crate) struct Options {
     pub(crate) plan: PathBuf,
     /// What is to be done.
     pub(crate) what: What,
-    /// The key by which evidence is compared: the one that signed it.
-    pub(crate) key: PathBuf,
     /// Who may sign; the repository's file, if none is named.
     pub(crate) signers: Option<PathBuf>,
     /// `--image NAME=REF`.
@@ -85,8 +84,13 @@ impl Options {
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum What {
-    /// A cutover from its beginning, by this evidence.
-    Begin(PathBuf),
+    /// A cutover from its beginning.
+    Begin {
+        /// What permits it.
+        evidence: PathBuf,
+        /// The key that signed that, by which it is compared with what is here.
+        key: PathBuf,
+    },
     /// What one that stopped, or whose process died, has still to do.
     Resume,
     /// The old side is given all of the work again.
@@ -124,7 +128,7 @@ pub(crate) async fn cutover(base: &Base, options: &Options, format: Format) -> R
         begun,
     };
     let result = match &options.what {
-        What::Begin(evidence) => cutover.begin(evidence).await,
+        What::Begin { evidence, key } => cutover.begin(evidence, key).await,
         What::Resume => cutover.resume().await,
         What::Abort => cutover.abort().await,
     };
@@ -144,7 +148,7 @@ struct Cutover<'a> {
 }
 
 impl Cutover<'_> {
-    async fn begin(&self, evidence: &std::path::Path) -> Result<(), Failure> {
+    async fn begin(&self, evidence: &Path, key: &Path) -> Result<(), Failure> {
         for (home, _) in Held::of_plan(self.base, &self.loaded.path)? {
             let recorder = Recorder::resume(&home.file(RECORDING));
             // One that is over is kept for its way back, which another one takes from it.
@@ -159,9 +163,9 @@ impl Cutover<'_> {
         let evidence = std::fs::read(evidence)
             .map_err(|e| Failure::Usage(format!("cannot read {}: {e}", evidence.display())))?;
         let began = Timestamp::now();
-        let admitted = self.asking(began, None).admit(&evidence).await?;
-        let parts = self.parts(&admitted).await?;
-        parts.check(self.plan, &admitted).await?;
+        let (admitted, objects) = self.asking().admit(&evidence, key).await?;
+        let parts = self.parts(&admitted, &preflight::replicas(&objects)).await?;
+        parts.check(self.plan, &admitted, &objects).await?;
         for warning in admitted.target.warnings() {
             self.screen.warn(warning.clone());
         }
@@ -172,12 +176,6 @@ impl Cutover<'_> {
         rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
             .map_err(Failure::failed)?;
         let identity = hash(&format!("{bytes:?}"), 32);
-        let claim = Claim {
-            component: self.plan.component.clone(),
-            identity: identity.clone(),
-            by: admitted.target.facts().arn.clone(),
-            began,
-        };
         for (home, _) in Held::of_plan(self.base, &self.loaded.path)? {
             home.remove()?;
         }
@@ -198,10 +196,8 @@ impl Cutover<'_> {
             envctl_local::compose::write_file(&file, &evidence)
                 .map_err(|e| Failure::Failed(format!("cannot write {}: {e}", file.display())))?;
             let recorder = Recorder::begin(&held.home.file(RECORDING), 0).map_err(Failure::failed)?;
-            match admitted.target.claim(&claim).await.map_err(|e| super::cluster::target::explain(&e))? {
-                None => Ok(recorder),
-                Some(other) => Err(already(&other)),
-            }
+            self.claim(&admitted, &held).await?;
+            Ok(recorder)
         };
         let recorder = match claimed.await {
             Ok(recorder) => recorder,
@@ -214,7 +210,7 @@ impl Cutover<'_> {
     }
 
     async fn resume(&self) -> Result<(), Failure> {
-        let (held, parts, recorder) = self.take_over().await?;
+        let (held, parts, recorder, admitted) = self.take_over().await?;
         let going_back = recorder.read(|recording| {
             let is_undo = |seen: &Observation| {
                 matches!(seen, Observation::Step { phase: StepPhase::Undoing | StepPhase::Undone, .. })
@@ -230,11 +226,13 @@ impl Cutover<'_> {
         if self.remaining(&recorder).is_empty() {
             return Err(Failure::Usage("this cutover is done: there is nothing to go on with".to_owned()));
         }
+        // Its process may have died before.
+        self.claim(&admitted, &held).await?;
         self.go(&parts, &held, &recorder).await
     }
 
     async fn abort(&self) -> Result<(), Failure> {
-        let (held, parts, recorder) = self.take_over().await?;
+        let (held, parts, recorder, _) = self.take_over().await?;
         let stage = self.stage(&parts, &held, &recorder);
         let director = self.director(&stage, &held, &recorder)?;
         let watching = self.watch(&parts, &recorder);
@@ -244,17 +242,31 @@ impl Cutover<'_> {
         held.home.remove()
     }
 
-    fn asking<'b>(&'b self, as_of: Timestamp, identity: Option<&'b str>) -> Asking<'b> {
-        let Self { base, loaded, production, options, .. } = *self;
-        Asking { base, loaded, production, options, as_of, identity }
+    /// Marks the evidence as used, by this cutover.
+    async fn claim(&self, admitted: &Admitted, held: &Held) -> Result<(), Failure> {
+        let claim = Claim {
+            component: self.plan.component.clone(),
+            identity: held.kept.identity.clone(),
+            by: admitted.target.facts().arn.clone(),
+            began: held.kept.began,
+        };
+        match admitted.target.claim(&claim).await.map_err(|e| explain(&e))? {
+            None => Ok(()),
+            Some(other) => Err(already(&other)),
+        }
     }
 
-    async fn parts(&self, admitted: &Admitted) -> Result<Parts, Failure> {
-        Parts::find(self.plan, self.production, self.loaded.directory(), admitted).await
+    fn asking(&self) -> Asking<'_> {
+        let Self { base, loaded, production, options, .. } = *self;
+        Asking { base, loaded, production, options }
+    }
+
+    async fn parts(&self, admitted: &Admitted, replicas: &BTreeMap<String, i32>) -> Result<Parts, Failure> {
+        Parts::find(self.plan, self.production, self.loaded.directory(), &admitted.target, replicas).await
     }
 
     /// Takes over a cutover that stopped, or whose process died.
-    async fn take_over(&self) -> Result<(Held, Parts, Recorder), Failure> {
+    async fn take_over(&self) -> Result<(Held, Parts, Recorder, Admitted), Failure> {
         let held = Held::take_over(self.base, &self.loaded.path)?;
         if held.kept.plan_digest != Digest::of(self.loaded.source.as_bytes()) {
             return Err(Failure::Usage(
@@ -264,12 +276,10 @@ impl Cutover<'_> {
             ));
         }
         let evidence = std::fs::read(held.home.file(EVIDENCE)).map_err(Failure::failed)?;
-        // It was fresh when the cutover began, and is this one's.
-        let admitted = self.asking(held.kept.began, Some(&held.kept.identity)).admit(&evidence).await?;
-        let mut parts = self.parts(&admitted).await?;
-        parts.new.replicas.clone_from(&held.kept.replicas);
+        let admitted = self.asking().admit_again(&evidence, held.kept.began, &held.kept.identity).await?;
+        let parts = self.parts(&admitted, &held.kept.replicas).await?;
         let recorder = Recorder::resume(&held.home.file(RECORDING)).map_err(Failure::failed)?;
-        Ok((held, parts, recorder))
+        Ok((held, parts, recorder, admitted))
     }
 
     fn stage<'b>(&'b self, parts: &Parts, held: &'b Held, recorder: &'b Recorder) -> Production<'b> {

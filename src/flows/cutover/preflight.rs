@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use envctl_cluster::CutoverTarget;
 use envctl_cluster::live::scale;
 use envctl_model::cutover::production::Production as Described;
 use envctl_model::cutover::{CutoverPlan, Side};
@@ -31,15 +32,15 @@ pub(super) struct Parts {
 }
 
 impl Parts {
-    /// Finds them.
+    /// Finds them. `wanted` are the replicas of workloads.
     pub(super) async fn find(
         plan: &CutoverPlan,
         production: &Described,
         directory: &std::path::Path,
-        admitted: &Admitted,
+        target: &CutoverTarget,
+        wanted: &BTreeMap<String, i32>,
     ) -> Result<Self, Failure> {
-        let mut new = Workloads::find(admitted.target.scaling(), plan).await?;
-        let wanted = replicas(&admitted.objects);
+        let mut new = Workloads::find(target.scaling(), plan).await?;
         for (workload, count) in &mut new.replicas {
             *count = *wanted.get(workload).ok_or_else(|| {
                 Failure::Refused(format!(
@@ -58,9 +59,14 @@ impl Parts {
     }
 
     /// Refuses to begin unless all is as it has to be before the first step.
-    pub(super) async fn check(&self, plan: &CutoverPlan, admitted: &Admitted) -> Result<(), Failure> {
+    pub(super) async fn check(
+        &self,
+        plan: &CutoverPlan,
+        admitted: &Admitted,
+        objects: &[Value],
+    ) -> Result<(), Failure> {
         tokio::try_join!(
-            self.check_new(admitted),
+            self.check_new(&admitted.target, objects),
             self.check_old(plan, admitted),
             self.check_router(),
             self.check_counting()
@@ -68,8 +74,8 @@ impl Parts {
         Ok(())
     }
 
-    async fn check_new(&self, admitted: &Admitted) -> Result<(), Failure> {
-        let (reader, namespace) = (admitted.target.reader(), admitted.target.namespace());
+    async fn check_new(&self, target: &CutoverTarget, objects: &[Value]) -> Result<(), Failure> {
+        let (reader, namespace) = (target.reader(), target.namespace());
         let awake = scale::look(reader, namespace).await.map_err(|e| explain(&e))?;
         let ours = |workload: &&String| self.new.replicas.contains_key(*workload);
         if let Some(workload) =
@@ -87,8 +93,8 @@ impl Parts {
             )));
         }
         for workload in self.new.replicas.keys() {
-            let there = admitted.target.images(workload).await.map_err(|e| explain(&e))?;
-            let rendered = images(&admitted.objects, workload);
+            let there = target.images(workload).await.map_err(|e| explain(&e))?;
+            let rendered = images(objects, workload);
             if there != rendered {
                 let list = |images: &BTreeMap<String, String>| {
                     images.values().cloned().collect::<Vec<_>>().join(", ")
@@ -163,7 +169,7 @@ fn templates(objects: &[Value]) -> impl Iterator<Item = (String, &Value)> {
 }
 
 /// Replicas that the chart wants, by workload. One that leaves it open has one.
-fn replicas(objects: &[Value]) -> BTreeMap<String, i32> {
+pub(super) fn replicas(objects: &[Value]) -> BTreeMap<String, i32> {
     let count = |spec: &Value| spec["replicas"].as_i64().and_then(|n| i32::try_from(n).ok()).unwrap_or(1);
     templates(objects).map(|(workload, spec)| (workload, count(spec))).collect()
 }

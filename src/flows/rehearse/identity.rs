@@ -28,7 +28,7 @@ pub(crate) struct Identity {
     pub(crate) images: BTreeMap<String, Digest>,
     /// The digest of the chart's files.
     pub(crate) chart: Digest,
-    /// The values files of stack and plan, in order.
+    /// The values files of stack and plan that were rehearsed, in order.
     pub(crate) values: Value,
     /// What the chart makes of them.
     pub(crate) objects: Vec<Value>,
@@ -37,11 +37,12 @@ pub(crate) struct Identity {
 /// The name of the environment that is rendered. Nothing is delivered under it.
 const NAME: &str = "cutover";
 
-/// Identifies what a target of the stack is delivered, with these images.
+/// Identifies what a target of the stack is delivered, with these values files on top of its own and with these images.
 pub(crate) async fn of(
     base: &Base,
     loaded: &Loaded,
     target: &str,
+    files: &[PathBuf],
     images: &BTreeMap<String, StackImage>,
     git: Option<&WorkTree>,
 ) -> Result<Identity, Failure> {
@@ -53,7 +54,7 @@ pub(crate) async fn of(
         images: digests.collect(),
         chart: chart(loaded)?,
         values: values(loaded)?,
-        objects: objects(base, loaded, target, images, git).await?,
+        objects: objects(base, loaded, target, files, images, git).await?,
     })
 }
 
@@ -61,6 +62,7 @@ async fn objects(
     base: &Base,
     loaded: &Loaded,
     target: &str,
+    files: &[PathBuf],
     images: &BTreeMap<String, StackImage>,
     git: Option<&WorkTree>,
 ) -> Result<Vec<Value>, Failure> {
@@ -90,13 +92,11 @@ async fn objects(
         }
     }
     let values = known::chart_values(project, described, &facts, pinned)?;
-    let files = loaded.values();
     // There is no such directory: nothing is looked up, and nothing is kept.
     let home = Store::new(base.state_dir.value.clone()).rehearsal(NAME);
     let supervisor = Supervisor::default();
     let render = || async {
-        let inputs =
-            ChartInputs { target: described, name: NAME, values: values.clone(), files: &files, set: &[] };
+        let inputs = ChartInputs { target: described, name: NAME, values: values.clone(), files, set: &[] };
         let objects = chart::render(&base, project, &home, inputs, Purpose::Check, &supervisor).await?;
         Ok::<_, Failure>(objects.list.into_iter().map(|object| object.body).collect::<Vec<_>>())
     };

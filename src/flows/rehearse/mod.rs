@@ -387,8 +387,8 @@ impl Rehearsal<'_> {
         }
         let Delivered { checked, .. } = delivered;
         let target = &self.loaded.plan.new.target;
-        let identity =
-            identity::of(self.base, self.loaded, target, &checked.images, checked.git.as_ref()).await?;
+        let (files, git) = (self.loaded.values(), checked.git.as_ref());
+        let identity = identity::of(self.base, self.loaded, target, &files, &checked.images, git).await?;
         let concluding = Concluding {
             base: self.base,
             options: self.options,

@@ -56,9 +56,14 @@ impl Loaded {
         self.path.strip_prefix(&self.project.dir).unwrap_or(&self.path).display().to_string()
     }
 
-    /// The plan's values files.
+    /// The values files of the new side.
     pub(super) fn values(&self) -> Vec<PathBuf> {
-        self.plan.new.values.iter().map(|file| self.directory().join(file)).collect()
+        self.files(&self.plan.new.values)
+    }
+
+    /// Files that the plan names.
+    pub(crate) fn files(&self, named: &[PathBuf]) -> Vec<PathBuf> {
+        named.iter().map(|file| self.directory().join(file)).collect()
     }
 
     /// The Compose file of the old side.

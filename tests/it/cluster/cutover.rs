@@ -386,9 +386,13 @@ fn a_cutover_needs_evidence_stops_where_the_plan_says_and_goes_back_when_a_gate_
     let [running, configured] = production.weights();
     assert_eq!((running[0], configured[0]), (0, 0), "{running:?} {configured:?}");
     cutover(&rehearsal, &production, &["--resume"], "").exits(2).says("there is nothing to go on with");
-    // As long as the old side is there, there is a way back.
+    // As long as the old side is there, there is a way back, whatever has become of the chart.
+    let chart = house.src().join("chart/Chart.yaml");
+    let written = std::fs::read_to_string(&chart).unwrap();
+    house.edit("chart/Chart.yaml", |text| format!("{text}\n# Another one.\n"));
     cutover(&rehearsal, &production, &["--abort"], "").exits(0).says(&format!("cutover    {name} BACK"));
     assert_old(&production);
+    std::fs::write(&chart, written).unwrap();
     assert_eq!(production.failed(), 0, "of {} requests", production.traffic.well.load(Ordering::Relaxed));
 
     // As if that evidence were another one: this time the new side fails.

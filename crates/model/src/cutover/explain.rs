@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::catalogue::{self, FAULTS, GATES};
 use super::check::a;
 use super::plan::{Action, ClientKind, CutoverPlan, Drill, Fault, GateKind, Step};
+use super::production::{Metrics, Production};
 use super::samples::{proof, proven, rounded, time_for};
 use super::usual::drill_gates;
 use crate::stack::ComponentKind;
@@ -32,6 +33,10 @@ pub fn explain(plan: &CutoverPlan) -> String {
     text.push_str("\ngoing back\n");
     going_back(&mut text, plan);
     row(&mut text, "duration", &duration(plan));
+    if let Some(production) = &plan.production {
+        text.push_str("\nin production\n");
+        in_production(&mut text, plan, production);
+    }
     text.push_str("\nnot exercised\n");
     for item in not_exercised(plan) {
         let _ = writeln!(text, "  - {item}");
@@ -198,6 +203,22 @@ fn going_back(text: &mut String, plan: &CutoverPlan) {
     }
     let gates: Vec<_> = drill_gates(plan.kind).iter().map(|gate| gate.as_str()).collect();
     row(text, "judged by", &gates.join(", "));
+}
+
+fn in_production(text: &mut String, plan: &CutoverPlan, production: &Production) {
+    let Production { target, namespace, old, bake, stop_after, .. } = production;
+    row(text, "new side", &format!("namespace {namespace} of target {target}"));
+    row(text, "old side", &format!("{} machines, operated by {}", old.instances, old.command.join(" ")));
+    let counted = match (&production.metrics, &production.ledger) {
+        (Some(Metrics::Prometheus { url, .. }), _) => format!("by Prometheus at {url}"),
+        (Some(Metrics::Command), _) => "by the command that operates the machines".to_owned(),
+        (None, Some(ledger)) => format!("by {}", ledger.join(" ")),
+        (None, None) => "by nobody".to_owned(),
+    };
+    row(text, "counted", &counted);
+    row(text, "watched", &format!("each step for {} at least", show_duration(*bake)));
+    let stops: Vec<_> = stop_after.iter().map(|step| plan.steps[*step].name()).collect();
+    row(text, "stops after", &if stops.is_empty() { "the last step".to_owned() } else { stops.join(", ") });
 }
 
 fn duration(plan: &CutoverPlan) -> String {

@@ -22,6 +22,9 @@ pub struct Production {
     pub target: String,
     /// The namespace in which the chart is installed there, with nothing of the component running yet.
     pub namespace: String,
+    /// Values files on top of those of the target, in place of `new.values`, as paths from the plan's directory. What they
+    /// make differ has to be declared as divergence.
+    pub values: Vec<PathBuf>,
     /// The machines of today.
     pub old: ProductionOld,
     /// The router. For services and endpoints.
@@ -104,6 +107,10 @@ pub(super) struct ProductionText {
     /// The namespace in which the chart is installed there, with nothing of the component running yet.
     #[schemars(with = "String")]
     namespace: Text,
+    /// Values files on top of those of the target, relative to the plan; `new.values` if left out. What they make differ has
+    /// to be declared in `divergence`.
+    #[schemars(with = "Option<Vec<String>>")]
+    values: Option<Vec<Text>>,
     /// The machines of today.
     old: ProductionOldText,
     /// The router. Services and endpoints need it.
@@ -166,7 +173,7 @@ struct MetricsText {
 }
 
 pub(super) fn read(
-    reader: &Reader<'_>,
+    reader: &mut Reader<'_>,
     plan: &CutoverPlan,
     text: &ProductionText,
     stack: &Stack,
@@ -188,10 +195,15 @@ pub(super) fn read(
         return Err(reader.at(&text.namespace, message.to_string(), ""));
     }
     let old = &text.old;
+    let values = match &text.values {
+        Some(files) => files.iter().map(|path| reader.path(path)).collect::<Result<_, _>>()?,
+        None => plan.new.values.clone(),
+    };
     let bake = text.bake.as_ref().map(|time| reader.quantity(time, units::duration)).transpose()?;
     Ok(Production {
         target: target.value.clone(),
         namespace: text.namespace.value.clone(),
+        values,
         old: ProductionOld {
             instances: reader.whole(&old.instances, "`instances`", 1..=10_000)?,
             command: command(reader, &old.command)?,

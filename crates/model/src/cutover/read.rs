@@ -57,7 +57,8 @@ impl PlanFile {
         plan.steps = course::read(&reader, &plan, sections.promise.given, &text)?;
         plan.faults = faults::read(&mut reader, &plan, &text.faults)?;
         let production = text.production.as_ref();
-        plan.production = production.map(|text| production::read(&reader, &plan, text, stack)).transpose()?;
+        plan.production =
+            production.map(|text| production::read(&mut reader, &plan, text, stack)).transpose()?;
         let (files, services) = reader.mentioned();
         Ok(Self { file: file.to_owned(), source: source.to_owned(), plan, files, services })
     }

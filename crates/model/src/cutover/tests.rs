@@ -505,6 +505,17 @@ fn production_has_its_own_figures_and_the_same_steps() {
     let plan = good(&with_production(PRODUCTION)).plan;
     let production = plan.production.clone().unwrap();
     assert_eq!(plan.steps[production.stop_after[0]].name(), "setWeight=50");
+    assert_eq!(production.values, plan.new.values);
+    let told = explain(&plan);
+    for said in [
+        "in production\n  new side     namespace album of target production\n",
+        "10 machines, operated by ./machines.sh",
+        "by Prometheus at http://p:9090\n",
+        "each step for 10m at least",
+        "stops after  setWeight=50",
+    ] {
+        assert!(told.contains(said), "{told}\nis without: {said}");
+    }
     let there = plan.in_production();
     assert_eq!(there.old.instances, 10);
     let names = |plan: &super::CutoverPlan| plan.steps.iter().map(super::Step::name).collect::<Vec<_>>();
@@ -547,6 +558,12 @@ fn what_is_wrong_with_production_is_said_at_its_place() {
         ("failed: f, ", "", "Prometheus needs `prometheus`, `requests` and `failed`", "`$side`"),
         (", p99: q", "", "the gate `latencySLO` needs the query `p99`", "histogram_quantile"),
         ("setWeight=50]", "setWeight=51]", "there is no step `setWeight=51`", "did you mean `setWeight=50`?"),
+        (
+            ", bake: 10m",
+            ", values: [/etc/values.yaml]",
+            "`/etc/values.yaml` is an absolute path",
+            "relative to the plan",
+        ),
         (", bake: 10m", ", ledger: [x]", "a service has no ledger", "remove `ledger`"),
     ] {
         let changed = PRODUCTION.replace(from, to);
