@@ -167,7 +167,7 @@ impl Production {
             "namespace": NAMESPACE,
             "old": {
                 "instances": 2,
-                "command": ["python3", root().join("tests/support/operator.py").display().to_string(), self.machines],
+                "command": ["python3", root().join("tests/support/machines.py").display().to_string(), self.machines],
             },
             "router": {
                 "runtime": format!("127.0.0.1:{}", self.ports[1]),

@@ -1,6 +1,6 @@
 """Operates the machines of production, which are containers here: `production.old.command` of a cutover plan.
 
-    operator.py PREFIX
+    machines.py PREFIX
 
 The containers are PREFIX-1, PREFIX-2 and so on.
 """
