@@ -20,15 +20,13 @@ pub(crate) trait Kept: Serialize + DeserializeOwned {
     const VERB: &'static str;
     /// What the work is called: `rehearsal`.
     const NOUN: &'static str;
+    /// The directory of all work of this kind, in the state directory.
+    const DIRECTORY: &'static str;
 
     /// Its name, which no other work of this kind has.
     fn name(&self) -> &str;
     /// The plan's file.
     fn plan(&self) -> &Path;
-    /// The directory for work of this name.
-    fn home(store: &Store, name: &str) -> Home;
-    /// The directories of all work of this kind that this machine knows.
-    fn homes(store: &Store) -> Result<Vec<Home>, Failure>;
 }
 
 /// The directory of some work, held by this process alone.
@@ -45,7 +43,7 @@ pub(crate) struct Held<K> {
 impl<K: Kept> Held<K> {
     /// Begins work of that name.
     pub(crate) fn begin(base: &Base, kept: K) -> Result<Self, Failure> {
-        let home = K::home(&store(base), kept.name());
+        let home = store(base).held(K::DIRECTORY, kept.name());
         home.create()?;
         let lock = lock(&home)?.ok_or_else(|| busy(&kept))?;
         let held = Self { kept, home, _lock: lock };
@@ -56,7 +54,7 @@ impl<K: Kept> Held<K> {
     /// What is kept of work on a plan, by whichever process.
     pub(crate) fn of_plan(base: &Base, plan: &Path) -> Result<Vec<(Home, K)>, Failure> {
         let mut found = Vec::new();
-        for home in K::homes(&store(base))? {
+        for home in store(base).all_held(K::DIRECTORY)? {
             let Some(kept) = home.read_json::<K>(&file::<K>())? else { continue };
             if kept.plan() == plan {
                 found.push((home, kept));

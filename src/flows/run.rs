@@ -4,12 +4,13 @@ use std::sync::{Arc, Mutex};
 
 use envctl_model::{Event, Plan};
 use envctl_programs::process::{Child, Children, Supervisor};
-use envctl_runner::{Context, Executor, Failpoints, Journal, Killed, Lock, RunError, World};
+use envctl_runner::{Context, Executor, Failpoints, Journal, Killed, Lock, RunError, Unlocked, World};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
 
 use super::Home;
 use super::interrupts::Interrupts;
+use crate::config::Base;
 use crate::config::variables::Variables;
 use crate::ui::{Failure, Format, Printer};
 
@@ -127,6 +128,21 @@ pub(crate) fn failpoints(variables: &Variables) -> Failpoints {
     match &variables.failpoint_log {
         Some(file) => failpoints.logged_to(file),
         None => failpoints,
+    }
+}
+
+impl<'a> Run<'a, Unlocked> {
+    /// What nobody but this process works on: its directory is held.
+    pub(crate) async fn alone(
+        verb: &'a str,
+        base: &Base,
+        home: &'a Home,
+        screen: &'a Screen,
+        interrupts: &'a Interrupts,
+    ) -> Result<Self, Failure> {
+        let journal = open_journal(home, screen, interrupts).await?;
+        let failpoints = failpoints(&base.variables);
+        Ok(Self { verb, lock: &Unlocked, journal, screen, interrupts, failpoints, home })
     }
 }
 

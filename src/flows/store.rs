@@ -87,26 +87,15 @@ impl Store {
         Ok(homes)
     }
 
-    /// The directory of a rehearsal, which need not exist.
-    pub(crate) fn rehearsal(&self, name: &str) -> Home {
-        Home { dir: self.root.join("rehearsals").join(name) }
+    /// The directory of long work of a kind, such as a rehearsal, which need not exist.
+    pub(crate) fn held(&self, kind: &str, name: &str) -> Home {
+        Home { dir: self.root.join(kind).join(name) }
     }
 
-    /// The directories of all rehearsals that this machine knows.
-    pub(crate) fn rehearsals(&self) -> Result<Vec<Home>, Failure> {
-        let names = directories(&self.root.join("rehearsals"))?;
-        Ok(names.into_iter().map(|name| self.rehearsal(&name)).collect())
-    }
-
-    /// The directory of a cutover, which need not exist.
-    pub(crate) fn cutover(&self, name: &str) -> Home {
-        Home { dir: self.root.join("cutovers").join(name) }
-    }
-
-    /// The directories of all cutovers that this machine knows.
-    pub(crate) fn cutovers(&self) -> Result<Vec<Home>, Failure> {
-        let names = directories(&self.root.join("cutovers"))?;
-        Ok(names.into_iter().map(|name| self.cutover(&name)).collect())
+    /// The directories of all work of a kind that this machine knows.
+    pub(crate) fn all_held(&self, kind: &str) -> Result<Vec<Home>, Failure> {
+        let names = directories(&self.root.join(kind))?;
+        Ok(names.into_iter().map(|name| self.held(kind, &name)).collect())
     }
 
     /// All records, by name, with those that cannot be read as errors.

@@ -22,8 +22,7 @@ use crate::marks;
 /// One namespace of production, for one cutover.
 #[derive(Debug, Clone)]
 pub struct CutoverTarget {
-    cluster: VerifiedCluster,
-    namespace: String,
+    scaling: Scaling,
     evidence: Digest,
 }
 
@@ -42,38 +41,38 @@ pub struct Claim {
 
 impl CutoverTarget {
     /// Only [`crate::Examined::admit`] makes one.
-    pub(crate) fn new(cluster: VerifiedCluster, namespace: &str, evidence: Digest) -> Self {
-        Self { cluster, namespace: namespace.to_owned(), evidence }
+    pub(crate) fn new(cluster: &VerifiedCluster, namespace: &str, evidence: Digest) -> Self {
+        Self { scaling: cluster.scaling(namespace), evidence }
     }
 
     /// Who and where we are.
     #[must_use]
     pub fn facts(&self) -> &Facts {
-        self.cluster.facts()
+        self.scaling.cluster.facts()
     }
 
     /// The same cluster, to look only.
     #[must_use]
     pub fn reader(&self) -> &ClusterReader {
-        self.cluster.reader()
+        self.scaling.reader()
     }
 
     /// The namespace.
     #[must_use]
     pub fn namespace(&self) -> &str {
-        &self.namespace
+        self.scaling.namespace()
     }
 
     /// What is worth knowing and stops nothing.
     #[must_use]
     pub fn warnings(&self) -> &[String] {
-        self.cluster.warnings()
+        self.scaling.cluster.warnings()
     }
 
     /// The right to change how much of the namespace's workloads runs.
     #[must_use]
     pub fn scaling(&self) -> Scaling {
-        Scaling::new(self.cluster.clone(), &self.namespace)
+        self.scaling.clone()
     }
 
     /// The images of the containers of a Deployment or StatefulSet, by container.
@@ -84,11 +83,11 @@ impl CutoverTarget {
         let (client, failed) = (self.reader().client(), self.reader().failed(&format!("to show {workload}")));
         let template = match workload.split_once('/') {
             Some(("Deployment", name)) => {
-                let api: Api<Deployment> = Api::namespaced(client, &self.namespace);
+                let api: Api<Deployment> = Api::namespaced(client, self.namespace());
                 api.get(name).await.map_err(failed)?.spec.map(|spec| spec.template)
             }
             Some((_, name)) => {
-                let api: Api<StatefulSet> = Api::namespaced(client, &self.namespace);
+                let api: Api<StatefulSet> = Api::namespaced(client, self.namespace());
                 api.get(name).await.map_err(failed)?.spec.map(|spec| spec.template)
             }
             None => None,
@@ -122,21 +121,22 @@ impl CutoverTarget {
             immutable: Some(true),
             ..ConfigMap::default()
         };
-        let api: Api<ConfigMap> = Api::namespaced(self.cluster.client(), &self.namespace);
+        let api: Api<ConfigMap> = Api::namespaced(self.scaling.cluster.client(), self.namespace());
         let params =
             PostParams { field_manager: Some(marks::FIELD_MANAGER.to_owned()), ..PostParams::default() };
         match api.create(&params, &object).await {
             Ok(_) => Ok(None),
             Err(kube::Error::Api(status)) if status.is_already_exists() => {
-                let found = claimed(self.reader(), &self.namespace, &self.evidence).await?;
+                let found = claimed(self.reader(), self.namespace(), &self.evidence).await?;
                 // Our own, whose answer was lost.
                 Ok(found.filter(|found| found.identity != claim.identity))
             }
-            Err(error) => {
-                Err(self.cluster.failed(&format!("to mark the evidence as used, by the ConfigMap {name}"))(
-                    error,
-                ))
-            }
+            Err(error) => Err(self
+                .scaling
+                .cluster
+                .failed(&format!("to mark the evidence as used, by the ConfigMap {name}"))(
+                error
+            )),
         }
     }
 }

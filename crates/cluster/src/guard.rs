@@ -280,7 +280,7 @@ impl Examined {
         namespace: &str,
         until: Timestamp,
     ) -> Result<CutoverTarget, ClusterError> {
-        Ok(CutoverTarget::new(self.prove(until)?, namespace, admission.evidence().id()))
+        Ok(CutoverTarget::new(&self.prove(until)?, namespace, admission.evidence().id()))
     }
 
     fn prove(self, until: Timestamp) -> Result<VerifiedCluster, ClusterError> {

@@ -12,7 +12,7 @@ use envctl_model::stack::TargetKind;
 use envctl_programs::git::{WorkTree, work_tree};
 use envctl_programs::process::Supervisor;
 use envctl_rehearse::evidence::{
-    Admission, DEFAULT_MAX_AGE, Digest, Freshness, Refusal, SigningKey, Verified, Wanted, verify,
+    Admission, DEFAULT_MAX_AGE, Freshness, Refusal, SigningKey, Verified, Wanted, verify,
 };
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
@@ -69,7 +69,7 @@ impl Asking<'_> {
         let fingerprints = key.fingerprints().map_err(Failure::failed)?;
         let wanted = Wanted {
             component: loaded.plan.component.clone(),
-            plan: Digest::of(loaded.source.as_bytes()),
+            plan: loaded.digest(),
             images: identity.images,
             chart: identity.chart,
             values: fingerprints.values(&identity.values),
@@ -100,17 +100,7 @@ impl Asking<'_> {
         {
             return Err(already(&claim));
         }
-        let rehearsal = verified.rehearsal();
-        let as_rehearsed = Wanted {
-            component: rehearsal.component.clone(),
-            plan: rehearsal.plan.digest,
-            images: rehearsal.new.images.clone(),
-            chart: rehearsal.new.chart,
-            values: rehearsal.new.values,
-            manifests: rehearsal.new.manifests.clone(),
-            target: rehearsal.new.target,
-            router: rehearsal.router,
-        };
+        let as_rehearsed = Wanted::as_rehearsed(verified.rehearsal());
         let admission = verified.admit(&as_rehearsed, |_| false).map_err(|refusal| refused(&refusal))?;
         self.admitted(examined, admission)
     }
@@ -120,7 +110,7 @@ impl Asking<'_> {
         let signers = signers::read(self.options.signers.as_deref(), &self.base.variables.current_dir)?;
         let freshness = Freshness { now: as_of, max_age: DEFAULT_MAX_AGE };
         let verified = verify(evidence, &signers, freshness).map_err(|refusal| refused(&refusal))?;
-        verified.of_plan(Digest::of(self.loaded.source.as_bytes())).map_err(|refusal| refused(&refusal))?;
+        verified.of_plan(self.loaded.digest()).map_err(|refusal| refused(&refusal))?;
         Ok(verified)
     }
 

@@ -16,8 +16,7 @@ use envctl_rehearse::evidence::Digest;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::flows::{Home, Store, held};
-use crate::ui::Failure;
+use crate::flows::held;
 
 /// What is kept.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -40,6 +39,7 @@ pub(super) struct Kept {
 impl held::Kept for Kept {
     const VERB: &'static str = "cutover";
     const NOUN: &'static str = "cutover";
+    const DIRECTORY: &'static str = "cutovers";
 
     fn name(&self) -> &str {
         &self.name
@@ -47,14 +47,6 @@ impl held::Kept for Kept {
 
     fn plan(&self) -> &Path {
         &self.plan
-    }
-
-    fn home(store: &Store, name: &str) -> Home {
-        store.cutover(name)
-    }
-
-    fn homes(store: &Store) -> Result<Vec<Home>, Failure> {
-        store.cutovers()
     }
 }
 

@@ -33,16 +33,14 @@ use envctl_model::cutover::production::Production as Described;
 use envctl_model::name::hash;
 use envctl_rehearse::Recorder;
 use envctl_rehearse::director::{Director, Leg, judged};
-use envctl_rehearse::evidence::Digest;
 use envctl_rehearse::gates;
 use envctl_rehearse::observation::{Observation, StepPhase};
-use envctl_runner::Unlocked;
 use jiff::Timestamp;
 
 use super::cluster::target::explain;
 use super::interrupts::Interrupts;
 use super::rehearse::plan::{Loaded, load};
-use super::run::{Run, Screen, failpoints, open_journal};
+use super::run::{Run, Screen};
 use super::up;
 use crate::config::Base;
 use crate::ui::{Failure, Format};
@@ -186,7 +184,7 @@ impl Cutover<'_> {
                 name: format!("{}-{}", self.plan.component, &identity[..6]),
                 identity,
                 plan: self.loaded.path.clone(),
-                plan_digest: Digest::of(self.loaded.source.as_bytes()),
+                plan_digest: self.loaded.digest(),
                 began,
                 replicas: parts.new.replicas.clone(),
             },
@@ -268,7 +266,7 @@ impl Cutover<'_> {
     /// Takes over a cutover that stopped, or whose process died.
     async fn take_over(&self) -> Result<(Held, Parts, Recorder, Admitted), Failure> {
         let held = Held::take_over(self.base, &self.loaded.path)?;
-        if held.kept.plan_digest != Digest::of(self.loaded.source.as_bytes()) {
+        if held.kept.plan_digest != self.loaded.digest() {
             return Err(Failure::Usage(
                 "the plan has changed since this cutover began\n  change it back: what was begun ends by the plan that \
                  was rehearsed"
@@ -428,15 +426,7 @@ impl Cutover<'_> {
         interrupts: &Interrupts,
         legs: &[Leg],
     ) -> Result<(), Failure> {
-        let run = Run {
-            verb: "cutover",
-            lock: &Unlocked,
-            journal: open_journal(&held.home, self.screen, interrupts).await?,
-            screen: self.screen,
-            interrupts,
-            failpoints: failpoints(&self.base.variables),
-            home: &held.home,
-        };
+        let run = Run::alone("cutover", self.base, &held.home, self.screen, interrupts).await?;
         run.execute(director, &director.legs(legs).map_err(Failure::failed)?).await
     }
 

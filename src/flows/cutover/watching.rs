@@ -14,9 +14,10 @@ use tokio::task::JoinSet;
 
 use super::operator::{BothCounters, Operator};
 use super::prometheus::Prometheus;
+use crate::flows::rehearse::turning;
 use crate::flows::rehearse::workloads::Workloads;
 
-/// How often counters and weights are read: nobody tells when they change.
+/// How often counters are read: nobody tells when they change.
 const EVERY: Duration = Duration::from_millis(500);
 
 /// Who counts the requests of both sides.
@@ -92,19 +93,9 @@ impl Watching {
         });
     }
 
-    /// Reads the router's weights back, again and again: somebody else may change them.
+    /// Reads the router's weights back, again and again.
     pub(super) fn weights(&mut self, router: &Router, recorder: &Recorder) {
-        let (router, recorder) = (router.clone(), recorder.clone());
-        self.tasks.spawn(async move {
-            let mut often = tokio::time::interval(EVERY);
-            loop {
-                often.tick().await;
-                if let Ok(share) = router.share().await {
-                    let (running, configured) = (share.running, share.configured);
-                    recorder.see(Observation::Weight { at: recorder.now(), running, configured });
-                }
-            }
-        });
+        self.tasks.spawn(turning::watch_weights(router.clone(), recorder.clone()));
     }
 
     /// Reads the ledger of jobs or of runs. What is of no pod of the new side is of the old one.
@@ -117,20 +108,12 @@ impl Watching {
         recorder: &Recorder,
     ) {
         let command = Operator::command(words, directory);
-        let prefixes: Vec<String> = new
-            .replicas
-            .keys()
-            .filter_map(|label| Some(label.split_once('/')?.1))
-            .chain(new.cron_jobs.iter().map(String::as_str))
-            .map(|name| format!("{name}-"))
-            .collect();
+        let pods = new.pods();
         let tells_jobs = plan.work.is_some();
         let (recorder, unseen) = (recorder.clone(), Arc::clone(&self.unseen));
         self.tasks.spawn(async move {
-            let whose = |host: &str| {
-                let is_pod = prefixes.iter().any(|prefix| host.starts_with(prefix));
-                Some((if is_pod { Side::New } else { Side::Old }, host.to_owned()))
-            };
+            let whose =
+                |host: &str| Some((if pods.have(host) { Side::New } else { Side::Old }, host.to_owned()));
             let mut ledger = recorder.read(Ledger::resume);
             let mut reading = ledger.reading();
             let mut wrong = None;

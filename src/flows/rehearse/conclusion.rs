@@ -174,7 +174,7 @@ impl Concluding<'_> {
     }
 
     fn facts(&self, tally: Tally, fingerprints: &Fingerprints) -> Result<Rehearsal, Failure> {
-        let Loaded { plan, source, .. } = self.loaded;
+        let plan = &self.loaded.plan;
         let identity = &self.identity;
         let checked = &self.delivered.checked;
         let fingerprint = self.held.kept.fingerprint.as_ref();
@@ -192,7 +192,7 @@ impl Concluding<'_> {
         Ok(Rehearsal {
             component: plan.component.clone(),
             kind: plan.kind,
-            plan: NamedDigest { name: self.loaded.name(), digest: Digest::of(source.as_bytes()) },
+            plan: NamedDigest { name: self.loaded.name(), digest: self.loaded.digest() },
             old: OldIdentity {
                 packages: Digest::of(packages.as_bytes()),
                 revision: fingerprint.map(|fingerprint| fingerprint.code.clone()).unwrap_or_default(),

@@ -93,7 +93,7 @@ async fn objects(
     }
     let values = known::chart_values(project, described, &facts, pinned)?;
     // There is no such directory: nothing is looked up, and nothing is kept.
-    let home = Store::new(base.state_dir.value.clone()).rehearsal(NAME);
+    let home = Store::new(base.state_dir.value.clone()).held("renders", NAME);
     let supervisor = Supervisor::default();
     let render = || async {
         let inputs = ChartInputs { target: described, name: NAME, values: values.clone(), files, set: &[] };

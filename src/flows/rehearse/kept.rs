@@ -18,8 +18,7 @@ use envctl_rehearse::evidence::Digest;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::flows::{Home, Store, held};
-use crate::ui::Failure;
+use crate::flows::held;
 
 /// What is kept.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -73,6 +72,7 @@ impl Kept {
 impl held::Kept for Kept {
     const VERB: &'static str = "rehearse";
     const NOUN: &'static str = "rehearsal";
+    const DIRECTORY: &'static str = "rehearsals";
 
     fn name(&self) -> &str {
         &self.name
@@ -80,14 +80,6 @@ impl held::Kept for Kept {
 
     fn plan(&self) -> &Path {
         &self.plan
-    }
-
-    fn home(store: &Store, name: &str) -> Home {
-        store.rehearsal(name)
-    }
-
-    fn homes(store: &Store) -> Result<Vec<Home>, Failure> {
-        store.rehearsals()
     }
 }
 

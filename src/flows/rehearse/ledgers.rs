@@ -9,26 +9,24 @@ use envctl_rehearse::ledger::{Ledger, LineError, Reading};
 use envctl_rehearse::{Observation, Recorder};
 
 use super::sandbox::Sandbox;
+use super::workloads::Pods;
 
 /// Which instance has which host name: that is all a program knows of where it runs.
 #[derive(Debug, Clone)]
 pub(super) struct Hosts {
     /// Machines by their host names.
     old: BTreeMap<String, String>,
-    /// What the names of pods begin with: their workload's name. A pod's host name is its name.
-    new: Vec<String>,
+    /// Pods.
+    new: Pods,
 }
 
 impl Hosts {
     /// The host names of a sandbox. Machines keep theirs over a restart.
     pub(super) async fn of(sandbox: &Sandbox) -> Result<Self, Trouble> {
         let machines = sandbox.old.list().await?.into_iter();
-        let workloads =
-            sandbox.new.workloads.replicas.keys().filter_map(|label| Some(label.split_once('/')?.1));
-        let workloads = workloads.chain(sandbox.new.workloads.cron_jobs.iter().map(String::as_str));
         Ok(Self {
             old: machines.map(|machine| (machine.host_name, machine.instance)).collect(),
-            new: workloads.map(|name| format!("{name}-")).collect(),
+            new: sandbox.new.workloads.pods(),
         })
     }
 
@@ -37,8 +35,7 @@ impl Hosts {
         if let Some(machine) = self.old.get(host) {
             return Some((Side::Old, machine.clone()));
         }
-        let is_pod = self.new.iter().any(|prefix| host.starts_with(prefix));
-        is_pod.then(|| (Side::New, host.to_owned()))
+        self.new.have(host).then(|| (Side::New, host.to_owned()))
     }
 }
 
@@ -83,7 +80,7 @@ mod tests {
     #[test]
     fn a_machine_is_known_by_its_host_name_and_a_pod_by_its_workload() {
         let old = BTreeMap::from([("0123456789ab".to_owned(), "rehearse-worker-1".to_owned())]);
-        let hosts = Hosts { old, new: vec!["worker-".to_owned()] };
+        let hosts = Hosts { old, new: Pods::of(["worker"].into_iter()) };
         assert_eq!(hosts.whose("0123456789ab"), Some((Side::Old, "rehearse-worker-1".to_owned())));
         assert_eq!(hosts.whose("worker-7d4-x2x"), Some((Side::New, "worker-7d4-x2x".to_owned())));
         assert_eq!(hosts.whose("laptop"), None);

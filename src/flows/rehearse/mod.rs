@@ -45,15 +45,13 @@ use envctl_model::Event;
 use envctl_model::cutover::Side;
 use envctl_model::name::{EnvironmentName, hash, label};
 use envctl_rehearse::director::{Director, Leg, course};
-use envctl_rehearse::evidence::Digest;
 use envctl_rehearse::load::{Load, LoadSpec};
 use envctl_rehearse::{Observation, Recorder, gates};
-use envctl_runner::Unlocked;
 use jiff::Timestamp;
 
 use super::cluster::target::Destination;
 use super::interrupts::Interrupts;
-use super::run::{Run, Screen, failpoints, open_journal};
+use super::run::{Run, Screen};
 use crate::config::{Base, Settings};
 use crate::ui::{Failure, Format};
 use conclusion::Concluding;
@@ -224,7 +222,7 @@ impl Rehearsal<'_> {
             name: format!("rehearse-{}-{}", label(&plan.component, 30), &unique[..6]),
             identity: unique,
             plan: self.loaded.path.clone(),
-            plan_digest: self.plan_digest(),
+            plan_digest: self.loaded.digest(),
             component: plan.component.clone(),
             seed: self.options.seed.unwrap_or(drawn >> 32),
             began: Timestamp::now(),
@@ -235,13 +233,9 @@ impl Rehearsal<'_> {
         })
     }
 
-    fn plan_digest(&self) -> Digest {
-        Digest::of(self.loaded.source.as_bytes())
-    }
-
     fn take_over(&self) -> Result<Held, Failure> {
         let held = Held::take_over(self.base, &self.loaded.path)?;
-        if self.options.what == What::Resume && held.kept.plan_digest != self.plan_digest() {
+        if self.options.what == What::Resume && held.kept.plan_digest != self.loaded.digest() {
             return Err(Failure::Usage(format!(
                 "the plan has changed since the rehearsal {} began\n  change it back, or type: {}",
                 held.kept.name,
@@ -309,15 +303,7 @@ impl Rehearsal<'_> {
         interrupts: &Interrupts,
         legs: &[Leg],
     ) -> Result<(), Failure> {
-        let run = Run {
-            verb: "rehearse",
-            lock: &Unlocked,
-            journal: open_journal(&held.home, self.screen, interrupts).await?,
-            screen: self.screen,
-            interrupts,
-            failpoints: failpoints(&self.base.variables),
-            home: &held.home,
-        };
+        let run = Run::alone("rehearse", self.base, &held.home, self.screen, interrupts).await?;
         run.execute(director, &director.legs(legs).map_err(Failure::failed)?).await
     }
 

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use envctl_model::cutover::CutoverPlan;
 use envctl_model::stack::{ComponentKind, TargetKind};
+use envctl_rehearse::evidence::Digest;
 use envctl_rehearse::load::Mix;
 
 use crate::config::{Base, Project, Settings};
@@ -49,6 +50,11 @@ impl Loaded {
     /// The directory of the plan: what paths in it start from.
     pub(crate) fn directory(&self) -> &Path {
         self.path.parent().unwrap_or(Path::new("/"))
+    }
+
+    /// What makes it this plan and no other: the digest of its file.
+    pub(crate) fn digest(&self) -> Digest {
+        Digest::of(self.source.as_bytes())
     }
 
     /// The plan's file as the repository names it.

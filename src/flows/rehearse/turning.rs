@@ -23,6 +23,19 @@ pub(crate) async fn weigh(router: &Router, recorder: &Recorder, percent: u8) -> 
     )))
 }
 
+/// Reads the router's weights back, again and again: somebody else may change them.
+pub(crate) async fn watch_weights(router: Router, recorder: Recorder) {
+    let mut often = tokio::time::interval(Duration::from_millis(500));
+    loop {
+        often.tick().await;
+        // While the router is away there is nothing to read.
+        if let Ok(share) = router.share().await {
+            let (running, configured) = (share.running, share.configured);
+            recorder.see(Observation::Weight { at: recorder.now(), running, configured });
+        }
+    }
+}
+
 /// Gives the old side no new requests, and waits until it has answered those that it has.
 pub(crate) async fn drain(router: &Router, within: Duration) -> Result<(), Trouble> {
     router.drain(Side::Old).await.map_err(|e| Trouble(e.to_string()))?;

@@ -16,9 +16,9 @@ use jiff::Timestamp;
 use tokio::task::JoinSet;
 
 use super::ledgers::{self, Hosts};
-use super::router::SandboxRouter;
 use super::sandbox::Sandbox;
 use super::sides::{New, Old};
+use super::turning;
 
 /// Everybody who watches. Dropped, they stop.
 #[derive(Debug, Default)]
@@ -59,7 +59,7 @@ impl Watching {
             self.requests(sandbox, made, prefix, recorder);
         }
         if let Some(router) = &sandbox.router {
-            self.weights(router, recorder);
+            self.tasks.spawn(turning::watch_weights(router.router.clone(), recorder.clone()));
         }
         self.settings(&sandbox.old, &sandbox.new, recorder)
     }
@@ -129,26 +129,6 @@ impl Watching {
             }
         });
         Ok(())
-    }
-
-    /// Reads the router's weights back, again and again: somebody else may change them.
-    fn weights(&mut self, router: &SandboxRouter, recorder: &Recorder) {
-        let (router, recorder) = (router.router.clone(), recorder.clone());
-        self.tasks.spawn(async move {
-            let mut often = tokio::time::interval(Duration::from_millis(500));
-            loop {
-                often.tick().await;
-                // While the router is away its log says so.
-                if let Ok(share) = router.share().await {
-                    let at = recorder.now();
-                    recorder.see(Observation::Weight {
-                        at,
-                        running: share.running,
-                        configured: share.configured,
-                    });
-                }
-            }
-        });
     }
 
     /// Compares the wall clock, by which other machines tell times, with the one that only goes forward.

@@ -25,6 +25,22 @@ pub(crate) struct Workloads {
     pub(crate) cron_jobs: Vec<String>,
 }
 
+/// What the names of a component's pods begin with: their workload's name.
+#[derive(Debug, Clone)]
+pub(crate) struct Pods(Vec<String>);
+
+impl Pods {
+    /// Those of workloads of these names.
+    pub(super) fn of<'a>(workloads: impl Iterator<Item = &'a str>) -> Self {
+        Self(workloads.map(|name| format!("{name}-")).collect())
+    }
+
+    /// Whether a host name is that of such a pod, which is its name.
+    pub(crate) fn have(&self, host: &str) -> bool {
+        self.0.iter().any(|prefix| host.starts_with(prefix))
+    }
+}
+
 impl Workloads {
     /// Looks for the component's workloads in a namespace. What runs of them now is taken for what the chart wants.
     pub(crate) async fn find(by: Scaling, plan: &CutoverPlan) -> Result<Self, Failure> {
@@ -92,6 +108,13 @@ impl Workloads {
     /// Suspends the CronJobs. A run that is under way goes on to its end.
     pub(crate) async fn disarm(&self) -> Result<(), Trouble> {
         self.set_runs(Runs::Suspended).await
+    }
+
+    /// Which pods are the component's.
+    pub(crate) fn pods(&self) -> Pods {
+        let workloads = self.replicas.keys().filter_map(|label| Some(label.split_once('/')?.1));
+        let names = workloads.chain(self.cron_jobs.iter().map(String::as_str));
+        Pods::of(names)
     }
 
     async fn resize(&self, workload: &str, count: i32) -> Result<(), Trouble> {

@@ -94,15 +94,11 @@ pub enum Resized {
 /// The right to change how much of a namespace's workloads runs, and nothing else of them.
 #[derive(Debug, Clone)]
 pub struct Scaling {
-    cluster: VerifiedCluster,
+    pub(crate) cluster: VerifiedCluster,
     namespace: String,
 }
 
 impl Scaling {
-    pub(crate) fn new(cluster: VerifiedCluster, namespace: &str) -> Self {
-        Self { cluster, namespace: namespace.to_owned() }
-    }
-
     /// The cluster, to look only.
     #[must_use]
     pub fn reader(&self) -> &ClusterReader {
@@ -120,7 +116,7 @@ impl VerifiedCluster {
     /// The right to change how much of a namespace's workloads runs.
     #[must_use]
     pub fn scaling(&self, namespace: &str) -> Scaling {
-        Scaling::new(self.clone(), namespace)
+        Scaling { cluster: self.clone(), namespace: namespace.to_owned() }
     }
 }
 

@@ -9,6 +9,7 @@ use envctl_model::stack::ComponentKind;
 use envctl_runner::{Context, StepError};
 
 use crate::gates::Window;
+use crate::gates::counters::counted_between;
 use crate::observation::{JobEvent, Observation, Outcome, Routed, RunEvent, Served, Time};
 use crate::recorder::Recorder;
 use crate::recording::Recording;
@@ -165,21 +166,10 @@ pub(super) async fn logs(recorder: &Recorder, to: Time) {
 
 /// What somebody else's counters say of a window, in production.
 fn counted(recording: &Recording, window: &Window) -> Option<String> {
-    let of = |wanted: Side| {
-        let within =
-            recording.observations.iter().filter(|seen| (window.from..=window.to).contains(&seen.at()));
-        let read = within.filter_map(|seen| match seen {
-            Observation::Counted { side, requests, failed, .. } if *side == wanted => {
-                Some((*requests, *failed))
-            }
-            _ => None,
-        });
-        let read: Vec<_> = read.collect();
-        let (first, last) = (read.first()?, read.last()?);
-        Some((last.0.saturating_sub(first.0), last.1.saturating_sub(first.1)))
-    };
-    let (old, new) = (of(Side::Old)?, of(Side::New)?);
-    Some(format!("old {}  new {}  {} failed", old.0, new.0, old.1 + new.1))
+    let [old, new] =
+        [Side::Old, Side::New].map(|side| counted_between(recording, side, window.from, window.to));
+    let (old, new) = (old?, new?);
+    Some(format!("old {}  new {}  {} failed", old.requests, new.requests, old.failed + new.failed))
 }
 
 /// What was counted in a window, for the screen.

@@ -58,6 +58,23 @@ pub struct Wanted {
     pub router: Option<Adapter>,
 }
 
+impl Wanted {
+    /// Exactly what was rehearsed: for a cutover that was compared with it already, when it began.
+    #[must_use]
+    pub fn as_rehearsed(rehearsal: &Rehearsal) -> Self {
+        Self {
+            component: rehearsal.component.clone(),
+            plan: rehearsal.plan.digest,
+            images: rehearsal.new.images.clone(),
+            chart: rehearsal.new.chart,
+            values: rehearsal.new.values,
+            manifests: rehearsal.new.manifests.clone(),
+            target: rehearsal.new.target,
+            router: rehearsal.router,
+        }
+    }
+}
+
 /// Evidence that permits one cutover. Only [`Verified::admit`] makes one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Admission(Verified);
@@ -235,19 +252,6 @@ mod tests {
         Freshness { now: rehearsal.ended + SignedDuration::from_hours(1), ..FRESH }
     }
 
-    fn wanted(rehearsal: &Rehearsal) -> Wanted {
-        Wanted {
-            component: rehearsal.component.clone(),
-            plan: rehearsal.plan.digest,
-            images: rehearsal.new.images.clone(),
-            chart: rehearsal.new.chart,
-            values: rehearsal.new.values,
-            manifests: rehearsal.new.manifests.clone(),
-            target: rehearsal.new.target,
-            router: rehearsal.router,
-        }
-    }
-
     fn refused(change: impl Fn(&mut Rehearsal)) -> Refusal {
         let mut rehearsal = rehearsal();
         change(&mut rehearsal);
@@ -260,9 +264,9 @@ mod tests {
         let verified = office.verify(&rehearsal).unwrap();
         assert_eq!((verified.signer(), verified.rehearsal()), ("aki", &rehearsal));
         let id = verified.id();
-        let admitted = verified.clone().admit(&wanted(&rehearsal), |_| false).unwrap();
+        let admitted = verified.clone().admit(&Wanted::as_rehearsed(&rehearsal), |_| false).unwrap();
         assert_eq!(admitted.evidence().id(), id);
-        let again = verified.admit(&wanted(&rehearsal), |used| *used == id);
+        let again = verified.admit(&Wanted::as_rehearsed(&rehearsal), |used| *used == id);
         assert_eq!(again, Err(Refusal::Used { id }));
     }
 
@@ -397,7 +401,7 @@ mod tests {
         ];
         let verified = Office::new().verify(&rehearsal()).unwrap();
         for (change, said) in changes {
-            let mut wanted = wanted(&rehearsal());
+            let mut wanted = Wanted::as_rehearsed(&rehearsal());
             change(&mut wanted, other);
             let refused = verified.clone().admit(&wanted, |_| false).unwrap_err().to_string();
             assert!(refused.contains(said), "{refused}\nis not: {said}");
@@ -421,8 +425,9 @@ mod tests {
         let mut rehearsal = rehearsal();
         rehearsal.new.manifests = render(2, "a");
         let verified = Office::new().verify(&rehearsal).unwrap();
-        let admit =
-            |manifests| verified.clone().admit(&Wanted { manifests, ..wanted(&rehearsal) }, |_| false);
+        let admit = |manifests| {
+            verified.clone().admit(&Wanted { manifests, ..Wanted::as_rehearsed(&rehearsal) }, |_| false)
+        };
         admit(render(40, "a")).unwrap();
         assert!(matches!(admit(render(2, "b")), Err(Refusal::OtherManifests { .. })));
     }

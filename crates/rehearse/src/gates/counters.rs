@@ -8,6 +8,7 @@ use super::view::{SETTLING, View};
 use super::words::{counted, lasting, percent};
 use super::{Gate, Invariant};
 use crate::observation::{Observation, Time};
+use crate::recording::Recording;
 use crate::statistics::{shared_alpha, tolerated};
 
 /// By how much the part of a side may be off beside what chance explains: sessions that stay where they were, and
@@ -67,28 +68,31 @@ struct Reading {
 
 /// What a side counted in a while.
 #[derive(Clone, Copy, Default)]
-struct Counts {
-    requests: u64,
-    failed: u64,
+pub(crate) struct Counts {
+    pub(crate) requests: u64,
+    pub(crate) failed: u64,
 }
 
-fn readings(view: &View<'_>, side: Side) -> Vec<Reading> {
+fn readings(recording: &Recording, side: Side, to: Time) -> Vec<Reading> {
     let reading = |seen: &Observation| match seen {
-        Observation::Counted { at, side: of, requests, failed, p99 }
-            if *of == side && *at < view.window.to =>
-        {
+        Observation::Counted { at, side: of, requests, failed, p99 } if *of == side && *at < to => {
             Some(Reading { at: *at, requests: *requests, failed: *failed, p99: *p99 })
         }
         _ => None,
     };
-    let mut readings: Vec<_> = view.all().filter_map(reading).collect();
+    let mut readings: Vec<_> = recording.observations.iter().filter_map(reading).collect();
     readings.sort_by_key(|reading| reading.at);
     readings
 }
 
 /// What a side counted from a moment to the window's end; none if it was not read often enough to tell.
 fn counts(view: &View<'_>, side: Side, from: Time) -> Option<Counts> {
-    let readings = readings(view, side);
+    counted_between(view.recording, side, from, view.window.to)
+}
+
+/// What a side counted from one moment to another; none if it was not read often enough to tell.
+pub(crate) fn counted_between(recording: &Recording, side: Side, from: Time, to: Time) -> Option<Counts> {
+    let readings = readings(recording, side, to);
     let before = readings.iter().rposition(|reading| reading.at <= from).unwrap_or(0);
     let [first, rest @ ..] = &readings[before..] else { return None };
     if rest.is_empty() {
@@ -159,7 +163,9 @@ fn within_availability(view: &View<'_>) -> Vec<Finding> {
 
 /// Who gets requests has to be counted in the window.
 fn counters_read(view: &View<'_>) -> Vec<Finding> {
-    let silent = |side: &Side| !readings(view, *side).iter().any(|reading| reading.at >= view.window.from);
+    let silent = |side: &Side| {
+        !readings(view.recording, *side, view.window.to).iter().any(|reading| reading.at >= view.window.from)
+    };
     let lacking = |side: Side| {
         Account::new(format!("the counters of the {side} side were not read in this window"))
             .because("metric missing: who counts does not answer, or knows no such counter")
@@ -173,7 +179,7 @@ fn counters_read(view: &View<'_>) -> Vec<Finding> {
 
 fn latest_p99(view: &View<'_>, side: Side) -> Option<f64> {
     let verified = view.verified();
-    readings(view, side)
+    readings(view.recording, side, view.window.to)
         .iter()
         .rev()
         .take_while(|reading| reading.at >= verified)

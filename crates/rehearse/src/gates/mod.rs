@@ -6,7 +6,7 @@
 mod account;
 mod answers;
 mod causes;
-mod counters;
+pub(crate) mod counters;
 mod crossing;
 mod jobs;
 mod latency;
