@@ -17,6 +17,7 @@ pub(crate) mod list;
 pub(crate) mod local;
 pub(crate) mod locate;
 pub(crate) mod logs;
+mod moving;
 pub(crate) mod plan;
 pub(crate) mod rehearse;
 pub(crate) mod run;

@@ -16,7 +16,7 @@ use super::admit::Admitted;
 use super::operator::Operator;
 use super::watching::Counting;
 use crate::flows::cluster::target::explain;
-use crate::flows::rehearse::workloads::Workloads;
+use crate::flows::moving::workloads::Workloads;
 use crate::ui::Failure;
 
 /// Everybody who takes part.

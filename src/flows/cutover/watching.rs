@@ -14,8 +14,8 @@ use tokio::task::JoinSet;
 
 use super::operator::{BothCounters, Operator};
 use super::prometheus::Prometheus;
-use crate::flows::rehearse::turning;
-use crate::flows::rehearse::workloads::Workloads;
+use crate::flows::moving::turning;
+use crate::flows::moving::workloads::Workloads;
 
 /// How often counters are read: nobody tells when they change.
 const EVERY: Duration = Duration::from_millis(500);

@@ -9,7 +9,7 @@ use envctl_rehearse::director::Trouble;
 use envctl_rehearse::proxy::Proxy;
 
 use super::sandbox::Sandbox;
-use super::sides::PATIENCE;
+use crate::flows::moving::PATIENCE;
 use crate::flows::cluster::target::explain;
 
 /// How much later what a slow new side says arrives.

@@ -9,7 +9,7 @@ use envctl_rehearse::ledger::{Ledger, LineError, Reading};
 use envctl_rehearse::{Observation, Recorder};
 
 use super::sandbox::Sandbox;
-use super::workloads::Pods;
+use crate::flows::moving::workloads::Pods;
 
 /// Which instance has which host name: that is all a program knows of where it runs.
 #[derive(Debug, Clone)]

@@ -11,9 +11,6 @@
 //! watching   what is seen meanwhile
 //! jobs       the load of a worker
 //! ledgers    what is told of jobs and of runs
-//! timetable  when a crontab may be changed
-//! turning    what steps do to a router, and what they wait for
-//! workloads  how much of the new side runs
 //! identity   by what the new side is told from any other
 //! answers    what both sides answer to the same request
 //! conclusion the verdict, the report, the evidence
@@ -25,16 +22,13 @@ mod faults;
 pub(super) mod identity;
 mod jobs;
 mod kept;
-pub(super) mod ledgers;
+mod ledgers;
 pub(super) mod plan;
 mod router;
 mod sandbox;
-pub(super) mod sides;
+mod sides;
 mod stage;
-pub(super) mod timetable;
-pub(super) mod turning;
 mod watching;
-pub(super) mod workloads;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

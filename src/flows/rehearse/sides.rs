@@ -22,12 +22,10 @@ use futures_util::stream::{self, BoxStream};
 use jiff::Timestamp;
 use tokio::net::TcpStream;
 
-use super::workloads::Workloads;
 use crate::flows::cluster::target::explain;
+use crate::flows::moving::workloads::Workloads;
+use crate::flows::moving::{PATIENCE, trouble};
 use crate::ui::Failure;
-
-/// How long one instance may take to be ready, or to end.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The old side.
 #[derive(Debug, Clone)]
@@ -204,17 +202,4 @@ const REACHED_WITHIN: Duration = Duration::from_secs(30);
 /// What went wrong with a side, before or after a director is there to be told.
 pub(crate) fn failed(Trouble(text): Trouble) -> Failure {
     Failure::Failed(text)
-}
-
-/// A failure as what the director is told.
-pub(crate) fn trouble(failure: Failure) -> Trouble {
-    match failure {
-        Failure::Failed(text)
-        | Failure::Usage(text)
-        | Failure::Refused(text)
-        | Failure::Taken(text)
-        | Failure::Gate(text) => Trouble(text),
-        Failure::Interrupted => Trouble("interrupted".to_owned()),
-        other => Trouble(other.text(false).unwrap_or_else(|| "it failed; why stands above".to_owned())),
-    }
 }

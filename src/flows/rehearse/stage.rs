@@ -1,26 +1,22 @@
-//! What each step, each undo and each fault does to a sandbox, and how it is read back.
+//! A sandbox, as the director has it: what is done there only, and who operates its machines.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::Duration;
 
-use envctl_model::cutover::plan::{Action, Fault, Timetable};
+use envctl_model::cutover::plan::{Action, Fault};
 use envctl_model::cutover::{CutoverPlan, Side};
-use envctl_model::stack::ComponentKind;
 use envctl_rehearse::Recorder;
 use envctl_rehearse::director::{Judged, Stage, Trouble};
-use envctl_rehearse::observation::Observation;
 use http::HeaderValue;
 
 use super::kept::Held;
 use super::plan::Loaded;
-use super::router::SandboxRouter;
 use super::sandbox::Sandbox;
-use super::sides::{reached, trouble};
-use super::timetable::between_ticks;
-use super::{answers, faults, turning};
+use super::sides::reached;
+use super::{answers, faults};
+use crate::flows::moving::{Moving, OldSide, trouble};
 
-/// A sandbox, as the director has it.
+/// A sandbox.
 pub(super) struct SandboxStage<'a> {
     /// What is rehearsed.
     pub(super) loaded: &'a Loaded,
@@ -62,62 +58,47 @@ impl SandboxStage<'_> {
         &self.plan().steps[step].action
     }
 
-    fn router(&self) -> Result<&SandboxRouter, Trouble> {
-        self.sandbox.router.as_ref().ok_or_else(|| Trouble("the plan has no router".to_owned()))
+    fn moving(&self) -> Moving<'_, Self> {
+        Moving {
+            plan: self.plan(),
+            new: &self.sandbox.new.workloads,
+            old: self,
+            router: self.sandbox.router.as_ref().map(|router| &router.router),
+            recorder: self.recorder,
+        }
     }
 
-    fn timetable(&self) -> Result<&Timetable, Trouble> {
-        self.plan().timetable.as_ref().ok_or_else(|| Trouble("the plan has no timetable".to_owned()))
-    }
-
-    async fn scale_up(&self) -> Result<(), Trouble> {
-        let new = &self.sandbox.new;
-        new.workloads.scale_up().await?;
+    /// That the router's way to the new side leads to each of its pods.
+    async fn reached(&self) -> Result<(), Trouble> {
         match self.sandbox.exposed {
-            Some(address) => reached(address, new.workloads.replicas.values().sum()).await,
+            Some(address) => reached(address, self.sandbox.new.workloads.replicas.values().sum()).await,
             None => Ok(()),
         }
     }
+}
 
-    async fn weigh(&self, percent: u8) -> Result<(), Trouble> {
-        turning::weigh(&self.router()?.router, self.recorder, percent).await
-    }
-
-    /// Has the component's name lead to a side. A router that stands at the old address sends on who still goes there.
-    async fn switch(&self, side: Side) -> Result<(), Trouble> {
-        if self.sandbox.router.is_some() {
-            self.weigh(if side == Side::New { 100 } else { 0 }).await?;
-        }
-        self.name.lead_to(side);
-        self.recorder.see(Observation::Name { at: self.recorder.now(), side });
-        Ok(())
-    }
-
-    async fn drain(&self, timeout: Duration) -> Result<(), Trouble> {
-        match self.plan().kind {
-            ComponentKind::Service => turning::drain(&self.router()?.router, timeout).await,
-            // Machines that are asked to end finish what they have.
-            ComponentKind::Worker => self.sandbox.old.keep(0).await,
-            // Nothing leads there any more: what is under way ends by itself.
-            ComponentKind::Endpoint | ComponentKind::Schedule => {
-                turning::idle(self.recorder, Duration::from_secs(1), timeout).await
+impl OldSide for SandboxStage<'_> {
+    /// A machine that was started again may have another address.
+    async fn keep(&self, count: u16) -> Result<(), Trouble> {
+        self.sandbox.old.keep(usize::from(count)).await?;
+        match &self.sandbox.router {
+            Some(router) if count > 0 => {
+                let addresses = self.sandbox.old.addresses().await?;
+                let set = router.router.set_addresses(Side::Old, &addresses).await;
+                set.map_err(|e| Trouble(e.to_string()))
             }
+            _ => Ok(()),
         }
     }
 
-    async fn stop_old(&self, idle_for: Duration) -> Result<(), Trouble> {
-        turning::idle(self.recorder, idle_for, idle_for * 3 + Duration::from_secs(5)).await?;
-        self.sandbox.old.keep(0).await
+    async fn arm(&self, armed: bool) -> Result<(), Trouble> {
+        let timetable = self.plan().timetable.as_ref();
+        let timetable = timetable.ok_or_else(|| Trouble("the plan has no timetable".to_owned()))?;
+        self.sandbox.old.run(if armed { &timetable.arm } else { &timetable.disarm }).await
     }
 
-    /// Has all machines that worked before the step work again, at the addresses that they have now.
-    async fn start_old(&self, step: usize) -> Result<(), Trouble> {
-        self.sandbox.old.keep(usize::from(self.plan().old_instances_before(step))).await?;
-        if let Some(router) = &self.sandbox.router {
-            let addresses = self.sandbox.old.addresses().await?;
-            let set = router.router.set_addresses(Side::Old, &addresses).await;
-            set.map_err(|e| Trouble(e.to_string()))?;
-        }
+    async fn lead(&self, to: Side) -> Result<(), Trouble> {
+        self.name.lead_to(to);
         Ok(())
     }
 }
@@ -125,25 +106,15 @@ impl SandboxStage<'_> {
 impl Stage for SandboxStage<'_> {
     async fn act(&self, step: usize) -> Result<(), Trouble> {
         match self.action(step) {
-            Action::ScaleUpNew if self.plan().kind == ComponentKind::Schedule => {
-                self.sandbox.new.workloads.disarm().await
-            }
-            Action::ScaleUpNew => self.scale_up().await,
             Action::SameAnswer { sample } => {
                 answers::compare(self.loaded, self.sandbox, self.recorder, *sample, &self.host, self.seed)
                     .await
             }
-            Action::SetWeight { percent } => self.weigh(*percent).await,
-            Action::SwitchName { .. } => self.switch(Side::New).await,
-            Action::Handover { old } => self.sandbox.old.keep(usize::from(*old)).await,
-            Action::DisarmOld => {
-                let timetable = self.timetable()?;
-                between_ticks(timetable).await?;
-                self.sandbox.old.run(&timetable.disarm).await
+            Action::ScaleUpNew => {
+                self.moving().act(step).await?;
+                self.reached().await
             }
-            Action::ArmNew => self.sandbox.new.workloads.arm().await,
-            Action::Drain { timeout } => self.drain(*timeout).await,
-            Action::StopOld { idle_for } => self.stop_old(*idle_for).await,
+            _ => self.moving().act(step).await,
         }
     }
 
@@ -151,40 +122,19 @@ impl Stage for SandboxStage<'_> {
         match self.action(step) {
             // The configuration has it, HAProxy does not do it yet: as one who dies between the two.
             Action::SetWeight { percent } => {
-                let configured = self.router()?.router.configure_share(*percent).await;
+                let configured = self.moving().router()?.configure_share(*percent).await;
                 configured.map(drop).map_err(|e| Trouble(e.to_string()))
             }
             Action::Handover { old } => {
-                let now = usize::from(self.plan().old_instances_before(step));
-                self.sandbox.old.keep(usize::from(*old) + (now - usize::from(*old)) / 2).await
+                let now = self.plan().old_instances_before(step);
+                self.keep(*old + (now - *old) / 2).await
             }
             _ => self.act(step).await,
         }
     }
 
     async fn undo(&self, step: usize) -> Result<(), Trouble> {
-        match self.action(step) {
-            Action::ScaleUpNew if self.plan().kind == ComponentKind::Schedule => {
-                self.sandbox.new.workloads.disarm().await
-            }
-            Action::ScaleUpNew => self.sandbox.new.workloads.scale_down().await,
-            Action::SameAnswer { .. } => Ok(()),
-            Action::SetWeight { .. } => self.weigh(self.plan().weight_before(step)).await,
-            Action::SwitchName { .. } => self.switch(Side::Old).await,
-            Action::DisarmOld => self.sandbox.old.run(&self.timetable()?.arm).await,
-            // From here on nobody is armed until the old side is.
-            Action::ArmNew => {
-                between_ticks(self.timetable()?).await?;
-                self.sandbox.new.workloads.disarm().await
-            }
-            Action::Drain { .. } if self.plan().kind == ComponentKind::Service => {
-                self.router()?.router.undrain(Side::Old).await.map_err(|e| Trouble(e.to_string()))
-            }
-            Action::Drain { .. } if self.plan().kind != ComponentKind::Worker => Ok(()),
-            Action::Handover { .. } | Action::Drain { .. } | Action::StopOld { .. } => {
-                self.start_old(step).await
-            }
-        }
+        self.moving().undo(step).await
     }
 
     async fn inject(&self, fault: &Fault) -> Result<(), Trouble> {

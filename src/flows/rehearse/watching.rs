@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use super::ledgers::{self, Hosts};
 use super::sandbox::Sandbox;
 use super::sides::{New, Old};
-use super::turning;
+use crate::flows::moving::turning::watch_weights;
 
 /// Everybody who watches. Dropped, they stop.
 #[derive(Debug, Default)]
@@ -59,7 +59,7 @@ impl Watching {
             self.requests(sandbox, made, prefix, recorder);
         }
         if let Some(router) = &sandbox.router {
-            self.tasks.spawn(turning::watch_weights(router.router.clone(), recorder.clone()));
+            self.tasks.spawn(watch_weights(router.router.clone(), recorder.clone()));
         }
         self.settings(&sandbox.old, &sandbox.new, recorder)
     }

@@ -18,8 +18,24 @@ use crate::support::{have, root, skip};
 /// those are taken which say that they are to be rehearsed often.
 const WHICH: &str = "ENVCTL_MISTAKES";
 
-/// The table of all mistakes.
+/// How many rehearsals without a mistake there are to be; none without it.
+const CLEAN: &str = "ENVCTL_CLEAN_RUNS";
+
+/// In the order in which they take turns.
+const KINDS: [&str; 4] = ["service", "endpoint", "worker", "schedule"];
+
+/// The table of all mistakes, and of what there is without one.
 const TABLE: &str = "docs/mistakes.md";
+
+/// Whoever writes the table writes all of it.
+static WRITING: Mutex<()> = Mutex::new(());
+
+const HEAD: &str = "# Mistakes\n\nWhat people get wrong at a cutover, and what catches it in a rehearsal of a small \
+    component: written by `make rehearse-all`. Each is a folder of \
+    [tests/rehearsal/failures](../tests/rehearsal/failures/README.md).\n\n\
+    | mistake | of | expected | what fired | seconds |\n|---|---|---|---|---|\n";
+
+const HEAD_OF_CLEAN: &str = "\n## Without a mistake\n";
 
 /// The folders, from where the table is.
 const FROM_TABLE: &str = "../tests/rehearsal/failures/";
@@ -154,12 +170,7 @@ impl Played<'_> {
 
 /// The table with new rows for those that were played, and without those of mistakes that there are no more.
 fn table(before: &str, all: &[Mistake], played: &[Played<'_>]) -> String {
-    let mut table =
-        "# Mistakes\n\nWhat people get wrong at a cutover, and what catches it in a rehearsal of a small \
-                     component: written by `make rehearse-all`. Each is a folder of \
-                     [tests/rehearsal/failures](../tests/rehearsal/failures/README.md).\n\n\
-                     | mistake | of | expected | what fired | seconds |\n|---|---|---|---|---|\n"
-            .to_owned();
+    let mut table = HEAD.to_owned();
     for mistake in all {
         let link = format!("({FROM_TABLE}{}/README.md)", mistake.name);
         let now = played.iter().find(|one| one.mistake.name == mistake.name).map(Played::row);
@@ -168,7 +179,9 @@ fn table(before: &str, all: &[Mistake], played: &[Played<'_>]) -> String {
             let _ = writeln!(table, "{row}");
         }
     }
-    table
+    // What went well stands behind it.
+    let well = before.find(HEAD_OF_CLEAN).map_or("", |at| &before[at..]);
+    format!("{table}{well}")
 }
 
 #[test]
@@ -201,6 +214,7 @@ fn each_mistake_is_caught_at_the_gate_and_by_the_invariant_that_its_folder_names
     });
     let played = played.into_inner().unwrap();
     let path = root().join(TABLE);
+    let _alone = WRITING.lock().unwrap();
     let table = table(&std::fs::read_to_string(&path).unwrap_or_default(), &all, &played);
     eprintln!("{table}");
     if std::env::var_os(WHICH).is_some() {
@@ -208,6 +222,64 @@ fn each_mistake_is_caught_at_the_gate_and_by_the_invariant_that_its_folder_names
     }
     let wrong: Vec<_> = played.into_iter().filter_map(|one| one.wrong).collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+/// A rehearsal without a mistake, of one kind after the other, each with another seed. What went wrong, if anything did.
+fn clean(cluster: &'static Cluster, number: usize) -> Result<f64, String> {
+    let component = [components::service, components::endpoint, components::worker, components::schedule]
+        [number % KINDS.len()];
+    let rehearsal = Rehearsal::of(cluster, "kclean", component);
+    let begun = Instant::now();
+    let ran = rehearsal.run(&["--seed", &number.to_string()]);
+    let seconds = begun.elapsed().as_secs_f64();
+    let left = rehearsal.left();
+    let said = format!("--- {} with seed {number} ({seconds:.0} s) ---\n{}{}", KINDS[number % KINDS.len()], ran.stdout, ran.stderr);
+    eprintln!("{said}");
+    let well = ran.code == 0 && ran.stdout.contains("verdict    SUCCESSFUL") && left.is_empty();
+    if well { Ok(seconds) } else { Err(format!("{said}\nleft: {left:?}")) }
+}
+
+#[test]
+fn what_is_done_as_it_should_be_gives_no_alarm() {
+    let Some(cluster) = Cluster::shared() else { return };
+    if !have(&["docker", "helm", "python3"]) {
+        return;
+    }
+    let Some(runs) = std::env::var(CLEAN).ok().and_then(|runs| runs.parse().ok()) else {
+        skip("the runs without a mistake that `make rehearse-all` makes");
+        return;
+    };
+    let (next, ended) = (Mutex::new(0..runs), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..PLACES {
+            scope.spawn(|| {
+                loop {
+                    let Some(number) = next.lock().unwrap().next() else { break };
+                    let run = clean(cluster, number);
+                    ended.lock().unwrap().push((number, run));
+                }
+            });
+        }
+    });
+    let ended = ended.into_inner().unwrap();
+    let mut text = format!(
+        "{HEAD_OF_CLEAN}\nThe same components with every drill and with their faults, each run with another seed.\n\n\
+         | of | runs | alarms | seconds |\n|---|---|---|---|\n"
+    );
+    for (index, kind) in KINDS.iter().enumerate() {
+        let of: Vec<_> = ended.iter().filter(|(number, _)| number % KINDS.len() == index).collect();
+        let seconds: Vec<_> = of.iter().filter_map(|(_, run)| run.as_ref().ok()).copied().collect();
+        let (least, most) = seconds.iter().fold((f64::INFINITY, 0_f64), |(a, b), s| (a.min(*s), b.max(*s)));
+        let alarms = of.len() - seconds.len();
+        let _ = writeln!(text, "| {kind} | {} | {alarms} | {least:.0} to {most:.0} |", of.len());
+    }
+    let path = root().join(TABLE);
+    let _alone = WRITING.lock().unwrap();
+    let before = std::fs::read_to_string(&path).unwrap();
+    let mistakes = &before[..before.find(HEAD_OF_CLEAN).unwrap_or(before.len())];
+    std::fs::write(path, format!("{mistakes}{text}")).unwrap();
+    let alarms: Vec<_> = ended.into_iter().filter_map(|(_, run)| run.err()).collect();
+    assert!(alarms.is_empty(), "{}", alarms.join("\n\n"));
 }
 
 #[test]
@@ -220,6 +292,11 @@ fn the_table_has_every_mistake_and_says_that_it_was_caught() {
         let row = row.unwrap_or_else(|| panic!("{TABLE} has no {}: run `make rehearse-all`", mistake.name));
         let expected = written(&mistake.expected.0, &mistake.expected.1);
         assert_eq!(row.matches(&expected).count(), 2, "{row}");
+    }
+    let clean = &table[table.find(HEAD_OF_CLEAN).expect("it has the runs without a mistake")..];
+    for kind in KINDS {
+        let row = clean.lines().find(|row| row.starts_with(&format!("| {kind} | ")));
+        assert!(row.is_some_and(|row| row.contains(" | 0 | ")), "{TABLE}: alarms without a mistake: {row:?}");
     }
     assert!(all.len() >= 24 && all.iter().filter(|mistake| mistake.often).count() >= 8, "{}", all.len());
 }

@@ -10,7 +10,7 @@ use envctl_rehearse::director::Trouble;
 use futures_util::future::try_join_all;
 use jiff::Timestamp;
 
-use super::sides::{PATIENCE, trouble};
+use super::{PATIENCE, trouble};
 use crate::flows::cluster::settle::settle;
 use crate::flows::cluster::target::explain;
 use crate::ui::Failure;
