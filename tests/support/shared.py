@@ -15,7 +15,7 @@ Each connection is one line and its answer:
                              CLASSES are those that HOST takes, with commas; - is all
     effect ID HOST           ok
     once ID HOST             ok: the effect, unless it was had before
-    failed ID HOST           ok: it can be taken again at once
+    failed ID HOST           ok: it can be taken again in a second
     dead ID HOST             ok: it is given up
     delete ID                ok
     redeliver                ok: all that was taken can be taken again at once
@@ -81,7 +81,8 @@ def answer(verb, *words):
         elif verb == "failed":
             tell(words[0], "failed", words[1])
             if words[0] in jobs:
-                jobs[words[0]][2] = 0.0
+                # At once, it would keep everybody from all others.
+                jobs[words[0]][2] = time.monotonic() + 1
         elif verb == "dead":
             tell(words[0], "deadLettered", words[1])
             jobs.pop(words[0], None)

@@ -18,8 +18,8 @@ use super::rehearse::{Rehearsal, SERVER};
 use crate::support::cluster::{Cluster, IMAGE};
 use crate::support::{Ran, envctl, free_port, have, root};
 
-const ACCOUNT: &str = "555555555555";
-const NAMESPACE: &str = "photos";
+pub(super) const ACCOUNT: &str = "555555555555";
+pub(super) const NAMESPACE: &str = "photos";
 
 /// What a cutover acts on.
 struct Production {
@@ -69,30 +69,46 @@ fn ask(port: u16) -> std::io::Result<String> {
     Ok(answer)
 }
 
-fn docker(words: &[&str]) -> String {
+/// A cluster of a protected account.
+pub(super) fn cluster() -> Option<Cluster> {
+    Cluster::own("production", &["--account", ACCOUNT])
+}
+
+/// Installs the new side, with nothing of it running.
+pub(super) fn install(cluster: &Cluster, new: &[Value]) {
+    cluster.kubectl(&["create", "namespace", NAMESPACE]).exits(0);
+    for object in new {
+        let mut object = object.clone();
+        object["metadata"]["namespace"] = NAMESPACE.into();
+        if object["kind"] == "Deployment" {
+            object["spec"]["replicas"] = 0.into();
+        }
+        cluster.apply(&object);
+    }
+    allow(cluster);
+}
+
+/// How many pods there are of the new side.
+pub(super) fn pods(cluster: &Cluster) -> usize {
+    let pods = cluster.kubectl(&["-n", NAMESPACE, "get", "pods", "-o", "name"]).exits(0);
+    pods.stdout.lines().count()
+}
+
+pub(super) fn docker(words: &[&str]) -> String {
     Ran::of(Command::new("docker").args(words)).exits(0).stdout.trim().to_owned()
 }
 
 impl Production {
     /// With the new side installed, and nothing of it running.
     fn start(name: &str, new: &[Value]) -> Option<Self> {
-        let cluster = Cluster::own("production", &["--account", ACCOUNT])?;
+        let cluster = cluster()?;
+        install(&cluster, new);
         let directory = tempfile::tempdir().unwrap();
-        cluster.kubectl(&["create", "namespace", NAMESPACE]).exits(0);
-        for object in new {
-            let mut object = object.clone();
-            object["metadata"]["namespace"] = NAMESPACE.into();
-            if object["kind"] == "Deployment" {
-                object["spec"]["replicas"] = 0.into();
-            }
-            cluster.apply(&object);
-        }
         // What leads from the router to the new side is production's own.
         cluster.apply(&json!({
             "apiVersion": "v1", "kind": "Service", "metadata": {"name": "from-router", "namespace": NAMESPACE},
             "spec": {"type": "NodePort", "selector": {"app": name}, "ports": [{"port": 80, "targetPort": 8000}]}
         }));
-        allow(&cluster);
         let service = cluster.object(&["service", "from-router", "-n", NAMESPACE]);
         let port = service["spec"]["ports"][0]["nodePort"].as_u64().unwrap();
         let nodes = cluster.object(&["nodes"]);
@@ -215,8 +231,7 @@ impl Production {
     }
 
     fn pods(&self) -> usize {
-        let pods = self.cluster.kubectl(&["-n", NAMESPACE, "get", "pods", "-o", "name"]).exits(0);
-        pods.stdout.lines().count()
+        pods(&self.cluster)
     }
 
     /// Claims of evidence.
@@ -294,9 +309,39 @@ fn cutover_with(
     arguments: &[&str],
     typed: &str,
 ) -> Ran {
+    run_cutover(rehearsal, &production.cluster, variables, arguments, typed)
+}
+
+/// Rehearses the cutover, with this section `production` in its plan.
+pub(super) fn gain_evidence(rehearsal: &mut Rehearsal, production: &Cluster, section: Value) {
+    let target = production.target("aki", "");
+    rehearsal.house.edit("envctl.yaml", |text| {
+        text.replace(
+            "targets:",
+            &format!("protected: {{accounts: [\"{ACCOUNT}\"]}}\ntargets:\n  production: {target}"),
+        )
+    });
+    rehearsal.all["plan"]["production"] = section;
+    let house = &rehearsal.house;
+    let signer = house.envctl(&["evidence", "keygen", "key.pem", "--signer", "aki"]).exits(0);
+    std::fs::create_dir(house.src().join("rehearsal")).unwrap();
+    std::fs::write(house.src().join("rehearsal/signers"), &signer.stdout).unwrap();
+    let ran = rehearsal.run(&["--seed", "7", "--key", "key.pem"]);
+    eprintln!("{}{}", ran.stdout, ran.stderr);
+    ran.exits(0);
+}
+
+/// `envctl cutover` in production, with these variables and with this typed.
+pub(super) fn run_cutover(
+    rehearsal: &Rehearsal,
+    production: &Cluster,
+    variables: &[(&str, &str)],
+    arguments: &[&str],
+    typed: &str,
+) -> Ran {
     let mut command = rehearsal.house.command(envctl());
     command.args(["cutover", "rehearsal/plan.yaml", "--key", "key.pem"]).args(arguments);
-    command.envs(production.cluster.environment()).envs(variables.iter().copied());
+    command.envs(production.environment()).envs(variables.iter().copied());
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     // Who refuses at once does not read it.
@@ -319,25 +364,11 @@ fn a_cutover_needs_evidence_stops_where_the_plan_says_and_goes_back_when_a_gate_
     let mut rehearsal = Rehearsal::short(cluster, "kcut");
     let name = rehearsal.house.project.clone();
     let Some(production) = Production::start(&name, &rehearsal.objects()) else { return };
-    let target = production.cluster.target("aki", "");
-    rehearsal.house.edit("envctl.yaml", |text| {
-        text.replace(
-            "targets:",
-            &format!("protected: {{accounts: [\"{ACCOUNT}\"]}}\ntargets:\n  production: {target}"),
-        )
-    });
-    rehearsal.all["plan"]["production"] = production.section();
     for step in [2, 3] {
         rehearsal.all["plan"]["steps"][step]["bake"]["atLeast"] = "4s".into();
     }
-
+    gain_evidence(&mut rehearsal, &production.cluster, production.section());
     let house = &rehearsal.house;
-    let signer = house.envctl(&["evidence", "keygen", "key.pem", "--signer", "aki"]).exits(0);
-    std::fs::create_dir(house.src().join("rehearsal")).unwrap();
-    std::fs::write(house.src().join("rehearsal/signers"), &signer.stdout).unwrap();
-    let ran = rehearsal.run(&["--seed", "7", "--key", "key.pem"]);
-    eprintln!("{}{}", ran.stdout, ran.stderr);
-    ran.exits(0);
 
     // Nothing else changes anything there.
     for verb in [&["up", "--target", "production"][..], &["down", "--yes", "--target", "production"]] {

@@ -7,6 +7,7 @@ mod controllers;
 mod converge;
 mod crashes;
 mod cutover;
+mod cutover_work;
 mod faults;
 mod guard;
 mod isolation;

@@ -13,8 +13,8 @@ use serde_json::{Map, Value, json};
 
 use crate::support::cluster::{Cluster, IMAGE};
 use crate::support::{House, Ran, envctl, have};
-pub(super) use components::{SERVER, redeliver};
-use shared::Shared;
+pub(super) use components::{SERVER, WORKER, ledger, redeliver};
+pub(super) use shared::Shared;
 
 /// How many rehearsals go on at a time: they measure, and wait most of the time.
 const PLACES: usize = 3;
@@ -111,7 +111,7 @@ impl Rehearsal {
     }
 
     /// Without what comes after all is moved, without faults, and gone back from once.
-    fn shorten(&mut self) {
+    pub(super) fn shorten(&mut self) {
         // A worker's last jobs are moved as it is drained.
         let last: &[&str] =
             if self.all["component"] == "worker" { &["stopOld"] } else { &["drain", "stopOld"] };

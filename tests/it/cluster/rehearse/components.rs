@@ -17,7 +17,8 @@ macro_rules! program {
 
 /// Answers HTTP on port 8000.
 pub(in crate::cluster) const SERVER: &str = program!("server.pl");
-const WORKER: &str = program!("worker.pl");
+/// Takes jobs from what both sides share.
+pub(in crate::cluster) const WORKER: &str = program!("worker.pl");
 const CRON: &str = program!("cron.pl");
 const RUN: &str = program!("run.pl");
 const ENQUEUE: &str = program!("enqueue.pl");
@@ -145,7 +146,7 @@ pub(super) fn worker(component: &str) -> Value {
             "rate": "5/s",
             "jobs": [{"class": "mail", "longest": "500ms"}, {"class": "thumbnail", "longest": "3s"}],
             "enqueue": {"service": "jobs", "command": perl(ENQUEUE, &[])},
-            "ledger": {"service": "jobs", "command": perl(LEDGER, &["ledger"])},
+            "ledger": {"service": "jobs", "command": ledger("ledger")},
             "backlog": 60,
         },
         "steps": [
@@ -183,7 +184,7 @@ pub(super) fn schedule(component: &str) -> Value {
         "shared": ["jobs"],
         "timetable": {
             "entries": [{"name": "digest", "schedule": "* * * * *"}], "timeZone": "UTC", "tolerance": "20s",
-            "ledger": {"service": "jobs", "command": perl(LEDGER, &["runs"])},
+            "ledger": {"service": "jobs", "command": ledger("runs")},
             "disarm": {"service": "batch", "command": ["rm", "-f", "/crontab"]},
             "arm": {"service": "batch", "command": ["touch", "/crontab"]},
         },
@@ -195,6 +196,11 @@ pub(super) fn schedule(component: &str) -> Value {
         "rollback": {"drill": "everyStep", "maxDuration": "60s", "afterWrites": true},
     });
     json!({"component": "schedule", "plan": plan, "old": old, "new": new, "shared": {"visibility": 20}})
+}
+
+/// The command that tells what becomes of jobs, or of `runs`.
+pub(in crate::cluster) fn ledger(what: &str) -> Vec<String> {
+    perl(LEDGER, &[what])
 }
 
 /// The command that has the queue give out again what was taken.

@@ -10,7 +10,7 @@ use crate::support::cluster::Cluster;
 use crate::support::root;
 
 /// It ends with this.
-pub(super) struct Shared {
+pub(in crate::cluster) struct Shared {
     child: Child,
     /// As machines and commands reach it.
     here: String,
@@ -20,7 +20,7 @@ pub(super) struct Shared {
 
 impl Shared {
     /// Starts it. `visibility` of `how` is the queue's time-out, in seconds.
-    pub(super) fn start(cluster: &Cluster, how: &Value) -> Self {
+    pub(in crate::cluster) fn start(cluster: &Cluster, how: &Value) -> Self {
         let mut python = Command::new("python3");
         python.arg(root().join("tests/support/shared.py")).arg(how["visibility"].to_string());
         let mut child = python.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
@@ -31,13 +31,18 @@ impl Shared {
         Self { child, here, for_pods: for_pods["address"].as_str().unwrap().to_owned() }
     }
 
+    /// Its address, as machines and commands reach it.
+    pub(in crate::cluster) fn address(&self) -> &str {
+        &self.here
+    }
+
     /// With its address, as machines and commands reach it.
-    pub(super) fn known_here(&self, to: &Value) -> Value {
+    pub(in crate::cluster) fn known_here(&self, to: &Value) -> Value {
         filled(to, &self.here)
     }
 
     /// With its address, as pods reach it.
-    pub(super) fn known_to_pods(&self, to: &Value) -> Value {
+    pub(in crate::cluster) fn known_to_pods(&self, to: &Value) -> Value {
         filled(to, &self.for_pods)
     }
 }
