@@ -104,3 +104,24 @@ fn an_interrupt_while_the_sandbox_is_made_leaves_nothing() {
     ran.exits(130).says("0 left").says("interrupted; the sandbox is removed");
     assert_eq!(rehearsal.left(), [""; 0]);
 }
+
+#[test]
+fn a_router_that_dies_is_told_and_everything_is_removed() {
+    let Some(cluster) = Cluster::shared() else { return };
+    if !have(&["docker", "helm"]) {
+        return;
+    }
+    let rehearsal = Rehearsal::short(cluster, "krouter");
+    let mut running = Running::start(&mut rehearsal.command(&[]));
+    running.says("step 3/4");
+    let containers = rehearsal.house.on_engine();
+    let router = containers.iter().find_map(|container| container.strip_prefix("container "));
+    eprintln!("{containers:?}");
+    let router = containers.iter().find(|name| name.ends_with("-router")).or(router.map(|_| &containers[0])).unwrap();
+    let router = router.trim_start_matches("container ");
+    Ran::of(Command::new("docker").args(["kill", router])).exits(0);
+    let ran = running.ends();
+    eprintln!("{}{}", ran.stdout, ran.stderr);
+    ran.exits(4).says("0 left");
+    assert_eq!(rehearsal.left(), [""; 0]);
+}
