@@ -41,7 +41,7 @@ bench: build ## Measures envctl against the same work by hand
 chaos: ## Kills envctl at random places on a test cluster, fifty times, and expects that nothing is left
 	@ENVCTL_CHAOS_SEED=$(SEED) scripts/chaos $(ARGS)
 
-rehearse: ## Rehearses cutovers of the example on a test cluster: make rehearse ARGS="admin batch"
+rehearse: ## Rehearses a cutover of each kind on a test cluster, of the example: make rehearse ARGS="admin api"
 	@scripts/rehearse $(ARGS)
 
 cluster-up: ## Starts a test cluster and prints the variables for a shell
