@@ -31,7 +31,7 @@ pub(crate) struct Pods(Vec<String>);
 
 impl Pods {
     /// Those of workloads of these names.
-    pub(super) fn of<'a>(workloads: impl Iterator<Item = &'a str>) -> Self {
+    pub(crate) fn of<'a>(workloads: impl Iterator<Item = &'a str>) -> Self {
         Self(workloads.map(|name| format!("{name}-")).collect())
     }
 

@@ -9,8 +9,8 @@ use envctl_rehearse::director::Trouble;
 use envctl_rehearse::proxy::Proxy;
 
 use super::sandbox::Sandbox;
-use crate::flows::moving::PATIENCE;
 use crate::flows::cluster::target::explain;
+use crate::flows::moving::{PATIENCE, trouble};
 
 /// How much later what a slow new side says arrives.
 const SLOW: Duration = Duration::from_millis(500);
@@ -113,5 +113,5 @@ async fn kill_new(sandbox: &Sandbox) -> Result<(), Trouble> {
         return Err(Trouble("no pod of the new side is ready that could be killed".to_owned()));
     };
     let killed = pods::kill(&new.cluster, &new.namespace, &pod.name).await;
-    killed.map_err(|e| super::sides::trouble(explain(&e)))
+    killed.map_err(|e| trouble(explain(&e)))
 }

@@ -127,7 +127,7 @@ impl Stage for SandboxStage<'_> {
             }
             Action::Handover { old } => {
                 let now = self.plan().old_instances_before(step);
-                self.keep(*old + (now - *old) / 2).await
+                OldSide::keep(self, *old + (now - *old) / 2).await
             }
             _ => self.act(step).await,
         }

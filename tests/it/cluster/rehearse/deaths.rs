@@ -117,7 +117,8 @@ fn a_router_that_dies_is_told_and_everything_is_removed() {
     let containers = rehearsal.house.on_engine();
     let router = containers.iter().find_map(|container| container.strip_prefix("container "));
     eprintln!("{containers:?}");
-    let router = containers.iter().find(|name| name.ends_with("-router")).or(router.map(|_| &containers[0])).unwrap();
+    let router =
+        containers.iter().find(|name| name.ends_with("-router")).or(router.map(|_| &containers[0])).unwrap();
     let router = router.trim_start_matches("container ");
     Ran::of(Command::new("docker").args(["kill", router])).exits(0);
     let ran = running.ends();

@@ -233,7 +233,12 @@ fn clean(cluster: &'static Cluster, number: usize) -> Result<f64, String> {
     let ran = rehearsal.run(&["--seed", &number.to_string()]);
     let seconds = begun.elapsed().as_secs_f64();
     let left = rehearsal.left();
-    let said = format!("--- {} with seed {number} ({seconds:.0} s) ---\n{}{}", KINDS[number % KINDS.len()], ran.stdout, ran.stderr);
+    let said = format!(
+        "--- {} with seed {number} ({seconds:.0} s) ---\n{}{}",
+        KINDS[number % KINDS.len()],
+        ran.stdout,
+        ran.stderr
+    );
     eprintln!("{said}");
     let well = ran.code == 0 && ran.stdout.contains("verdict    SUCCESSFUL") && left.is_empty();
     if well { Ok(seconds) } else { Err(format!("{said}\nleft: {left:?}")) }
