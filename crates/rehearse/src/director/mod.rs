@@ -295,6 +295,7 @@ impl<'a, S: Stage> Director<'a, S> {
         let seconds = began.elapsed().as_secs_f64();
         drill(self.recorder.now(), DrillPhase::Back);
         pause(AFTER_DRILL, context).await;
+        settle::answered(self.plan, self.recorder, begun).await;
         drill(self.recorder.now(), DrillPhase::Over);
         let window = Window { from: begun, to: self.recorder.now(), step: Some(from), during: During::Drill };
         let mut done = self.judge(from, window).await?;

@@ -20,6 +20,12 @@ const AT_LEAST: Duration = Duration::from_secs(3);
 /// How long the logs of router and application may take to be read.
 const LOGS_WITHIN: Duration = Duration::from_secs(3);
 
+/// How long the load may take to have, or to give up, the answers to what it sent.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(30);
+
+/// The part of what was due that is then over. The rest is what was sent just now.
+const OVER: f64 = 0.9;
+
 /// Watches a step that holds since `from` for as long as its bake says. Samples that do not come are not waited for
 /// for ever: the gate of samples says that they are missing.
 pub(super) async fn bake(
@@ -129,6 +135,21 @@ impl Samples {
             _ => {}
         }
     }
+}
+
+/// Waits until the load has the answers to what it sent from `since` on, or has given them up: what is answered too
+/// slowly is seen only then.
+pub(super) async fn answered(plan: &CutoverPlan, recorder: &Recorder, since: Time) {
+    let Some(traffic) = &plan.traffic else { return };
+    let (mut over, mut latest) = (0_u32, since);
+    let caught_up = |new: &[Observation]| {
+        for seen in new.iter().filter(|seen| seen.at() >= since) {
+            over += u32::from(matches!(seen, Observation::Request(_)));
+            latest = latest.max(seen.at());
+        }
+        f64::from(over) >= traffic.rate * latest.since(since).as_secs_f64() * OVER
+    };
+    recorder.until(ANSWERED_WITHIN, caught_up).await;
 }
 
 /// Waits until the router's log has every request that was answered up to this moment. What it never gets is for the

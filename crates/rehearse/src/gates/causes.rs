@@ -19,6 +19,8 @@ pub(super) enum Cause {
     Redirected(Option<Side>),
     /// It was refused to this caller.
     Forbidden(Option<Side>),
+    /// Nobody took the client's connection: not even the router.
+    NotTaken,
     /// The client's cookie leads to where nobody is.
     Cookie,
     /// The router had nobody to send it to.
@@ -49,6 +51,7 @@ impl Cause {
             Outcome::Answered { status: 413 } => Self::BodyLimit(side),
             Outcome::Answered { status: 301 | 302 | 303 | 307 | 308 } => Self::Redirected(side),
             Outcome::Answered { status: 401 | 403 } => Self::Forbidden(side),
+            Outcome::Refused if side.is_none() => Self::NotTaken,
             Outcome::Answered { status: 502..=504 } | Outcome::Refused | Outcome::Reset => {
                 Self::of_broken(view, request, side)
             }
@@ -98,6 +101,7 @@ impl Cause {
             Self::Forbidden(side) => {
                 format!("{} sees another client address than the one that its list allows", the(side))
             }
+            Self::NotTaken => "nobody listened at the address to which the clients were sent".into(),
             Self::Cookie => "the clients' cookies lead to a group that has no instance".into(),
             Self::Nobody => "the router had no instance to send them to".into(),
             Self::Unreadable => "the old side fails on what the new side wrote while it was in charge".into(),
@@ -137,6 +141,7 @@ impl Cause {
             Self::Forbidden(_) => {
                 "have the ingress trust `X-Forwarded-For` of the router, and the list hold the router's clients".into()
             }
+            Self::NotTaken => "see whether the router still runs, and why not: HAProxy's own log has its last words".into(),
             Self::Cookie => "begin with scaleUpNew, and have the router send a cookie of an empty group elsewhere \
                              (`option redispatch` for persistence only)"
                 .into(),

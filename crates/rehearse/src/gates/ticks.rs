@@ -251,7 +251,16 @@ pub(super) fn none_missed(view: &View<'_>) -> Vec<Finding> {
     let disarmed = view.in_force(at, |action| matches!(action, Action::DisarmOld)).is_some();
     let armed = view.in_force(at, |action| matches!(action, Action::ArmNew)).is_some();
     let zone = view.plan.timetable.as_ref().map(|timetable| &*timetable.time_zone).unwrap_or_default();
+    let spans = spans(view);
+    let was_busy = missed.iter().all(|(entry, tick, _)| {
+        let at = view.recording.time(*tick);
+        spans.iter().any(|(start, end)| start.entry == *entry && start.at < at && *end > at)
+    });
     let (cause, change) = match (disarmed, armed) {
+        _ if was_busy => (
+            "the run before was still going on, and `concurrencyPolicy: Forbid` lets no other begin meanwhile".to_owned(),
+            "have runs take less than the time to the next tick, or let them run less often".to_owned(),
+        ),
         (true, false) => (
             "neither side was armed at that time".to_owned(),
             "let armNew follow disarmOld at once, at a time between two ticks".to_owned(),
