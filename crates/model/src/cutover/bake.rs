@@ -7,8 +7,8 @@ use serde_yaml::Spanned;
 use super::check::{Reader, Wrong, a};
 use super::file::Text;
 use super::load::Given;
-use super::plan::{Action, Bake, CutoverPlan};
-use super::samples::{LONGEST, proof, proven, rate, rounded, time_for};
+use super::plan::{Action, Bake, CutoverPlan, GateKind, Step};
+use super::samples::{LEAST_FOR_P99, LONGEST, proof, proven, rate, rounded, time_for};
 use super::standing::Standing;
 use super::step_file::StepFile;
 use crate::stack::ComponentKind;
@@ -44,9 +44,16 @@ pub(super) fn read(
     }
     let samples = match samples_text {
         Some(text) => reader.whole(text, "`minSamplesPerSide`", 1..=100_000_000)?,
-        None => usual_samples(plan, &step.action),
+        None => usual_samples(plan, step),
     };
     let place = samples_text.unwrap_or(at);
+    if step.gates.contains(&GateKind::LatencySLO) && samples < LEAST_FOR_P99 {
+        let message = format!(
+            "the p99 of a side is not known from fewer than {LEAST_FOR_P99} requests, and {samples} are waited for here"
+        );
+        let help = format!("write `minSamplesPerSide: {LEAST_FOR_P99}`, or a `gate` without `latencySLO`");
+        return Err(reader.at(place, message, &help));
+    }
     let whole = matches!(step.action, Action::SetWeight { percent: 100 } | Action::SwitchName { .. });
     let needed = proof(plan.slo.availability);
     if given.availability && whole && samples < needed {
@@ -104,10 +111,11 @@ fn usual_time(plan: &CutoverPlan, action: &Action) -> Duration {
 }
 
 /// How many samples a step waits for, if the plan does not say: where the new side gets everything as many as prove
-/// the availability, before that at most what comes in [`USUAL`].
-fn usual_samples(plan: &CutoverPlan, action: &Action) -> u32 {
+/// the availability, before that at most what comes in [`USUAL`]; and as many as a p99 needs where one is judged.
+fn usual_samples(plan: &CutoverPlan, step: &Step) -> u32 {
     let needed = proof(plan.slo.availability);
-    match (plan.kind, action) {
+    let least = if step.gates.contains(&GateKind::LatencySLO) { LEAST_FOR_P99 } else { 0 };
+    let usual = match (plan.kind, &step.action) {
         (_, Action::SetWeight { percent: 100 } | Action::SwitchName { .. }) => needed,
         (_, Action::SetWeight { .. }) => {
             let part = Standing::after(plan, plan.steps.len()).smaller_part();
@@ -121,5 +129,6 @@ fn usual_samples(plan: &CutoverPlan, action: &Action) -> u32 {
         }
         (ComponentKind::Worker, _) => JOBS,
         _ => 0,
-    }
+    };
+    usual.max(least)
 }

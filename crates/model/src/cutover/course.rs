@@ -31,11 +31,13 @@ pub(super) fn read(
         order::follows(reader, &plan, &at, &action)?;
         let line = usize::try_from(item.referenced.line()).unwrap_or(usize::MAX);
         plan.steps.push(Step { action, bake: Bake::default(), gates: Vec::new(), line });
-        let bake = bake::read(reader, &plan, given, &at, item)?;
         let gates = judges::read(reader, &plan, given, &at, item)?;
         if let Some(step) = plan.steps.last_mut() {
-            step.bake = bake;
             step.gates = gates;
+        }
+        let bake = bake::read(reader, &plan, given, &at, item)?;
+        if let Some(step) = plan.steps.last_mut() {
+            step.bake = bake;
         }
     }
     order::complete(reader, &plan)?;

@@ -27,4 +27,5 @@ pub use explain::{explain, not_exercised};
 pub use file::schema;
 pub use plan::{Action, CutoverPlan, FaultKind, GateKind, Side, Step};
 pub use read::PlanFile;
+pub use samples::LEAST_FOR_P99;
 pub use usual::{drill_gates, usual_gates};

@@ -8,6 +8,9 @@ use super::standing::Standing;
 /// The longest that samples may take to come: who waits longer does not rehearse.
 pub(super) const LONGEST: Duration = Duration::from_secs(600);
 
+/// Of how many requests at least a p99 can be told: of fewer than a hundred not one is the hundredth part.
+pub const LEAST_FOR_P99: u32 = 100;
+
 /// How long it takes at a step until each side that gets any has so many samples.
 pub(super) fn time_for(plan: &CutoverPlan, after: usize, samples: u32) -> Duration {
     let per_second = rate(plan) * Standing::after(plan, after).smaller_part();

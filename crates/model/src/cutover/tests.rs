@@ -432,6 +432,7 @@ const BAD: &[(&str, &str, &str, &str)] = &[
     ("a fault of what is not shared", "schedule", "shared: [database]", "shared: []\n#"),
     ("permits of a schedule", "schedule", "failedRequests: 0", "failedRequests: 1"),
     ("an unknown drill", "service", "drill: everyStep", "drill: everystep"),
+    ("a p99 of sixty requests", "service", "minSamplesPerSide: 300", "minSamplesPerSide: 60"),
     ("a way back in no time", "service", "maxDuration: 10s", "maxDuration: 0s"),
 ];
 

@@ -31,6 +31,8 @@ pub(super) enum Cause {
     Failed(Option<Side>),
     /// The old side was stopped.
     OldStopped,
+    /// The old side was started again, and could not do its work yet.
+    OldCold,
     /// The new side was ended while the router sent to it.
     NewEnded,
     /// An instance was ending, and still sent to.
@@ -47,6 +49,13 @@ impl Cause {
     pub(super) fn of(view: &View<'_>, request: &Request) -> Self {
         let side = view.side_of(&request.id);
         let drill = view.window.during == During::Drill;
+        let unanswered = matches!(
+            request.outcome,
+            Outcome::Answered { status: 502..=504 } | Outcome::Reset | Outcome::TimedOut
+        );
+        if unanswered && side != Some(Side::New) && old_came_back(view, request.done) {
+            return Self::OldCold;
+        }
         match request.outcome {
             Outcome::Answered { status: 413 } => Self::BodyLimit(side),
             Outcome::Answered { status: 301 | 302 | 303 | 307 | 308 } => Self::Redirected(side),
@@ -62,14 +71,6 @@ impl Cause {
     }
 
     fn of_broken(view: &View<'_>, request: &Request, side: Option<Side>) -> Self {
-        let stopped = |turn: &Turn| {
-            turn.2 == StepPhase::Begun
-                && turn.0 <= request.done
-                && matches!(
-                    view.plan.steps.get(turn.1).map(|step| &step.action),
-                    Some(Action::StopOld { .. })
-                )
-        };
         // Logs lag: what fails shortly after an instance is gone is still of its ending.
         let ending = view.instances().values().any(|life| {
             let began = life.first(InstanceState::Ending).or(life.gone());
@@ -78,7 +79,9 @@ impl Cause {
                 && life.gone().is_none_or(|gone| request.sent.0 <= gone.0 + SETTLING)
         });
         match side {
-            Some(Side::Old) if view.turns().iter().any(stopped) => Self::OldStopped,
+            Some(Side::Old) if last_stop(view, request.done).is_some_and(|turn| !is_back(turn)) => {
+                Self::OldStopped
+            }
             Some(Side::New) if ending && view.window.during == During::Drill => Self::NewEnded,
             Some(side) if ending => Self::Ending(side),
             None if request.client == ClientKind::Sticky => Self::Cookie,
@@ -90,7 +93,7 @@ impl Cause {
 
     /// In plain words.
     pub(super) fn words(self, view: &View<'_>) -> String {
-        let the = |side: Option<Side>| side.map_or("neither side".into(), |side| format!("the {side} side"));
+        let the = |side: Option<Side>| side.map_or("the router".into(), |side| format!("the {side} side"));
         match self {
             Self::BodyLimit(side) => {
                 format!("what lies before {} accepts smaller bodies than are sent", the(side))
@@ -107,6 +110,7 @@ impl Cause {
             Self::Unreadable => "the old side fails on what the new side wrote while it was in charge".into(),
             Self::Failed(side) => format!("{} itself answered with a failure", the(side)),
             Self::OldStopped => "the old side was stopped while it still had traffic".into(),
+            Self::OldCold => "the old side was started again, and could not do its work yet".into(),
             Self::NewEnded => "the new side was ended before the router had stopped sending to it".into(),
             Self::Ending(side) => {
                 format!("an instance of the {side} side was ending, and requests were still sent to it")
@@ -114,6 +118,7 @@ impl Cause {
             Self::Idle(side) => {
                 format!("{} closed an idle connection at the moment at which it was used again", the(side))
             }
+            Self::Slow(None) => "no answer came in time, of whichever side".into(),
             Self::Slow(side) => match view.window.during {
                 During::Fault(_) => format!("{} did not answer in time, with a fault at work", the(side)),
                 _ => format!("{} did not answer in time: it waits for a lock or for a connection", the(side)),
@@ -151,6 +156,9 @@ impl Cause {
                                 sides together stay below the database's `max_connections`"
                 .into(),
             Self::OldStopped => "put `drain` before `stopOld`, and raise its `timeout` or `idleFor`".into(),
+            Self::OldCold => "have the old side's health check pass only when it can do its work, and warm it up before; or \
+                              put stopOld off, and keep it warm until then"
+                .into(),
             Self::NewEnded => "undo setWeight, and read it back, before the new side's replicas go".into(),
             Self::Ending(side) => format!(
                 "keep an instance serving for at least {} after it is asked to end (`lifecycle.preStop.sleep`)",
@@ -169,6 +177,24 @@ impl Cause {
             Self::Broken(_) => "look at the side's log at these times".into(),
         }
     }
+}
+
+/// The last turn of `stopOld` up to this moment.
+fn last_stop(view: &View<'_>, until: Time) -> Option<Turn> {
+    let of_stop = |turn: &&Turn| {
+        let action = view.plan.steps.get(turn.1).map(|step| &step.action);
+        turn.0 <= until && matches!(action, Some(Action::StopOld { .. }))
+    };
+    view.turns().iter().rev().find(of_stop).copied()
+}
+
+fn is_back(turn: Turn) -> bool {
+    matches!(turn.2, StepPhase::Undoing | StepPhase::Undone)
+}
+
+/// Whether the old side, which had been stopped, was started again in this window.
+fn old_came_back(view: &View<'_>, until: Time) -> bool {
+    last_stop(view, until).is_some_and(|turn| is_back(turn) && turn.0 >= view.window.from)
 }
 
 /// How long after an instance of a side began to end a request failed, at most; in whole seconds, rounded up.

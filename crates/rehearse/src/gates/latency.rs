@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use envctl_model::cutover::Side;
+use envctl_model::cutover::{LEAST_FOR_P99, Side};
 use hdrhistogram::Histogram;
 
 use super::account::{Account, Finding};
@@ -12,8 +12,7 @@ use super::words::{counted, lasting, percent};
 use super::{Gate, Invariant, permits};
 use crate::observation::Request;
 
-/// The 99th of 100 is not known from fewer.
-const LEAST: u64 = 100;
+const LEAST: u64 = LEAST_FOR_P99 as u64;
 
 pub(super) const GATE: Gate = Gate {
     invariants: &[
