@@ -1,6 +1,6 @@
 //! No request failed: as seen by client, router and application.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use envctl_model::cutover::Side;
 
@@ -189,8 +189,15 @@ pub(super) fn served_once(view: &View<'_>) -> Vec<Finding> {
 
 fn nobody_else_sends(view: &View<'_>) -> Vec<Finding> {
     let window = view.reconciled();
+    // One that is still under way is of the load, too, though its client has not told of it yet: the ids of a load
+    // differ in their number only.
+    let run = |id: &'_ str| id.rsplit_once('-').map(|(run, _)| run.to_owned());
+    let sent = view.by_id().iter().filter(|(_, seen)| seen.client.is_some());
+    let runs: BTreeSet<String> = sent.filter_map(|(id, _)| run(id)).collect();
     let unknown = |id: &str| {
-        !id.starts_with(BESIDE_THE_LOAD) && view.by_id().get(id).is_none_or(|seen| seen.client.is_none())
+        !id.starts_with(BESIDE_THE_LOAD)
+            && view.by_id().get(id).is_none_or(|seen| seen.client.is_none())
+            && run(id).is_none_or(|run| !runs.contains(&run))
     };
     let mut strangers: BTreeMap<&str, crate::Time> = BTreeMap::new();
     for seen in view.all() {

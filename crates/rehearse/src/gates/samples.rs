@@ -24,6 +24,9 @@ const LATENESS: f64 = 0.05;
 /// The part of the planned load that has to be sent.
 const SENT: f64 = 0.5;
 
+/// How unlikely it is to be that fewer were sent by chance only.
+const CHANCE: f64 = 1e-4;
+
 pub(super) const GATE: Gate = Gate {
     invariants: &[
         Invariant { name: "loadSent", check: load_sent },
@@ -74,6 +77,13 @@ fn is_short(window: &Window) -> bool {
     window.length() < Duration::from_micros(2 * SETTLING)
 }
 
+/// Whether so few come by chance where so many are to be expected: they come independently of each other, and few of
+/// few say nothing. By Chernoff's bound of a Poisson distribution.
+fn is_chance(sent: f64, planned: f64) -> bool {
+    let bound = if sent > 0.0 { sent - planned + sent * (planned / sent).ln() } else { -planned };
+    bound.exp() > CHANCE
+}
+
 fn load_sent(view: &View<'_>) -> Vec<Finding> {
     let seconds = view.window.length().as_secs_f64();
     let (noun, rate, sent) = if let Some(traffic) = &view.plan.traffic {
@@ -86,7 +96,8 @@ fn load_sent(view: &View<'_>) -> Vec<Finding> {
         return Vec::new();
     };
     #[allow(clippy::cast_precision_loss, reason = "counts of requests")]
-    if is_short(view.window) || sent as f64 >= rate * seconds * SENT {
+    let (sent_so_many, planned) = (sent as f64, rate * seconds);
+    if is_short(view.window) || sent_so_many >= planned * SENT || is_chance(sent_so_many, planned) {
         return Vec::new();
     }
     let what = format!(
