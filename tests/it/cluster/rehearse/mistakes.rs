@@ -214,12 +214,13 @@ fn each_mistake_is_caught_at_the_gate_and_by_the_invariant_that_its_folder_names
     });
     let played = played.into_inner().unwrap();
     let path = root().join(TABLE);
-    let _alone = WRITING.lock().unwrap();
+    let alone = WRITING.lock().unwrap();
     let table = table(&std::fs::read_to_string(&path).unwrap_or_default(), &all, &played);
     eprintln!("{table}");
     if std::env::var_os(WHICH).is_some() {
         std::fs::write(path, table).unwrap();
     }
+    drop(alone);
     let wrong: Vec<_> = played.into_iter().filter_map(|one| one.wrong).collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
 }
@@ -279,10 +280,11 @@ fn what_is_done_as_it_should_be_gives_no_alarm() {
         let _ = writeln!(text, "| {kind} | {} | {alarms} | {least:.0} to {most:.0} |", of.len());
     }
     let path = root().join(TABLE);
-    let _alone = WRITING.lock().unwrap();
+    let alone = WRITING.lock().unwrap();
     let before = std::fs::read_to_string(&path).unwrap();
     let mistakes = &before[..before.find(HEAD_OF_CLEAN).unwrap_or(before.len())];
     std::fs::write(path, format!("{mistakes}{text}")).unwrap();
+    drop(alone);
     let alarms: Vec<_> = ended.into_iter().filter_map(|(_, run)| run.err()).collect();
     assert!(alarms.is_empty(), "{}", alarms.join("\n\n"));
 }
