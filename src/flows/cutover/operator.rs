@@ -21,6 +21,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use crate::flows::moving::OldSide;
+
 /// How long an answer may take: machines end gracefully.
 const WITHIN: Duration = Duration::from_secs(600);
 
@@ -83,31 +85,6 @@ impl Operator {
         self.tell(&json!({"ask": "counters"})).await
     }
 
-    /// Has so many machines run.
-    pub(super) async fn keep(&self, count: u16) -> Result<(), Trouble> {
-        self.tell::<Value>(&json!({"do": "keep", "running": count})).await?;
-        let State { running, .. } = self.state().await?;
-        if running == u64::from(count) {
-            return Ok(());
-        }
-        Err(Trouble(format!(
-            "{running} machines of the old side run, and {count} should, as `{}` says",
-            self.name()
-        )))
-    }
-
-    /// Takes the entries out of the crontab, or puts them back.
-    pub(super) async fn arm(&self, armed: bool) -> Result<(), Trouble> {
-        self.tell::<Value>(&json!({"do": if armed { "arm" } else { "disarm" }})).await?;
-        self.holds(self.state().await?.armed, armed, "armed")
-    }
-
-    /// Has the component's name lead to a side.
-    pub(super) async fn lead(&self, to: Side) -> Result<(), Trouble> {
-        self.tell::<Value>(&json!({"do": "lead", "to": to})).await?;
-        self.holds(self.state().await?.leads_to, to, "leadsTo")
-    }
-
     fn holds<T: PartialEq + serde::Serialize>(
         &self,
         found: Option<T>,
@@ -150,6 +127,30 @@ impl Operator {
         let output = ran.map_err(|e| Trouble(format!("{request}: {e}")))?;
         read(&output.stdout_text())
             .map_err(|why| Trouble(format!("`{}`, told {request}: {why}", self.name())))
+    }
+}
+
+impl OldSide for Operator {
+    async fn keep(&self, count: u16) -> Result<(), Trouble> {
+        self.tell::<Value>(&json!({"do": "keep", "running": count})).await?;
+        let State { running, .. } = self.state().await?;
+        if running == u64::from(count) {
+            return Ok(());
+        }
+        Err(Trouble(format!(
+            "{running} machines of the old side run, and {count} should, as `{}` says",
+            self.name()
+        )))
+    }
+
+    async fn arm(&self, armed: bool) -> Result<(), Trouble> {
+        self.tell::<Value>(&json!({"do": if armed { "arm" } else { "disarm" }})).await?;
+        self.holds(self.state().await?.armed, armed, "armed")
+    }
+
+    async fn lead(&self, to: Side) -> Result<(), Trouble> {
+        self.tell::<Value>(&json!({"do": "lead", "to": to})).await?;
+        self.holds(self.state().await?.leads_to, to, "leadsTo")
     }
 }
 

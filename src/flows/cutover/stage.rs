@@ -1,7 +1,7 @@
 //! Production, as the director has it.
 
+use envctl_model::cutover::CutoverPlan;
 use envctl_model::cutover::plan::Fault;
-use envctl_model::cutover::{CutoverPlan, Side};
 use envctl_rehearse::Recorder;
 use envctl_rehearse::director::{Judged, Stage, Trouble};
 use envctl_rehearse::haproxy::Router;
@@ -9,7 +9,7 @@ use envctl_rehearse::haproxy::Router;
 use super::kept::Held;
 use super::operator::Operator;
 use crate::flows::moving::workloads::Workloads;
-use crate::flows::moving::{Moving, OldSide, trouble};
+use crate::flows::moving::{Moving, trouble};
 
 /// Production.
 pub(super) struct Production<'a> {
@@ -36,20 +36,6 @@ impl Production<'_> {
             router: self.router.as_ref(),
             recorder: self.recorder,
         }
-    }
-}
-
-impl OldSide for Operator {
-    async fn keep(&self, count: u16) -> Result<(), Trouble> {
-        Self::keep(self, count).await
-    }
-
-    async fn arm(&self, armed: bool) -> Result<(), Trouble> {
-        Self::arm(self, armed).await
-    }
-
-    async fn lead(&self, to: Side) -> Result<(), Trouble> {
-        Self::lead(self, to).await
     }
 }
 

@@ -299,17 +299,7 @@ fn haproxy() -> PathBuf {
 
 /// `envctl cutover` in production, with this typed.
 fn cutover(rehearsal: &Rehearsal, production: &Production, arguments: &[&str], typed: &str) -> Ran {
-    cutover_with(rehearsal, production, &[], arguments, typed)
-}
-
-fn cutover_with(
-    rehearsal: &Rehearsal,
-    production: &Production,
-    variables: &[(&str, &str)],
-    arguments: &[&str],
-    typed: &str,
-) -> Ran {
-    run_cutover(rehearsal, &production.cluster, variables, arguments, typed)
+    run_cutover(rehearsal, &production.cluster, &[], arguments, typed)
 }
 
 /// Rehearses the cutover, with this section `production` in its plan.
@@ -322,13 +312,7 @@ pub(super) fn gain_evidence(rehearsal: &mut Rehearsal, production: &Cluster, sec
         )
     });
     rehearsal.all["plan"]["production"] = section;
-    let house = &rehearsal.house;
-    let signer = house.envctl(&["evidence", "keygen", "key.pem", "--signer", "aki"]).exits(0);
-    std::fs::create_dir(house.src().join("rehearsal")).unwrap();
-    std::fs::write(house.src().join("rehearsal/signers"), &signer.stdout).unwrap();
-    let ran = rehearsal.run(&["--seed", "7", "--key", "key.pem"]);
-    eprintln!("{}{}", ran.stdout, ran.stderr);
-    ran.exits(0);
+    rehearsal.signed();
 }
 
 /// `envctl cutover` in production, with these variables and with this typed.
@@ -392,7 +376,7 @@ fn a_cutover_needs_evidence_stops_where_the_plan_says_and_goes_back_when_a_gate_
 
     // Up to where its process dies, and then up to where the plan says that it stops.
     let killed = [("ENVCTL_FAILPOINT", "03-do-setWeight@after-effect")];
-    cutover_with(&rehearsal, &production, &killed, &evidence, &name)
+    run_cutover(&rehearsal, &production.cluster, &killed, &evidence, &name)
         .exits(-1)
         .says(&format!("account {ACCOUNT}"))
         .says("stops here until somebody goes on");
@@ -409,7 +393,7 @@ fn a_cutover_needs_evidence_stops_where_the_plan_says_and_goes_back_when_a_gate_
     // Another machine does not know of it, and the cluster does.
     let elsewhere = tempfile::tempdir().unwrap();
     let elsewhere = [("ENVCTL_STATE_DIR", elsewhere.path().to_str().unwrap())];
-    cutover_with(&rehearsal, &production, &elsewhere, &evidence, &name)
+    run_cutover(&rehearsal, &production.cluster, &elsewhere, &evidence, &name)
         .exits(3)
         .says("this evidence was used already, for the cutover of");
 

@@ -191,15 +191,21 @@ impl Rehearsal {
         left
     }
 
-    /// Rehearses with evidence, expects that all goes well, that the evidence is accepted, and that nothing is left.
-    pub(super) fn succeeds(&self) -> Ran {
+    /// Rehearses, which goes well, and has the evidence signed by a key that is listed.
+    pub(super) fn signed(&self) -> Ran {
         let house = &self.house;
         let signer = house.envctl(&["evidence", "keygen", "key.pem", "--signer", "aki"]).exits(0);
         std::fs::create_dir(house.src().join("rehearsal")).unwrap();
         std::fs::write(house.src().join("rehearsal/signers"), &signer.stdout).unwrap();
         let ran = self.run(&["--seed", "7", "--key", "key.pem"]);
         eprintln!("{}{}", ran.stdout, ran.stderr);
-        let ran = ran.exits(0).says("verdict    SUCCESSFUL").says("drill").says("0 left");
+        ran.exits(0)
+    }
+
+    /// Rehearses with evidence, expects that all goes well, that the evidence is accepted, and that nothing is left.
+    pub(super) fn succeeds(&self) -> Ran {
+        let house = &self.house;
+        let ran = self.signed().says("verdict    SUCCESSFUL").says("drill").says("0 left");
         assert!(!ran.stdout.contains("not everything was seen"), "{}", ran.stdout);
         assert_eq!(self.left(), [""; 0]);
         let verify = ["evidence", "verify", "rehearsal.intoto.jsonl", "--plan", "rehearsal/plan.yaml"];

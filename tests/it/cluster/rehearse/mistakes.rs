@@ -112,15 +112,36 @@ fn fired(stdout: &str) -> BTreeSet<(String, String)> {
     fired
 }
 
-fn play<'a>(cluster: &'static Cluster, mistake: &'a Mistake) -> Played<'a> {
-    let component = match &*mistake.of {
+/// How a component of a kind is made.
+fn component(kind: &str) -> fn(&str) -> Value {
+    match kind {
         "service" => components::service,
         "endpoint" => components::endpoint,
         "worker" => components::worker,
         "schedule" => components::schedule,
-        other => panic!("{}: there is no component `{other}`", mistake.name),
-    };
-    let mut rehearsal = Rehearsal::of(cluster, "kmistake", component);
+        other => panic!("there is no component `{other}`"),
+    }
+}
+
+/// Does all of them, as many at a time as there are places.
+fn side_by_side<I: Iterator + Send, T: Send>(items: I, each: impl Fn(I::Item) -> T + Sync) -> Vec<T> {
+    let (next, ended) = (Mutex::new(items), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..PLACES {
+            scope.spawn(|| {
+                loop {
+                    let Some(item) = next.lock().unwrap().next() else { break };
+                    let one = each(item);
+                    ended.lock().unwrap().push(one);
+                }
+            });
+        }
+    });
+    ended.into_inner().unwrap()
+}
+
+fn play<'a>(cluster: &'static Cluster, mistake: &'a Mistake) -> Played<'a> {
+    let mut rehearsal = Rehearsal::of(cluster, "kmistake", component(&mistake.of));
     rehearsal.shorten();
     merge(&mut rehearsal.all, &mistake.patch);
     let begun = Instant::now();
@@ -200,19 +221,7 @@ fn each_mistake_is_caught_at_the_gate_and_by_the_invariant_that_its_folder_names
             all.len()
         ));
     }
-    let (next, played) = (Mutex::new(chosen.iter()), Mutex::new(Vec::new()));
-    std::thread::scope(|scope| {
-        for _ in 0..PLACES {
-            scope.spawn(|| {
-                loop {
-                    let Some(mistake) = next.lock().unwrap().next() else { break };
-                    let one = play(cluster, mistake);
-                    played.lock().unwrap().push(one);
-                }
-            });
-        }
-    });
-    let played = played.into_inner().unwrap();
+    let played = side_by_side(chosen.into_iter(), |mistake| play(cluster, mistake));
     let path = root().join(TABLE);
     let alone = WRITING.lock().unwrap();
     let table = table(&std::fs::read_to_string(&path).unwrap_or_default(), &all, &played);
@@ -227,19 +236,13 @@ fn each_mistake_is_caught_at_the_gate_and_by_the_invariant_that_its_folder_names
 
 /// A rehearsal without a mistake, of one kind after the other, each with another seed. What went wrong, if anything did.
 fn clean(cluster: &'static Cluster, number: usize) -> Result<f64, String> {
-    let component = [components::service, components::endpoint, components::worker, components::schedule]
-        [number % KINDS.len()];
-    let rehearsal = Rehearsal::of(cluster, "kclean", component);
+    let kind = KINDS[number % KINDS.len()];
+    let rehearsal = Rehearsal::of(cluster, "kclean", component(kind));
     let begun = Instant::now();
     let ran = rehearsal.run(&["--seed", &number.to_string()]);
     let seconds = begun.elapsed().as_secs_f64();
     let left = rehearsal.left();
-    let said = format!(
-        "--- {} with seed {number} ({seconds:.0} s) ---\n{}{}",
-        KINDS[number % KINDS.len()],
-        ran.stdout,
-        ran.stderr
-    );
+    let said = format!("--- {kind} with seed {number} ({seconds:.0} s) ---\n{}{}", ran.stdout, ran.stderr);
     eprintln!("{said}");
     let well = ran.code == 0 && ran.stdout.contains("verdict    SUCCESSFUL") && left.is_empty();
     if well { Ok(seconds) } else { Err(format!("{said}\nleft: {left:?}")) }
@@ -251,23 +254,11 @@ fn what_is_done_as_it_should_be_gives_no_alarm() {
     if !have(&["docker", "helm", "python3"]) {
         return;
     }
-    let Some(runs) = std::env::var(CLEAN).ok().and_then(|runs| runs.parse().ok()) else {
+    let Some(runs) = std::env::var(CLEAN).ok().and_then(|runs| runs.parse::<usize>().ok()) else {
         skip("the runs without a mistake that `make rehearse-all` makes");
         return;
     };
-    let (next, ended) = (Mutex::new(0..runs), Mutex::new(Vec::new()));
-    std::thread::scope(|scope| {
-        for _ in 0..PLACES {
-            scope.spawn(|| {
-                loop {
-                    let Some(number) = next.lock().unwrap().next() else { break };
-                    let run = clean(cluster, number);
-                    ended.lock().unwrap().push((number, run));
-                }
-            });
-        }
-    });
-    let ended = ended.into_inner().unwrap();
+    let ended = side_by_side(0..runs, |number| (number, clean(cluster, number)));
     let mut text = format!(
         "{HEAD_OF_CLEAN}\nThe same components with every drill and with their faults, each run with another seed.\n\n\
          | of | runs | alarms | seconds |\n|---|---|---|---|\n"
