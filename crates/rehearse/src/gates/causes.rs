@@ -5,10 +5,10 @@ use std::time::Duration;
 use envctl_model::cutover::plan::ClientKind;
 use envctl_model::cutover::{Action, Side};
 
-use super::view::{SETTLING, Turn, View};
+use super::view::{Ending, SETTLING, Turn, View};
 use super::window::During;
 use super::words::lasting;
-use crate::observation::{InstanceState, Outcome, Request, StepPhase, Time};
+use crate::observation::{Outcome, Request, StepPhase, Time};
 
 /// Why a request failed, most likely.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -73,10 +73,11 @@ impl Cause {
     fn of_broken(view: &View<'_>, request: &Request, side: Option<Side>) -> Self {
         // Logs lag: what fails shortly after an instance is gone is still of its ending.
         let ending = view.instances().values().any(|life| {
-            let began = life.first(InstanceState::Ending).or(life.gone());
-            Some(life.side) == side
-                && began.is_some_and(|began| began <= request.done)
-                && life.gone().is_none_or(|gone| request.sent.0 <= gone.0 + SETTLING)
+            let meanwhile = |ending: &Ending| {
+                ending.began().is_some_and(|began| began <= request.done)
+                    && ending.over.is_none_or(|over| request.sent.0 <= over.0 + SETTLING)
+            };
+            Some(life.side) == side && life.endings().iter().any(meanwhile)
         });
         match side {
             Some(Side::Old) if last_stop(view, request.done).is_some_and(|turn| !is_back(turn)) => {
@@ -203,7 +204,8 @@ fn longest_after_ending(view: &View<'_>, side: Side, failed: &[&Request]) -> Dur
         .instances()
         .values()
         .filter(|life| life.side == side)
-        .filter_map(|life| life.first(InstanceState::Ending).or(life.gone()))
+        .flat_map(|life| life.endings())
+        .filter_map(Ending::began)
         .collect();
     let after = |request: &&Request| {
         let before = endings.iter().filter(|at| **at <= request.done).max();

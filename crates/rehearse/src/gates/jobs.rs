@@ -7,11 +7,11 @@ use envctl_model::cutover::Side;
 
 use super::account::{Account, Finding};
 use super::permits::Cost;
-use super::view::View;
+use super::view::{Ending, View};
 use super::window::During;
 use super::words::{counted, lasting};
 use super::{Gate, Invariant, permits};
-use crate::observation::{InstanceState, JobEvent, Observation, Time};
+use crate::observation::{JobEvent, Observation, Time};
 
 const REPEATED: Cost = Cost {
     noun: "repeated job",
@@ -160,8 +160,8 @@ enum Doubled {
 impl Doubled {
     fn of(view: &View<'_>, story: &Story<'_>) -> Self {
         let [first, second, ..] = story.received[..] else { return Self::Within };
-        let gone = view.instances().get(first.1).and_then(super::view::Life::gone);
-        if gone.is_some_and(|gone| first.0 <= gone && gone <= second.0) {
+        let gone = end_of_holder(view, first).and_then(|end| end.over);
+        if gone.is_some_and(|gone| gone <= second.0) {
             Self::Killed
         } else if story.effects.iter().any(|effect| effect.0 < second.0) {
             Self::Redelivered
@@ -169,6 +169,11 @@ impl Doubled {
             Self::Visibility
         }
     }
+}
+
+/// How the instance ended that took a job, after it took it.
+fn end_of_holder(view: &View<'_>, (at, holder): (Time, &str)) -> Option<Ending> {
+    view.instances().get(holder).and_then(|life| life.end_after(at))
 }
 
 pub(super) fn one_effect(view: &View<'_>) -> Vec<Finding> {
@@ -188,13 +193,13 @@ fn of_doubled(view: &View<'_>, why: Doubled, jobs: &[(&str, &Story<'_>)]) -> Fin
     let longest = longest(view, jobs.iter().map(|(_, story)| *story));
     let above = lasting(longest.mul_f64(1.05));
     let n = counted(jobs.len(), "job");
-    let first_holder =
-        jobs.first().and_then(|(_, story)| story.received.first()).map_or("", |received| received.1);
-    let life = view.instances().get(first_holder);
+    let first = jobs.first().and_then(|(_, story)| story.received.first()).copied();
+    let first_holder = first.map_or("", |received| received.1);
     let (what, cause, change) = match why {
         Doubled::Killed => {
-            let gone = life.and_then(super::view::Life::gone).unwrap_or_default();
-            let asked = life.and_then(|life| life.first(InstanceState::Ending));
+            let end = first.and_then(|first| end_of_holder(view, first));
+            let gone = end.and_then(|end| end.over).unwrap_or_default();
+            let asked = end.and_then(|end| end.asked);
             let killed = format!("{first_holder} was killed at {:.1} s while it held them", gone.secs());
             match asked {
                 Some(asked) => (

@@ -97,8 +97,9 @@ impl Stuck {
         if view.window.to.since(story.last()) <= patience {
             return None;
         }
-        let Some((_, holder)) = story.received.last() else { return Some(Self::NeverTaken) };
-        match view.instances().get(holder).and_then(super::view::Life::gone) {
+        let Some((taken, holder)) = story.received.last() else { return Some(Self::NeverTaken) };
+        let end = view.instances().get(holder).and_then(|life| life.end_after(*taken));
+        match end.and_then(|end| end.over) {
             Some(gone) if view.window.to.since(gone) <= patience => None,
             Some(_) => Some(Self::HeldByTheGone),
             None => Some(Self::HeldForLong),

@@ -65,9 +65,7 @@ fn settings<'a>(view: &View<'a>) -> BTreeMap<&'a str, &'a BTreeMap<String, Strin
             latest.insert(&**instance, settings);
         }
     }
-    let gone = |name: &str| {
-        view.instances().get(name).and_then(super::view::Life::gone).is_some_and(|at| at < view.window.from)
-    };
+    let gone = |name: &str| view.instances().get(name).is_some_and(|life| life.over_at(view.window.from));
     latest.retain(|name, _| !gone(name));
     latest
 }

@@ -42,16 +42,52 @@ pub(super) struct Life {
     pub(super) turns: Vec<(Time, InstanceState)>,
 }
 
+/// How an instance ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Ending {
+    /// When it was asked to, if it was.
+    pub(super) asked: Option<Time>,
+    /// When it was over, by itself or killed.
+    pub(super) over: Option<Time>,
+}
+
+impl Ending {
+    /// When it began.
+    pub(super) fn began(self) -> Option<Time> {
+        self.asked.or(self.over)
+    }
+}
+
 impl Life {
-    /// When it first came to this state.
-    pub(super) fn first(&self, state: InstanceState) -> Option<Time> {
-        self.turns.iter().find(|turn| turn.1 == state).map(|turn| turn.0)
+    /// Its ends: when each began, and when it was over, unless that was not seen. What is started again has several.
+    pub(super) fn endings(&self) -> Vec<Ending> {
+        let mut endings = Vec::new();
+        let mut began = None;
+        for (at, state) in &self.turns {
+            match state {
+                InstanceState::Ending => began = began.or(Some(*at)),
+                InstanceState::Ended | InstanceState::Killed => {
+                    endings.push(Ending { asked: began.take(), over: Some(*at) });
+                }
+                InstanceState::Started if began.is_some() => {
+                    endings.push(Ending { asked: began.take(), over: None });
+                }
+                InstanceState::Started | InstanceState::Ready => {}
+            }
+        }
+        endings.extend(began.map(|asked| Ending { asked: Some(asked), over: None }));
+        endings
     }
 
-    /// When it was gone, by itself or killed.
-    pub(super) fn gone(&self) -> Option<Time> {
+    /// How it ended for the first time after a moment at which it ran.
+    pub(super) fn end_after(&self, at: Time) -> Option<Ending> {
+        self.endings().into_iter().find(|ending| ending.over.is_some_and(|over| over >= at))
+    }
+
+    /// Whether it was over at a moment, by itself or killed.
+    pub(super) fn over_at(&self, at: Time) -> bool {
         let over = |state| matches!(state, InstanceState::Ended | InstanceState::Killed);
-        self.turns.iter().find(|turn| over(turn.1)).map(|turn| turn.0)
+        self.turns.iter().rev().find(|turn| turn.0 <= at).is_some_and(|turn| over(turn.1))
     }
 
     /// Whether it could serve at a moment.
@@ -214,5 +250,25 @@ fn as_request(seen: &Observation) -> Option<&Request> {
     match seen {
         Observation::Request(request) => Some(request),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_started_again_ends_several_times() {
+        use InstanceState::{Ended, Ending as Asked, Killed, Ready, Started};
+        let turns = [(1, Started), (2, Ready), (3, Asked), (4, Ended), (5, Started), (6, Ready), (7, Killed)];
+        let turns = turns.map(|(at, state)| (Time(at), state)).to_vec();
+        let life = Life { side: Side::Old, turns };
+        let end = |after| life.end_after(Time(after)).map(|end| (end.asked, end.over));
+        assert_eq!(end(2), Some((Some(Time(3)), Some(Time(4)))));
+        assert_eq!(end(6), Some((None, Some(Time(7)))), "nobody asked it to");
+        assert_eq!(end(8), None);
+        assert!(life.over_at(Time(4)) && !life.over_at(Time(6)) && life.over_at(Time(9)));
+        let going = Life { side: Side::Old, turns: vec![(Time(1), Ready), (Time(2), Asked)] };
+        assert_eq!(going.endings(), [Ending { asked: Some(Time(2)), over: None }]);
     }
 }
