@@ -24,6 +24,7 @@ pub mod logs;
 pub mod lookup;
 pub mod machines;
 pub mod network;
+pub mod pods;
 pub mod port_owner;
 pub mod remove;
 pub mod router;

@@ -1,5 +1,7 @@
 //! Logs of several containers as one stream of lines, and which container a component's name means.
 
+mod again;
+
 use bollard::container::LogOutput;
 use bollard::query_parameters::LogsOptionsBuilder;
 use envctl_model::labels::Role;
@@ -10,6 +12,8 @@ use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
 
 use crate::engine::{EngineError, EngineReader};
 use crate::state::{ActualContainer, ContainerState};
+
+pub(crate) use again::lines_of_each;
 
 /// The lines of these containers. Without `follow` they come in the order of their times; with it,
 /// as they come.
@@ -122,6 +126,11 @@ pub fn exec_target<'a>(
         // As kubectl does: the first container of the first pod's spec.
         .min_by_key(|c| (c.pod.clone(), c.index))
         .ok_or_else(|| SelectionError::NotRunning { component: component.to_owned() })
+}
+
+/// Whether a container is of a component.
+pub(crate) fn is_of(container: &ActualContainer, component: &str) -> bool {
+    names(container).are(component)
 }
 
 /// `api` of `Deployment/api`.

@@ -17,6 +17,8 @@ pub struct Translation {
     pub host_files: Vec<HostFile>,
     /// The pods, in the order in which they may start.
     pub pods: Vec<Pod>,
+    /// The Services, each with its virtual address and the pods behind it.
+    pub services: Vec<envctl_wire::Service>,
     /// What differs from the cluster, sorted.
     pub findings: Vec<Finding>,
     /// Where Ingress rules and backing services can be reached, sorted.

@@ -68,14 +68,13 @@ fn with_notes(input: &Input, notes: &Notes) -> Result<Translation, SubnetFull> {
         .flat_map(|(root, namespace)| ingress::routes(root, namespace, &sorted.services, &mut urls))
         .collect();
     routes.extend(backing(input).filter_map(|service| backing_route(service, &mut urls)));
+    let services: Vec<_> = sorted
+        .services
+        .iter()
+        .map(|service| service.wire(vips.get(&service.key()).copied(), &pods, &addresses, &sorted.endpoints))
+        .collect();
     let served = Served {
-        services: sorted
-            .services
-            .iter()
-            .map(|service| {
-                service.wire(vips.get(&service.key()).copied(), &pods, &addresses, &sorted.endpoints)
-            })
-            .collect(),
+        services: services.clone(),
         backing: backing(input).filter_map(|service| backing_service(service, &vips)).collect(),
         routes,
     };
@@ -94,6 +93,7 @@ fn with_notes(input: &Input, notes: &Notes) -> Result<Translation, SubnetFull> {
         compose: file.to_value(),
         host_files: host_files.into_iter().collect(),
         pods: described,
+        services,
         findings: Vec::new(),
         urls: urls.into_iter().collect(),
         objects: input.objects.len(),

@@ -28,7 +28,7 @@ pub(super) struct Production<'a> {
 }
 
 impl Production<'_> {
-    fn moving(&self) -> Moving<'_, Operator> {
+    fn moving(&self) -> Moving<'_, Operator, Workloads> {
         Moving {
             plan: self.plan,
             new: &self.new,

@@ -1,9 +1,9 @@
 //! What each step of a cutover does and how it is undone: the same in a sandbox and in production, so that what was
-//! drilled is what is done. The sides differ only in who operates the machines.
+//! drilled is what is done. They differ only in who operates the machines, and the new side.
 //!
 //! ```text
 //! turning    what steps do to a router, and what they wait for
-//! workloads  how much of the new side runs
+//! workloads  how much of the new side runs, in a cluster
 //! ticks      when a crontab may be changed
 //! ```
 
@@ -22,7 +22,6 @@ use envctl_rehearse::{Observation, Recorder};
 
 use crate::ui::Failure;
 use ticks::between_ticks;
-use workloads::Workloads;
 
 /// How long one instance may take to be ready, or to end.
 pub(super) const PATIENCE: Duration = Duration::from_secs(120);
@@ -39,13 +38,25 @@ pub(super) trait OldSide: Sync {
     fn lead(&self, to: Side) -> impl Future<Output = Result<(), Trouble>> + Send;
 }
 
+/// How much of the new side runs. Each answers when it is so, and was read back.
+pub(super) trait NewSide: Sync {
+    /// Has all replicas run, and be ready.
+    fn scale_up(&self) -> impl Future<Output = Result<(), Trouble>> + Send;
+
+    /// Has no replica run.
+    fn scale_down(&self) -> impl Future<Output = Result<(), Trouble>> + Send;
+
+    /// Lets the CronJobs run, or suspends them. A run that is under way goes on to its end.
+    fn arm(&self, armed: bool) -> impl Future<Output = Result<(), Trouble>> + Send;
+}
+
 /// The two sides of a component that moves, and what is between them.
 #[derive(Debug)]
-pub(super) struct Moving<'a, O> {
+pub(super) struct Moving<'a, O, N> {
     /// The plan, with the figures of where it moves.
     pub(super) plan: &'a CutoverPlan,
     /// The new side.
-    pub(super) new: &'a Workloads,
+    pub(super) new: &'a N,
     /// The old side.
     pub(super) old: &'a O,
     /// What sends requests to either; for services and endpoints.
@@ -54,11 +65,11 @@ pub(super) struct Moving<'a, O> {
     pub(super) recorder: &'a Recorder,
 }
 
-impl<O: OldSide> Moving<'_, O> {
+impl<O: OldSide, N: NewSide> Moving<'_, O, N> {
     /// Does a step, and reads it back. Answers are compared by whoever has somebody to ask for them.
     pub(super) async fn act(&self, step: usize) -> Result<(), Trouble> {
         match &self.plan.steps[step].action {
-            Action::ScaleUpNew if self.plan.kind == ComponentKind::Schedule => self.new.disarm().await,
+            Action::ScaleUpNew if self.plan.kind == ComponentKind::Schedule => self.new.arm(false).await,
             Action::ScaleUpNew => self.new.scale_up().await,
             Action::SameAnswer { .. } => Ok(()),
             Action::SetWeight { percent } => self.weigh(*percent).await,
@@ -68,7 +79,7 @@ impl<O: OldSide> Moving<'_, O> {
                 between_ticks(self.timetable()?).await?;
                 self.old.arm(false).await
             }
-            Action::ArmNew => self.new.arm().await,
+            Action::ArmNew => self.new.arm(true).await,
             Action::Drain { timeout } => self.drain(*timeout).await,
             Action::StopOld { idle_for } => {
                 turning::idle(self.recorder, *idle_for, *idle_for * 3 + Duration::from_secs(5)).await?;
@@ -80,7 +91,7 @@ impl<O: OldSide> Moving<'_, O> {
     /// Has it again as it was before a step, whether that was done, or begun.
     pub(super) async fn undo(&self, step: usize) -> Result<(), Trouble> {
         match &self.plan.steps[step].action {
-            Action::ScaleUpNew if self.plan.kind == ComponentKind::Schedule => self.new.disarm().await,
+            Action::ScaleUpNew if self.plan.kind == ComponentKind::Schedule => self.new.arm(false).await,
             Action::ScaleUpNew => self.new.scale_down().await,
             Action::SameAnswer { .. } => Ok(()),
             Action::SetWeight { .. } => self.weigh(self.plan.weight_before(step)).await,
@@ -89,7 +100,7 @@ impl<O: OldSide> Moving<'_, O> {
             // From here on nobody is armed until the old side is.
             Action::ArmNew => {
                 between_ticks(self.timetable()?).await?;
-                self.new.disarm().await
+                self.new.arm(false).await
             }
             Action::Drain { .. } if self.plan.kind == ComponentKind::Service => {
                 self.router()?.undrain(Side::Old).await.map_err(|e| Trouble(e.to_string()))

@@ -10,7 +10,7 @@ use envctl_rehearse::director::Trouble;
 use futures_util::future::try_join_all;
 use jiff::Timestamp;
 
-use super::{PATIENCE, trouble};
+use super::{NewSide, PATIENCE, trouble};
 use crate::flows::cluster::settle::settle;
 use crate::flows::cluster::target::explain;
 use crate::ui::Failure;
@@ -74,40 +74,9 @@ impl Workloads {
         Ok(Self { by, replicas, cron_jobs })
     }
 
-    /// Has all replicas run, and waits until each is ready. Why one is not is explained as `up` does it.
-    pub(crate) async fn scale_up(&self) -> Result<(), Trouble> {
-        let since = Timestamp::now();
-        let resized = self.replicas.iter().map(|(workload, count)| self.resize(workload, *count));
-        let wanted: Vec<_> = self.replicas.keys().filter_map(|workload| Wanted::named(workload)).collect();
-        let settled = settle(self.by.reader(), self.by.namespace(), &wanted, since, PATIENCE);
-        // A pod that cannot become ready is told at once, and not when time runs out.
-        tokio::pin!(settled);
-        let resized = try_join_all(resized);
-        tokio::pin!(resized);
-        tokio::select! {
-            resized = &mut resized => resized.map(drop),
-            Err(failure) = &mut settled => Err(trouble(failure)),
-        }
-    }
-
     /// Has nothing of the component run.
     pub(crate) async fn off(&self) -> Result<(), Trouble> {
-        tokio::try_join!(self.scale_down(), self.disarm()).map(drop)
-    }
-
-    /// Has no replica run, and waits until none does.
-    pub(crate) async fn scale_down(&self) -> Result<(), Trouble> {
-        try_join_all(self.replicas.keys().map(|workload| self.resize(workload, 0))).await.map(drop)
-    }
-
-    /// Lets the CronJobs run.
-    pub(crate) async fn arm(&self) -> Result<(), Trouble> {
-        self.set_runs(Runs::Scheduled).await
-    }
-
-    /// Suspends the CronJobs. A run that is under way goes on to its end.
-    pub(crate) async fn disarm(&self) -> Result<(), Trouble> {
-        self.set_runs(Runs::Suspended).await
+        tokio::try_join!(self.scale_down(), self.arm(false)).map(drop)
     }
 
     /// Which pods are the component's.
@@ -127,8 +96,31 @@ impl Workloads {
             ))),
         }
     }
+}
 
-    async fn set_runs(&self, runs: Runs) -> Result<(), Trouble> {
+impl NewSide for Workloads {
+    /// Why a pod is not ready is explained as `up` does it.
+    async fn scale_up(&self) -> Result<(), Trouble> {
+        let since = Timestamp::now();
+        let resized = self.replicas.iter().map(|(workload, count)| self.resize(workload, *count));
+        let wanted: Vec<_> = self.replicas.keys().filter_map(|workload| Wanted::named(workload)).collect();
+        let settled = settle(self.by.reader(), self.by.namespace(), &wanted, since, PATIENCE);
+        // A pod that cannot become ready is told at once, and not when time runs out.
+        tokio::pin!(settled);
+        let resized = try_join_all(resized);
+        tokio::pin!(resized);
+        tokio::select! {
+            resized = &mut resized => resized.map(drop),
+            Err(failure) = &mut settled => Err(trouble(failure)),
+        }
+    }
+
+    async fn scale_down(&self) -> Result<(), Trouble> {
+        try_join_all(self.replicas.keys().map(|workload| self.resize(workload, 0))).await.map(drop)
+    }
+
+    async fn arm(&self, armed: bool) -> Result<(), Trouble> {
+        let runs = if armed { Runs::Scheduled } else { Runs::Suspended };
         let set = self.cron_jobs.iter().map(|job| scale::set_runs(&self.by, job, runs));
         try_join_all(set).await.map(drop).map_err(|e| trouble(explain(&e)))
     }

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use envctl_model::Event;
 use envctl_model::cutover::not_exercised;
-use envctl_model::stack::TargetKind;
 use envctl_rehearse::Recorder;
 use envctl_rehearse::director::Judged;
 use envctl_rehearse::evidence::{
@@ -180,7 +179,7 @@ impl Concluding<'_> {
         let fingerprint = self.held.kept.fingerprint.as_ref();
         let packages =
             fingerprint.and_then(|fingerprint| fingerprint.packages.as_deref()).unwrap_or_default();
-        let commit = checked.git.as_ref().and_then(|tree| tree.commit.as_ref());
+        let commit = checked.git().and_then(|tree| tree.commit.as_ref());
         let rate =
             plan.traffic.as_ref().map(|t| t.rate).or(plan.work.as_ref().map(|w| w.rate)).unwrap_or(0.0);
         #[allow(
@@ -199,7 +198,7 @@ impl Concluding<'_> {
                 image: None,
             },
             new: NewIdentity {
-                target: TargetKind::Eks,
+                target: self.loaded.target,
                 images: identity.images.clone(),
                 chart: identity.chart,
                 values: fingerprints.values(&identity.values),
@@ -208,7 +207,7 @@ impl Concluding<'_> {
             terraform: None,
             git: GitIdentity {
                 commit: commit.map_or_else(|| "none".to_owned(), |commit| commit.sha.clone()),
-                dirty: checked.git.as_ref().is_none_or(|tree| tree.dirty),
+                dirty: checked.git().is_none_or(|tree| tree.dirty),
             },
             tools: self.tools(),
             router: plan.router.as_ref().map(|router| router.adapter),

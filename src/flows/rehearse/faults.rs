@@ -2,15 +2,13 @@
 
 use std::time::Duration;
 
-use envctl_cluster::live::pods;
 use envctl_model::cutover::plan::Fault;
 use envctl_model::cutover::{CutoverPlan, FaultKind};
 use envctl_rehearse::director::Trouble;
 use envctl_rehearse::proxy::Proxy;
 
 use super::sandbox::Sandbox;
-use crate::flows::cluster::target::explain;
-use crate::flows::moving::{PATIENCE, trouble};
+use crate::flows::moving::PATIENCE;
 
 /// How much later what a slow new side says arrives.
 const SLOW: Duration = Duration::from_millis(500);
@@ -21,7 +19,7 @@ const BREAKS_WITHIN: Duration = Duration::from_secs(120);
 /// Breaks something.
 pub(super) async fn inject(plan: &CutoverPlan, sandbox: &Sandbox, fault: &Fault) -> Result<(), Trouble> {
     match fault.inject {
-        FaultKind::KillNewPod => kill_new(sandbox).await,
+        FaultKind::KillNewPod => sandbox.new.kill_one().await,
         FaultKind::KillOldPod => {
             let running = sandbox.old.list().await?.into_iter().find(|machine| machine.is_running);
             let Some(machine) = running else {
@@ -101,17 +99,4 @@ fn proxy(sandbox: &Sandbox) -> Result<&Proxy, Trouble> {
     sandbox.proxy.as_ref().ok_or_else(|| {
         Trouble("nothing stands before the new side that could hold up what goes there".to_owned())
     })
-}
-
-async fn kill_new(sandbox: &Sandbox) -> Result<(), Trouble> {
-    let new = &sandbox.new;
-    let all = pods::all(new.cluster.reader(), &new.namespace).await.map_err(|e| Trouble(e.to_string()))?;
-    let mut ours = all
-        .iter()
-        .filter(|pod| new.workloads.replicas.contains_key(&pod.workload) && pod.ready && !pod.ending);
-    let Some(pod) = ours.next() else {
-        return Err(Trouble("no pod of the new side is ready that could be killed".to_owned()));
-    };
-    let killed = pods::kill(&new.cluster, &new.namespace, &pod.name).await;
-    killed.map_err(|e| trouble(explain(&e)))
 }

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use envctl_model::stack::TargetKind;
 use envctl_programs::git::WorkTree;
 use envctl_programs::process::Supervisor;
 use envctl_rehearse::evidence::Digest;
@@ -73,6 +74,7 @@ async fn objects(
     base.flags.target = Some(target.to_owned());
     let settings = base.settings(project)?;
     let described = &stack.targets[target];
+    let is_draft = described.kind.value == TargetKind::Compose;
     let pinned = stack.images.len() != images.len();
     let images = images.iter().map(|(name, image)| (name.clone(), image.fact.clone())).collect();
     let facts = known::facts(&Sources {
@@ -81,9 +83,9 @@ async fn objects(
         expires: None,
         git,
         images: &images,
-        domain: described.domain.as_deref(),
-        router_port: None,
-        backing: None,
+        domain: described.domain.as_deref().or(is_draft.then_some(known::LOCAL_DOMAIN)),
+        router_port: is_draft.then_some(settings.router_port.value),
+        backing: is_draft.then_some(NAME),
     });
     let mut facts = known::with_placeholders(facts, &declared(project, described).outputs());
     for (name, keys) in &stack.secrets {

@@ -16,7 +16,7 @@ use futures_util::stream::{self, BoxStream, StreamExt as _};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::sides::{Old, failed};
+use super::old::{Old, failed};
 use crate::ui::Failure;
 
 /// How long the old side may take to end some jobs, before anything is done.

@@ -26,7 +26,7 @@ impl Hosts {
         let machines = sandbox.old.list().await?.into_iter();
         Ok(Self {
             old: machines.map(|machine| (machine.host_name, machine.instance)).collect(),
-            new: sandbox.new.workloads.pods(),
+            new: sandbox.new.host_names(),
         })
     }
 

@@ -4,7 +4,8 @@
 //! plan       the plan and the files that it names
 //! kept       what another process needs to go on with a rehearsal, or to remove it
 //! sandbox    both sides and what is between them: made, opened, removed
-//! sides      what can be done with each side
+//! old        machines on the Engine
+//! new        pods, in a cluster or, for a draft, on the Engine
 //! router     HAProxy in a container
 //! stage      what each step does to a sandbox, and how it is read back
 //! faults     what can be broken
@@ -23,10 +24,11 @@ pub(super) mod identity;
 mod jobs;
 mod kept;
 mod ledgers;
+mod new;
+mod old;
 pub(super) mod plan;
 mod router;
 mod sandbox;
-mod sides;
 mod stage;
 mod watching;
 
@@ -37,13 +39,13 @@ use std::time::{Duration, Instant};
 
 use envctl_model::Event;
 use envctl_model::cutover::Side;
-use envctl_model::name::{EnvironmentName, hash, label};
+use envctl_model::name::{hash, label};
+use envctl_model::stack::TargetKind;
 use envctl_rehearse::director::{Director, Leg, course};
 use envctl_rehearse::load::{Load, LoadSpec};
 use envctl_rehearse::{Observation, Recorder, gates};
 use jiff::Timestamp;
 
-use super::cluster::target::Destination;
 use super::interrupts::Interrupts;
 use super::run::{Run, Screen};
 use crate::config::{Base, Settings};
@@ -51,6 +53,7 @@ use crate::ui::{Failure, Format};
 use conclusion::Concluding;
 use jobs::Jobs;
 use kept::{Held, Kept};
+use new::Environment;
 use plan::{Loaded, load};
 use sandbox::{Between, Delivered, Making, Sandbox};
 use stage::{Name, SandboxStage};
@@ -117,14 +120,7 @@ const WARM_REQUESTS: u32 = 20;
 impl Rehearsal<'_> {
     fn making<'b>(&'b self, base: &'b Base, settings: &'b Settings) -> Making<'b> {
         let Self { loaded, interrupts, screen, .. } = *self;
-        Making { base, settings, loaded, interrupts, screen }
-    }
-
-    fn destination(&self, base: &Base) -> Result<Destination, Failure> {
-        let stack = &self.loaded.project.file.stack;
-        let target = &stack.targets[&self.loaded.plan.new.target];
-        Destination::of_target(base, &stack.protected, target)
-            .ok_or_else(|| Failure::Usage("the plan's new side is not on a cluster".to_owned()))
+        Making { environment: Environment { base, settings, loaded, interrupts, screen } }
     }
 
     async fn begin(&self) -> Result<(), Failure> {
@@ -132,7 +128,6 @@ impl Rehearsal<'_> {
         conclusion::writable(self.options)?;
         let kept = self.draw()?;
         let (base, settings) = self.loaded.sandbox(self.base, &kept.name)?;
-        let destination = self.destination(&base)?;
         let making = self.making(&base, &settings);
         let machine = making.check().await?;
         let mut held = Held::begin(self.base, kept)?;
@@ -140,12 +135,12 @@ impl Rehearsal<'_> {
             let recorder =
                 Recorder::begin(&held.home.file(RECORDING), held.kept.seed).map_err(Failure::failed)?;
             let (new, delivered) = making.new_side().await?;
-            held.kept.replicas.clone_from(&new.workloads.replicas);
+            held.kept.replicas.clone_from(new.replicas());
             held.save()?;
-            new.workloads.off().await.map_err(sides::failed)?;
+            new.off().await.map_err(old::failed)?;
             self.unless_interrupted()?;
-            let old = making.old_side(&machine, &held, &delivered.facts).await?;
-            held.kept.fingerprint = Some(old.fingerprint().await.map_err(sides::failed)?);
+            let old = making.old_side(&machine, &held, &delivered).await?;
+            held.kept.fingerprint = Some(old.fingerprint().await.map_err(old::failed)?);
             self.unless_interrupted()?;
             let between = making.between(&machine, &mut held, &old, &new, &recorder).await?;
             held.kept.exposed = between.exposed;
@@ -155,7 +150,7 @@ impl Rehearsal<'_> {
             self.go(&sandbox, &held, &recorder, &delivered, &course(&self.loaded.plan)).await
         }
         .await;
-        self.end(&base, &destination, &held, result).await
+        self.end(&base, &settings, &held, result).await
     }
 
     /// Goes on with what is left to do, from the old side in charge.
@@ -171,30 +166,30 @@ impl Rehearsal<'_> {
             )));
         }
         let (base, settings) = self.loaded.sandbox(self.base, &held.kept.name)?;
-        let destination = self.destination(&base)?;
         let recorder = Recorder::resume(&held.home.file(RECORDING)).map_err(Failure::failed)?;
         let result = async {
-            let delivered = self.making(&base, &settings).delivered().await?;
-            let sandbox = Sandbox::open(&base, self.loaded, &held, &delivered, &recorder).await?;
+            let making = self.making(&base, &settings);
+            let delivered = making.delivered().await?;
+            let sandbox = Sandbox::open(&making.environment, &held, &delivered, &recorder).await?;
             self.back(&sandbox, &delivered, &held, &recorder).await?;
-            watching::note_gone(&sandbox.new, &recorder).await.map_err(sides::failed)?;
+            watching::note_gone(&sandbox.new, &recorder).await.map_err(old::failed)?;
             let stage = self.stage(&sandbox, &delivered, &held, &recorder)?;
             let rest = self.director(&stage, &held, &recorder)?.remaining();
             self.go(&sandbox, &held, &recorder, &delivered, &rest).await
         }
         .await;
-        self.end(&base, &destination, &held, result).await
+        self.end(&base, &settings, &held, result).await
     }
 
     /// Goes back, says what state both sides are in, and removes everything.
     async fn abort(&self) -> Result<(), Failure> {
         let held = self.take_over()?;
         let (base, settings) = self.loaded.sandbox(self.base, &held.kept.name)?;
-        let destination = self.destination(&base)?;
         let back = async {
             let recorder = Recorder::resume(&held.home.file(RECORDING)).map_err(Failure::failed)?;
-            let delivered = self.making(&base, &settings).delivered().await?;
-            let sandbox = Sandbox::open(&base, self.loaded, &held, &delivered, &recorder).await?;
+            let making = self.making(&base, &settings);
+            let delivered = making.delivered().await?;
+            let sandbox = Sandbox::open(&making.environment, &held, &delivered, &recorder).await?;
             self.back(&sandbox, &delivered, &held, &recorder).await
         };
         // A sandbox that never was whole has nothing to go back from, and goes all the same.
@@ -202,7 +197,7 @@ impl Rehearsal<'_> {
             let why = failure.message().unwrap_or_default();
             self.screen.warn(format!("going back was not possible; the sandbox is removed as it is\n{why}"));
         }
-        self.end(&base, &destination, &held, Ok(())).await
+        self.end(&base, &settings, &held, Ok(())).await
     }
 
     fn draw(&self) -> Result<Kept, Failure> {
@@ -316,7 +311,7 @@ impl Rehearsal<'_> {
         let prefix = format!("{:x}-", stage.seed);
         watching.all(sandbox, held.kept.began, &prefix, recorder).map_err(Failure::failed)?;
         let load = self.start_load(&stage).await?;
-        watching.ledger(&self.loaded.plan, sandbox, recorder).await.map_err(sides::failed)?;
+        watching.ledger(&self.loaded.plan, sandbox, recorder).await.map_err(old::failed)?;
         let jobs = match &self.loaded.plan.work {
             Some(work) => Some(Jobs::start(work, &sandbox.old, recorder, stage.seed).await?),
             None => None,
@@ -367,8 +362,9 @@ impl Rehearsal<'_> {
         }
         let Delivered { checked, .. } = delivered;
         let target = &self.loaded.plan.new.target;
-        let (files, git) = (self.loaded.values(), checked.git.as_ref());
-        let identity = identity::of(self.base, self.loaded, target, &files, &checked.images, git).await?;
+        let files = self.loaded.values();
+        let identity =
+            identity::of(self.base, self.loaded, target, &files, checked.images(), checked.git()).await?;
         let concluding = Concluding {
             base: self.base,
             options: self.options,
@@ -394,14 +390,17 @@ impl Rehearsal<'_> {
     fn introduce(&self, sandbox: &Sandbox, held: &Held) {
         let plan = &self.loaded.plan;
         let compose = plan.old.compose.display();
-        let replicas: i32 = sandbox.new.workloads.replicas.values().sum();
+        let replicas: i32 = sandbox.new.replicas().values().sum();
         let new = match replicas {
-            0 => sandbox.new.workloads.cron_jobs.join(", "),
+            0 => sandbox.new.cron_jobs().join(", "),
             replicas => format!("{replicas} × {}", plan.component),
         };
         self.screen.show(Event::Sandbox {
             old: format!("{} × {} (compose: {compose})", plan.old.instances, plan.old.service),
-            new: format!("{new} (namespace {})", held.kept.name),
+            new: match self.loaded.target {
+                TargetKind::Eks => format!("{new} (namespace {})", held.kept.name),
+                TargetKind::Compose => format!("{new} (containers of {}: a draft)", held.kept.name),
+            },
             shared: plan.shared.clone(),
         });
     }
@@ -479,13 +478,14 @@ impl Rehearsal<'_> {
     async fn end(
         &self,
         base: &Base,
-        destination: &Destination,
+        settings: &Settings,
         held: &Held,
         result: Result<(), Failure>,
     ) -> Result<(), Failure> {
-        let interrupts = Interrupts::listen()?;
-        let name = EnvironmentName::from_text(&held.kept.name).map_err(Failure::failed)?;
-        let removed = sandbox::remove(base, destination, &name, held, &interrupts, self.screen).await;
+        let interrupts = &Interrupts::listen()?;
+        let Self { loaded, screen, .. } = *self;
+        let environment = Environment { base, settings, loaded, interrupts, screen };
+        let removed = sandbox::remove(&environment, held).await;
         // What a program was doing when it was interrupted, it calls a failure.
         let result = match result {
             Err(Failure::Failed(_)) if self.interrupts.token.is_cancelled() => Err(Failure::Interrupted),

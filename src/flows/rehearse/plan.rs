@@ -22,6 +22,8 @@ pub(crate) struct Loaded {
     pub(crate) source: String,
     /// The stack that the component is of.
     pub(crate) project: Project,
+    /// On what kind of target the new side is rehearsed: on Compose that is a draft.
+    pub(crate) target: TargetKind,
     /// What the load sends. For services and endpoints.
     pub(super) mix: Option<Mix>,
 }
@@ -30,15 +32,15 @@ pub(crate) struct Loaded {
 pub(crate) fn load(base: &Base, path: &Path) -> Result<Loaded, Failure> {
     let project = base.stack()?;
     let cutover_plan::Loaded { file, target } = cutover_plan::load(&project, path)?;
-    if target != TargetKind::Eks {
+    if target == TargetKind::Compose && file.plan.kind == ComponentKind::Schedule {
         return Err(Failure::Usage(format!(
-            "the new side of the plan is the target `{}` of kind `compose`, where endpoints, signals and CronJobs are \
-             not Kubernetes'\n  name a target of kind `eks` in `new.target`",
+            "the new side of the plan is the target `{}` of kind `compose`, where nothing runs CronJobs at their times: \
+             there is no draft of a schedule\n  name a target of kind `eks` in `new.target`",
             file.plan.new.target
         )));
     }
     let path = std::path::absolute(path).map_err(Failure::failed)?;
-    let mut loaded = Loaded { plan: file.plan, path, source: file.source, project, mix: None };
+    let mut loaded = Loaded { plan: file.plan, path, source: file.source, project, target, mix: None };
     if let Some(traffic) = &loaded.plan.traffic {
         let mix = Mix::read(&loaded.directory().join(&traffic.mix));
         loaded.mix = Some(mix.map_err(|e| Failure::Usage(e.to_string()))?);

@@ -10,9 +10,9 @@ use envctl_rehearse::director::{Judged, Stage, Trouble};
 use http::HeaderValue;
 
 use super::kept::Held;
+use super::new::{New, reached};
 use super::plan::Loaded;
 use super::sandbox::Sandbox;
-use super::sides::reached;
 use super::{answers, faults};
 use crate::flows::moving::{Moving, OldSide, trouble};
 
@@ -58,10 +58,10 @@ impl SandboxStage<'_> {
         &self.plan().steps[step].action
     }
 
-    fn moving(&self) -> Moving<'_, Self> {
+    fn moving(&self) -> Moving<'_, Self, New> {
         Moving {
             plan: self.plan(),
-            new: &self.sandbox.new.workloads,
+            new: &self.sandbox.new,
             old: self,
             router: self.sandbox.router.as_ref().map(|router| &router.router),
             recorder: self.recorder,
@@ -71,7 +71,7 @@ impl SandboxStage<'_> {
     /// That the router's way to the new side leads to each of its pods.
     async fn reached(&self) -> Result<(), Trouble> {
         match self.sandbox.exposed {
-            Some(address) => reached(address, self.sandbox.new.workloads.replicas.values().sum()).await,
+            Some(address) => reached(address, self.sandbox.new.replicas().values().sum()).await,
             None => Ok(()),
         }
     }

@@ -16,8 +16,9 @@ use jiff::Timestamp;
 use tokio::task::JoinSet;
 
 use super::ledgers::{self, Hosts};
+use super::new::New;
+use super::old::Old;
 use super::sandbox::Sandbox;
-use super::sides::{New, Old};
 use crate::flows::moving::turning::watch_weights;
 
 /// Everybody who watches. Dropped, they stop.

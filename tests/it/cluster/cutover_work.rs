@@ -129,7 +129,7 @@ fn a_worker_is_handed_over_in_production_as_it_was_rehearsed() {
     rehearsal.shorten();
     let name = rehearsal.house.project.clone();
     let Some(cluster) = cluster() else { return };
-    let shared = Shared::start(&cluster, &json!({"visibility": 20}));
+    let shared = Shared::start(Some(&cluster), &json!({"visibility": 20}));
     let new: Vec<_> = rehearsal.objects().iter().map(|object| shared.known_to_pods(object)).collect();
     install(&cluster, &new);
     let machines = Machines::start(&name, &shared);

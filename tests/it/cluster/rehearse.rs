@@ -2,6 +2,7 @@
 
 mod components;
 mod deaths;
+mod drafts;
 mod mistakes;
 mod shared;
 mod unfit;
@@ -12,7 +13,7 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use serde_json::{Map, Value, json};
 
 use crate::support::cluster::{Cluster, IMAGE};
-use crate::support::{House, Ran, envctl, have};
+use crate::support::{House, Ran, envctl, have, root};
 pub(super) use components::{SERVER, WORKER, ledger, redeliver};
 pub(super) use shared::Shared;
 
@@ -66,7 +67,8 @@ pub(super) struct Rehearsal {
     pub(super) all: Value,
     /// What both sides share, from the first run on.
     shared: Mutex<Option<Shared>>,
-    cluster: &'static Cluster,
+    /// None for a draft.
+    cluster: Option<&'static Cluster>,
 }
 
 impl Rehearsal {
@@ -97,9 +99,21 @@ impl Rehearsal {
         Self::of(cluster, what, components::schedule)
     }
 
+    /// With the new side on the Engine.
+    pub(super) fn draft(what: &str, component: fn(&str) -> Value) -> Self {
+        let house = House::with_sources(what, &root().join("tests/fixtures/raw"), "raw");
+        house.objects(&[]);
+        let mut rehearsal = Self::in_house(house, component, None);
+        rehearsal.all["plan"]["new"]["target"] = json!("local");
+        rehearsal
+    }
+
     fn of(cluster: &'static Cluster, what: &str, component: fn(&str) -> Value) -> Self {
+        Self::in_house(House::raw(cluster, what), component, Some(cluster))
+    }
+
+    fn in_house(house: House, component: fn(&str) -> Value, cluster: Option<&'static Cluster>) -> Self {
         let place = place();
-        let house = House::raw(cluster, what);
         // Called like the house: whatever is made for it can be found.
         let all = component(&house.project);
         house.edit("envctl.yaml", |text| {
@@ -184,8 +198,8 @@ impl Rehearsal {
 
     /// What there is because of it: in the cluster, on the Engine, in the state directory.
     pub(super) fn left(&self) -> Vec<String> {
-        let mut left = self.house.in_cluster(self.cluster);
-        left.extend(self.house.on_engine());
+        let mut left = self.house.on_engine();
+        left.extend(self.cluster.into_iter().flat_map(|cluster| self.house.in_cluster(cluster)));
         let kept = std::fs::read_dir(self.house.state().join("rehearsals")).into_iter().flatten();
         left.extend(kept.map(|entry| entry.unwrap().path().display().to_string()));
         left

@@ -1,100 +1,27 @@
 //! What machines say, also after they were started again.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
-
 use envctl_model::lifetime::State;
-use envctl_model::log::{LogLine, LogOptions, LogStream};
+use envctl_model::log::LogLine;
+use futures_util::TryStreamExt as _;
 use futures_util::stream::{self, BoxStream};
-use futures_util::{StreamExt as _, TryStreamExt as _};
 use jiff::Timestamp;
 
 use super::Machines;
-use crate::engine::{EngineError, EngineReader};
-use crate::{logs, state};
-
-/// The time of the last line that was handed over, by machine and stream.
-type Seen = Arc<Mutex<HashMap<(String, Option<LogStream>), Timestamp>>>;
+use crate::engine::EngineError;
+use crate::logs::lines_of_each;
 
 impl Machines {
     /// The lines of all machines from `since` on, each once, with the Engine's times, without end. The machine's
     /// name is the line's `container`.
     pub fn lines(&self, since: Timestamp) -> BoxStream<'static, Result<LogLine, EngineError>> {
-        let (reader, seen) = (self.reader().clone(), Seen::default());
         let this = self.clone();
         let first = stream::once(async move {
             let names = this.list().await?.into_iter().map(|machine| Ok(machine.instance));
             Ok(stream::iter(names.collect::<Vec<_>>()))
         });
-        // A log that is followed ends with the process, and has to be followed anew with the next one.
         let again = self.changes(since).try_filter_map(|change| async move {
             Ok((change.state == State::Started).then_some(change.instance))
         });
-        stream::select(first.try_flatten(), again)
-            .flat_map_unordered(None, move |instance| match instance {
-                Ok(instance) => of_machine(reader.clone(), instance, since, seen.clone()),
-                Err(error) => stream::once(async { Err(error) }).boxed(),
-            })
-            .boxed()
-    }
-}
-
-fn of_machine(
-    reader: EngineReader,
-    instance: String,
-    since: Timestamp,
-    seen: Seen,
-) -> BoxStream<'static, Result<LogLine, EngineError>> {
-    let opened = async move {
-        let Some(container) = state::container(&reader, &instance).await? else {
-            return Ok(stream::empty().boxed());
-        };
-        let options = LogOptions { follow: true, tail: None, since: Some(since) };
-        Ok::<_, EngineError>(logs::lines(&reader, &[container], options))
-    };
-    let lines = stream::once(opened).try_flatten();
-    lines.try_filter(move |line| std::future::ready(is_new(&seen, since, line))).boxed()
-}
-
-/// Whether a line was not handed over yet. Several followers of one log may be under way for a moment, each with
-/// all lines from the beginning; the lines of one stream are in the order of their times.
-fn is_new(seen: &Seen, since: Timestamp, line: &LogLine) -> bool {
-    let Some(time) = line.time else { return true };
-    let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
-    // The Engine goes by whole seconds.
-    let last = seen.entry((line.container.clone(), line.stream)).or_insert(since);
-    let is_new = time > *last;
-    if is_new {
-        *last = time;
-    }
-    is_new
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn line(stream: LogStream, time: &str) -> LogLine {
-        let name = "old-api-1".to_owned();
-        LogLine {
-            pod: name.clone(),
-            container: name,
-            stream: Some(stream),
-            time: Some(time.parse().unwrap()),
-            text: String::new(),
-        }
-    }
-
-    #[test]
-    fn two_followers_of_one_log_give_each_line_once() {
-        let (out, err) = (LogStream::Stdout, LogStream::Stderr);
-        let seen = Seen::default();
-        let new =
-            |stream, time| is_new(&seen, "2026-01-01T00:00:00.5Z".parse().unwrap(), &line(stream, time));
-        assert!(!new(out, "2026-01-01T00:00:00.4Z"), "before it began");
-        assert!(new(out, "2026-01-01T00:00:01.2Z"));
-        assert!(new(err, "2026-01-01T00:00:01.1Z"), "streams are written side by side");
-        assert!(!new(out, "2026-01-01T00:00:01.2Z"), "the second follower's");
-        assert!(new(out, "2026-01-01T00:00:01.3Z"));
+        lines_of_each(self.reader(), stream::select(first.try_flatten(), again), since)
     }
 }

@@ -36,6 +36,8 @@ pub enum Change {
 /// One event about a container of an environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContainerEvent {
+    /// When it happened.
+    pub at: Timestamp,
     /// Its id.
     pub id: String,
     /// Its name.
@@ -92,6 +94,10 @@ fn typed(event: EventMessage) -> Option<ContainerEvent> {
         _ => return None, // exec_*, attach, rename, ...
     };
     Some(ContainerEvent {
+        at: event
+            .time_nano
+            .and_then(|nanos| Timestamp::from_nanosecond(nanos.into()).ok())
+            .unwrap_or_default(),
         id: actor.id.unwrap_or_default(),
         name: attributes.remove("name").unwrap_or_default(),
         service: attributes.remove("com.docker.compose.service"),

@@ -335,6 +335,7 @@ mod tests {
 
     fn event(service: &str, change: Change) -> ContainerEvent {
         ContainerEvent {
+            at: Timestamp::UNIX_EPOCH,
             id: format!("id-{service}"),
             name: service.to_owned(),
             service: Some(service.to_owned()),

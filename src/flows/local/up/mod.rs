@@ -10,8 +10,7 @@ use std::sync::Mutex;
 use envctl_model::Event;
 use envctl_model::record::{ComposePlace, Place as Lives};
 
-use preflight::Checked;
-pub(crate) use preflight::check;
+pub(crate) use preflight::{Checked, check};
 use world::UpWorld;
 
 use super::down;

@@ -19,16 +19,19 @@ pub(in crate::cluster) struct Shared {
 }
 
 impl Shared {
-    /// Starts it. `visibility` of `how` is the queue's time-out, in seconds.
-    pub(in crate::cluster) fn start(cluster: &Cluster, how: &Value) -> Self {
+    /// Starts it, where the pods of a cluster reach it, or those on the Engine. `visibility` of `how` is the queue's time-out, in seconds.
+    pub(in crate::cluster) fn start(cluster: Option<&Cluster>, how: &Value) -> Self {
         let mut python = Command::new("python3");
         python.arg(root().join("tests/support/shared.py")).arg(how["visibility"].to_string());
         let mut child = python.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let mut here = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut here).unwrap();
         let here = here.trim().to_owned();
-        let for_pods = cluster.ctl(&["forward", &format!("to={here}")]);
-        Self { child, here, for_pods: for_pods["address"].as_str().unwrap().to_owned() }
+        let for_pods = cluster.map(|cluster| {
+            let forward = cluster.ctl(&["forward", &format!("to={here}")]);
+            forward["address"].as_str().unwrap().to_owned()
+        });
+        Self { child, for_pods: for_pods.unwrap_or_else(|| here.clone()), here }
     }
 
     /// Its address, as machines and commands reach it.

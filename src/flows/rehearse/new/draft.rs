@@ -1,0 +1,189 @@
+//! The new side of a draft: the chart's pods as containers on this machine's Engine.
+//!
+//! Its Services, their endpoints and probes are the gateway's and the agent's; signals are the Engine's. That is near
+//! Kubernetes, and not Kubernetes: no cutover is permitted by it.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::net::{IpAddr, SocketAddr};
+
+use envctl_local::engine::VerifiedEngine;
+use envctl_local::pods::{Pod, Pods as OnEngineOnly, PodsError};
+use envctl_model::cutover::CutoverPlan;
+use envctl_model::lifetime::Change;
+use envctl_model::log::LogLine;
+use envctl_model::selection::component;
+use envctl_model::settings::Salt;
+use envctl_rehearse::director::Trouble;
+use envctl_translate::Translation;
+use envctl_wire::{Protocol, Service};
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use jiff::Timestamp;
+
+use super::Told;
+use crate::flows::moving::PATIENCE;
+use crate::flows::moving::workloads::Pods;
+use crate::ui::Failure;
+
+/// The new side, on this machine's Engine.
+#[derive(Clone)]
+pub(in crate::flows::rehearse) struct OnEngine {
+    pods: OnEngineOnly,
+    /// Pods by workload: what the chart wants.
+    pub(super) replicas: BTreeMap<String, i32>,
+    /// The Services that lead to any pod.
+    services: Vec<Service>,
+    /// The names of all pods.
+    names: Vec<String>,
+}
+
+impl OnEngine {
+    /// Looks for the component's pods in an environment that was brought up with this identity.
+    pub(in crate::flows::rehearse) async fn find(
+        engine: &VerifiedEngine,
+        identity: &str,
+        plan: &CutoverPlan,
+        translation: &Translation,
+    ) -> Result<Self, Failure> {
+        let pods = OnEngineOnly::of(engine, identity, &plan.component);
+        let all = pods.list().await.map_err(|error| match error {
+            PodsError::None { .. } => Failure::Usage(format!(
+                "the chart has no workload for the component `{}`\n  it has: {}",
+                plan.component,
+                workloads(translation).join(", ")
+            )),
+            error => Failure::failed(error),
+        })?;
+        let mut replicas: BTreeMap<String, i32> = BTreeMap::new();
+        for Pod { workload, .. } in &all {
+            *replicas.entry(workload.clone()).or_default() += 1;
+        }
+        let names = all.into_iter().map(|pod| pod.name).collect();
+        Ok(Self { pods, replicas, services: translation.services.clone(), names })
+    }
+
+    pub(super) fn host_names(&self) -> Pods {
+        Pods::of(self.replicas.keys().map(|workload| component(workload)))
+    }
+
+    /// The virtual address of the Service that leads to the component.
+    pub(super) fn exposed(&self, plan: &CutoverPlan) -> Result<SocketAddr, Failure> {
+        way_in(&self.services, &self.names, plan.old.port).ok_or_else(|| {
+            Failure::Usage(format!(
+                "the chart has no Service with a TCP port that leads to `{}`: a draft reaches the new side by its \
+                 Service",
+                plan.component
+            ))
+        })
+    }
+
+    pub(super) async fn scale_up(&self) -> Result<(), Trouble> {
+        self.pods.start(PATIENCE).await.map_err(|e| Trouble(format!("the new side: {e}")))
+    }
+
+    pub(super) async fn scale_down(&self) -> Result<(), Trouble> {
+        self.pods.stop().await.map_err(told)?;
+        match self.running().await?.as_slice() {
+            [] => Ok(()),
+            running => Err(Trouble(format!("these pods of the new side still run: {}", running.join(", ")))),
+        }
+    }
+
+    pub(super) fn changes(&self) -> Told<Change> {
+        self.pods.changes().map_err(told).boxed()
+    }
+
+    /// The names of the pods that run.
+    pub(super) async fn running(&self) -> Result<Vec<String>, Trouble> {
+        let all = self.pods.list().await.map_err(told)?;
+        Ok(all.into_iter().filter(|pod| pod.is_running).map(|pod| pod.name).collect())
+    }
+
+    pub(super) fn lines(&self) -> Told<LogLine> {
+        self.pods.lines(Timestamp::now()).map_err(told).boxed()
+    }
+
+    pub(super) async fn settings(&self, pod: &str, salt: &Salt) -> Result<BTreeMap<String, String>, Trouble> {
+        self.pods.settings(pod, salt).await.map_err(told)
+    }
+
+    /// Whether there was one to kill.
+    pub(super) async fn kill_one(&self) -> Result<bool, Trouble> {
+        self.pods.kill_one().await.map(|killed| killed.is_some()).map_err(told)
+    }
+}
+
+/// The address of a Service that leads to one of these pods: to the port that the old side has, if any does.
+fn way_in(services: &[Service], pods: &[String], wanted: Option<u16>) -> Option<SocketAddr> {
+    let ways = services.iter().filter_map(|service| {
+        let backend = service.backends.iter().find(|backend| pods.contains(&backend.pod))?;
+        let vip = IpAddr::V4(service.vip?);
+        let ports = service.ports.iter().filter(|port| port.protocol == Protocol::Tcp);
+        let reached = ports.filter_map(move |port| {
+            let target = backend.targets.get(&format!("{}/TCP", port.port))?;
+            Some((Some(*target) == wanted, SocketAddr::new(vip, port.port)))
+        });
+        Some(reached.collect::<Vec<_>>())
+    });
+    let ways: Vec<_> = ways.flatten().collect();
+    ways.iter().find(|(as_wanted, _)| *as_wanted).or(ways.first()).map(|(_, way)| *way)
+}
+
+fn workloads(translation: &Translation) -> Vec<String> {
+    let each = translation.pods.iter().map(|pod| format!("{}/{}", pod.workload.0, pod.workload.1));
+    let mut all: Vec<_> = each.collect();
+    all.dedup();
+    all
+}
+
+/// An error as what a rehearsal tells.
+fn told(error: impl Display) -> Trouble {
+    Trouble(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use envctl_wire::{Backend, ServicePort};
+
+    use super::*;
+
+    fn service(name: &str, pod: &str, ports: &[(u16, u16)]) -> Service {
+        let port = |(port, _): &(u16, u16)| ServicePort {
+            name: String::new(),
+            port: *port,
+            protocol: Protocol::Tcp,
+        };
+        let backend = Backend {
+            pod: pod.to_owned(),
+            address: Ipv4Addr::LOCALHOST,
+            hostname: None,
+            targets: ports.iter().map(|(port, target)| (format!("{port}/TCP"), *target)).collect(),
+            announced: true,
+        };
+        Service {
+            name: name.to_owned(),
+            namespace: "shop".to_owned(),
+            vip: Some(Ipv4Addr::new(10, 0, 8, 1)),
+            external_name: None,
+            ports: ports.iter().map(port).collect(),
+            publish_not_ready: false,
+            client_ip_affinity_seconds: None,
+            backends: vec![backend],
+        }
+    }
+
+    #[test]
+    fn the_way_in_is_the_service_that_leads_to_the_port_of_the_old_side() {
+        let services =
+            [service("web", "web-0", &[(80, 8000)]), service("api", "api-0", &[(9090, 9090), (80, 3000)])];
+        let way = |pod: &str, wanted| {
+            way_in(&services, &[pod.to_owned()], wanted).map(|way| (way.ip().to_string(), way.port()))
+        };
+        let vip = "10.0.8.1".to_owned();
+        assert_eq!(way("api-0", Some(3000)), Some((vip.clone(), 80)));
+        assert_eq!(way("api-0", Some(1)), Some((vip, 9090)), "none has that port: the first one");
+        assert_eq!(way("worker-0", None), None);
+    }
+}

@@ -1,0 +1,173 @@
+//! The environment that the new side is: as `up` checks it, brings it up, and `down` removes it.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use envctl_model::facts::Facts;
+use envctl_model::name::EnvironmentName;
+use envctl_model::stack::TargetKind;
+use envctl_programs::git::WorkTree;
+
+use super::{New, OnCluster, OnEngine};
+use crate::config::{Base, Settings};
+use crate::flows::chart::Objects;
+use crate::flows::cluster::target::Destination;
+use crate::flows::cluster::{down as cluster_down, up as on_cluster};
+use crate::flows::images::StackImage;
+use crate::flows::interrupts::Interrupts;
+use crate::flows::local::{down as local_down, up as on_engine};
+use crate::flows::rehearse::plan::Loaded;
+use crate::flows::run::Screen;
+use crate::flows::terraform::Place;
+use crate::flows::up::{Call, Options};
+use crate::flows::{Store, known};
+use crate::ui::Failure;
+
+/// How long the new side may take to come up.
+const UP_WITHIN: Duration = Duration::from_secs(600);
+
+/// How long the cluster may take to end what was there.
+const DOWN_WITHIN: Duration = Duration::from_secs(300);
+
+/// The environment that the new side is.
+pub(in crate::flows::rehearse) struct Environment<'a> {
+    /// Flags, variables, programs; of this environment.
+    pub(in crate::flows::rehearse) base: &'a Base,
+    /// Its name, its target and the like.
+    pub(in crate::flows::rehearse) settings: &'a Settings,
+    /// The plan.
+    pub(in crate::flows::rehearse) loaded: &'a Loaded,
+    /// Ctrl-C.
+    pub(in crate::flows::rehearse) interrupts: &'a Interrupts,
+    /// Where to publish.
+    pub(in crate::flows::rehearse) screen: &'a Screen,
+}
+
+/// What `up` checked, and learnt of it.
+pub(in crate::flows::rehearse) enum Checked {
+    /// Of an environment in a cluster.
+    Cluster(Box<on_cluster::Checked>),
+    /// Of one on this machine's Engine.
+    Engine(Box<on_engine::Checked>),
+}
+
+impl Environment<'_> {
+    /// Checks all that `up` checks, and changes nothing.
+    pub(in crate::flows::rehearse) async fn check(&self) -> Result<Checked, Failure> {
+        let Self { base, settings, loaded, .. } = *self;
+        let (project, options) = (&loaded.project, &self.options());
+        Ok(match loaded.target {
+            TargetKind::Eks => {
+                Checked::Cluster(Box::new(on_cluster::check(base, project, settings, options).await?))
+            }
+            TargetKind::Compose => {
+                Checked::Engine(Box::new(on_engine::check(base, project, settings, options).await?))
+            }
+        })
+    }
+
+    /// Brings it up, as `up` does.
+    pub(in crate::flows::rehearse) async fn up(&self) -> Result<(), Failure> {
+        let Self { base, settings, loaded, interrupts, screen } = *self;
+        let options = &self.options();
+        let (project, begun) = (&loaded.project, Instant::now());
+        let call = Call { base, project, settings, options, interrupts, screen, begun };
+        match loaded.target {
+            TargetKind::Eks => on_cluster::up(call).await,
+            TargetKind::Compose => on_engine::up(call).await,
+        }
+    }
+
+    /// All facts of one that is up, Terraform's outputs among them.
+    pub(in crate::flows::rehearse) fn facts(&self, checked: &Checked) -> Result<Facts, Failure> {
+        let Self { base, settings, loaded, .. } = *self;
+        let target = &loaded.project.file.stack.targets[&settings.target.value];
+        let local = Store::new(base.state_dir.value.clone()).home(&settings.name.value);
+        let (facts, home) = match checked {
+            Checked::Cluster(checked) => (checked.facts(base, target, settings), &checked.home),
+            Checked::Engine(checked) => (checked.facts(base, settings), &local),
+        };
+        Ok(known::with_outputs(facts, &Place::of(home).outputs(home)?))
+    }
+
+    /// The component in one that is up.
+    pub(in crate::flows::rehearse) async fn new_side(&self, checked: &Checked) -> Result<New, Failure> {
+        let plan = &self.loaded.plan;
+        Ok(match checked {
+            Checked::Cluster(checked) => {
+                let namespace = self.settings.name.value.as_str();
+                New::Cluster(Box::new(OnCluster::find(checked.cluster.clone(), namespace, plan).await?))
+            }
+            Checked::Engine(checked) => {
+                let record = checked.former.as_ref().ok_or_else(|| {
+                    Failure::Failed(format!("the environment `{}` is not there", self.settings.name.value))
+                })?;
+                let engine = &checked.machine.engine;
+                let found = OnEngine::find(engine, &record.identity, plan, &checked.translation).await?;
+                New::Draft(Box::new(found))
+            }
+        })
+    }
+
+    /// Removes it, however far it came.
+    pub(in crate::flows::rehearse) async fn remove(&self) -> Result<(), Failure> {
+        let Self { base, loaded, interrupts, screen, .. } = *self;
+        let name: &EnvironmentName = &self.settings.name.value;
+        let stack = &loaded.project.file.stack;
+        let target = &stack.targets[&self.settings.target.value];
+        match Destination::of_target(base, &stack.protected, target) {
+            Some(destination) => {
+                let options = cluster_down::Options::within(DOWN_WITHIN);
+                cluster_down::remove(base, &destination, name, &options, interrupts, screen).await
+            }
+            None => local_down::remove(base, name, interrupts, screen).await,
+        }
+    }
+
+    fn options(&self) -> Options {
+        Options {
+            set: Vec::new(),
+            values: self.loaded.values(),
+            images: None,
+            image: BTreeMap::new(),
+            yes: true,
+            rollback: false,
+            timeout: UP_WITHIN,
+            schedule_grace: Duration::from_secs(60),
+        }
+    }
+}
+
+impl Checked {
+    /// The images of the stack, by name.
+    pub(in crate::flows::rehearse) fn images(&self) -> &BTreeMap<String, StackImage> {
+        match self {
+            Self::Cluster(checked) => &checked.images,
+            Self::Engine(checked) => &checked.images,
+        }
+    }
+
+    /// The git working tree.
+    pub(in crate::flows::rehearse) fn git(&self) -> Option<&WorkTree> {
+        match self {
+            Self::Cluster(checked) => checked.git.as_ref(),
+            Self::Engine(checked) => checked.git.as_ref(),
+        }
+    }
+
+    /// What was rendered.
+    pub(in crate::flows::rehearse) fn objects(&self) -> &Objects {
+        match self {
+            Self::Cluster(checked) => &checked.objects,
+            Self::Engine(checked) => &checked.objects,
+        }
+    }
+
+    /// The networks on which is what both sides share, where machines cannot reach it without: by name.
+    pub(in crate::flows::rehearse) fn networks(&self) -> Vec<String> {
+        match self {
+            Self::Cluster(_) => Vec::new(),
+            Self::Engine(checked) => checked.backing.iter().map(|backing| backing.network.clone()).collect(),
+        }
+    }
+}

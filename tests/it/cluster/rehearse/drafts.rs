@@ -1,0 +1,88 @@
+//! Drafts: the new side is on the Engine, from the same chart. They need no cluster, and permit nothing.
+
+use serde_json::json;
+
+use super::{Rehearsal, components};
+use crate::support::{Ran, have};
+
+/// Rehearses, which goes well, and permits nothing all the same.
+fn is_a_draft(rehearsal: &Rehearsal) {
+    let house = &rehearsal.house;
+    let ran = rehearsal.signed().says("a draft)").says("verdict    SUCCESSFUL").says("drill").says("0 left");
+    assert!(!ran.stdout.contains("not everything was seen"), "{}", ran.stdout);
+    assert_eq!(rehearsal.left(), [""; 0]);
+    let verify = ["evidence", "verify", "rehearsal.intoto.jsonl", "--plan", "rehearsal/plan.yaml"];
+    house.envctl(&verify).exits(3).says("it is a draft: the new side ran on Compose");
+    let report = std::fs::read_to_string(house.src().join("rehearsal-report.html")).unwrap();
+    assert!(report.contains("<strong>Draft.</strong>"));
+}
+
+#[test]
+fn a_service_on_the_engine_is_rehearsed_as_in_a_cluster_and_permits_nothing() {
+    if !have(&["docker", "helm", "python3"]) {
+        return;
+    }
+    is_a_draft(&Rehearsal::draft("draft", components::service));
+}
+
+#[test]
+fn a_worker_on_the_engine_is_rehearsed_as_in_a_cluster_and_permits_nothing() {
+    if !have(&["docker", "helm", "python3"]) {
+        return;
+    }
+    is_a_draft(&Rehearsal::draft("draftwork", components::worker));
+}
+
+#[test]
+fn a_mistake_is_found_in_a_draft_too() {
+    if !have(&["docker", "helm", "python3"]) {
+        return;
+    }
+    let mut rehearsal = Rehearsal::draft("draftwrong", components::service);
+    rehearsal.shorten();
+    rehearsal.all["new"]["environment"]["GREETING"] = json!("good day");
+    let ran = rehearsal.run(&[]);
+    eprintln!("{}{}", ran.stdout, ran.stderr);
+    ran.exits(4).says("gate sameAnswer").says("answersAlike").says("0 left");
+    assert_eq!(rehearsal.left(), [""; 0]);
+}
+
+#[test]
+fn two_rehearsals_of_one_plan_at_once_do_not_see_each_other() {
+    if !have(&["docker", "helm", "python3"]) {
+        return;
+    }
+    let mut rehearsal = Rehearsal::draft("drafttwo", components::service);
+    rehearsal.shorten();
+    let both = ["one", "two"].map(|out| {
+        std::fs::create_dir(rehearsal.house.src().join(out)).unwrap();
+        rehearsal.command(&["--out", out])
+    });
+    let ran = std::thread::scope(|scope| {
+        let running = both.map(|mut command| scope.spawn(move || Ran::of(&mut command)));
+        running.map(|one| one.join().unwrap())
+    });
+    for one in ran {
+        eprintln!("{}{}", one.stdout, one.stderr);
+        one.exits(0).says("verdict    SUCCESSFUL").says("0 left");
+    }
+    assert_eq!(rehearsal.left(), [""; 0]);
+}
+
+#[test]
+fn what_cannot_be_drafted_is_refused_before_anything_is_done() {
+    if !have(&["docker", "helm", "python3"]) {
+        return;
+    }
+    let rehearsal = Rehearsal::draft("draftcron", components::schedule);
+    rehearsal
+        .run(&[])
+        .exits(2)
+        .says("nothing runs CronJobs at their times: there is no draft of a schedule")
+        .says("name a target of kind `eks` in `new.target`");
+    let mut rehearsal = Rehearsal::draft("draftnone", components::service);
+    rehearsal.shorten();
+    rehearsal.all["new"].as_object_mut().unwrap().remove("port");
+    rehearsal.run(&[]).exits(2).says("the chart has no Service with a TCP port that leads to").says("0 left");
+    assert_eq!(rehearsal.left(), [""; 0]);
+}
