@@ -131,6 +131,12 @@ pub(crate) async fn render(
     kept.objects(source)
 }
 
+/// What was delivered last; nothing where the stack has no chart.
+pub(crate) fn delivered(home: &Home) -> Result<Option<Objects>, Failure> {
+    let kept = home.read_json::<Kept>(Purpose::Deliver.file())?;
+    kept.map(|kept| kept.objects("what was delivered last".to_owned())).transpose()
+}
+
 /// The chart with all that goes into it, and what it is called: `chart album`.
 fn template(
     base: &Base,

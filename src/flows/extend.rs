@@ -2,17 +2,15 @@
 
 use envctl_cluster::namespace;
 use envctl_model::name::EnvironmentName;
-use envctl_model::record::{Place, Record};
+use envctl_model::record::Record;
 use envctl_model::stack::parse_ttl;
 use jiff::Timestamp;
 
-use super::Store;
 use super::cluster::owned::{change, save};
 use super::cluster::target::explain;
-use super::local::lock::Locked;
-use super::local::machine::Machine;
+use super::local;
+use super::local::owned::Owned;
 use super::locate::{Whereabouts, whereabouts};
-use super::subject::local_record;
 use crate::config::Base;
 use crate::ui::{Failure, ago};
 
@@ -26,21 +24,11 @@ pub(crate) async fn extend(
     let expires = span.and_then(|span| Timestamp::now().checked_add(span).ok());
     match whereabouts(base, name)? {
         Whereabouts::Local => {
-            let home = Store::new(base.state_dir.value.clone()).home(name);
-            let Place::Compose(place) = local_record(base, name)?.place else {
-                return Err(Failure::Failed(format!(
-                    "environment `{name}` does not live on a Docker Engine"
-                )));
-            };
-            let machine = Machine::connect(base, Some(&place.engine_id)).await?;
-            let locked = Locked::acquire(base, &machine, name.as_str(), None, "extend").await?;
-            // Read again under the lock: an `up` may have written it meanwhile.
-            let extended = local_record(base, name).and_then(|mut record| {
+            local::owned::change(base, name, "extend", async |Owned { home, mut record, .. }| {
                 lengthen(&mut record, expires)?;
                 home.save_record(&record)
-            });
-            locked.release().await?;
-            extended?;
+            })
+            .await?;
         }
         Whereabouts::Cluster(destination) => {
             change(base, &destination, name, "extend", async |cluster, mut record| {

@@ -36,6 +36,22 @@ pub(crate) struct Options {
     pub(crate) schedule_grace: Duration,
 }
 
+impl Options {
+    /// As `up` without flags.
+    pub(crate) fn plain() -> Self {
+        Self {
+            set: Vec::new(),
+            values: Vec::new(),
+            images: None,
+            image: BTreeMap::new(),
+            yes: false,
+            rollback: false,
+            timeout: Duration::from_secs(600),
+            schedule_grace: Duration::from_secs(60),
+        }
+    }
+}
+
 /// One call of `up`: what it was asked for, and whom it tells.
 #[derive(Clone, Copy)]
 pub(crate) struct Call<'a> {

@@ -21,9 +21,22 @@ def machines(*flags):
     return sorted(names)
 
 
+def crontab():
+    """Whether the first machine has its crontab; none where it does not run, or has never had one."""
+    asked = ["docker", "exec", f"{PREFIX}-1", "ls", "/installed", "/crontab"]
+    listed = subprocess.run(asked, capture_output=True, text=True).stdout.split()
+    return {"armed": "/crontab" in listed} if "/installed" in listed else {}
+
+
 told = json.loads(sys.stdin.readline())
 if told.get("ask") == "state":
-    print(json.dumps({"running": len(machines())}))
+    print(json.dumps({"running": len(machines()), **crontab()}))
+elif told.get("do") == "disarm":
+    docker("exec", f"{PREFIX}-1", "rm", "-f", "/crontab")
+    print("{}")
+elif told.get("do") == "arm":
+    docker("exec", f"{PREFIX}-1", "touch", "/crontab")
+    print("{}")
 elif told.get("do") == "keep":
     on, off = machines("-a")[: told["running"]], machines("-a")[told["running"] :]
     if on:

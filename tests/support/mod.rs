@@ -6,6 +6,7 @@
 pub(crate) mod cluster;
 mod running;
 mod skip;
+mod time;
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 pub(crate) use running::Running;
 use serde_json::Value;
 pub(crate) use skip::skip;
+pub(crate) use time::{has_time_for, todays};
 
 /// The environment variables that are passed on; everything else is unset.
 const PASSED: [&str; 6] = ["PATH", "DOCKER_HOST", "DOCKER_CONFIG", "LANG", "SSL_CERT_FILE", "TMPDIR"];

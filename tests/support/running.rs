@@ -43,6 +43,11 @@ impl Running {
         self
     }
 
+    /// What it has said up to now.
+    pub(crate) fn said(&self) -> &str {
+        &self.said
+    }
+
     /// Waits until it ends; with all that it said.
     pub(crate) fn ends(mut self) -> Ran {
         let mut stdout = std::mem::take(&mut self.said);

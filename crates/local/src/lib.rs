@@ -15,6 +15,7 @@ pub mod backing;
 pub mod balancer;
 pub mod compose;
 pub mod diagnose;
+pub mod dial;
 mod digest;
 pub mod docker_cli;
 pub mod engine;

@@ -1,5 +1,5 @@
-//! The pods of a component in an environment on this Engine: ended, started again, and watched meanwhile. Which
-//! containers there are, `up` has decided.
+//! Pods of an environment on this Engine: ended, started again, and watched meanwhile. Which containers there are, `up`
+//! has decided; those of Jobs have run, and are not touched.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv4Addr;
@@ -22,12 +22,23 @@ use crate::logs::{self, lines_of_each};
 use crate::state::{self, ActualContainer, ContainerState, Health};
 use crate::watch::{self, ContainerEvent};
 
-/// The pods of a component.
+/// Pods of an environment.
 #[derive(Debug, Clone)]
 pub struct Pods {
     engine: VerifiedEngine,
     identity: String,
-    component: String,
+    which: Which,
+}
+
+/// Which pods of an environment are meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Which {
+    /// All.
+    All,
+    /// Those of a component, by any of the names that people use for it.
+    Component(String),
+    /// Those of these workloads: `Deployment/api`.
+    Workloads(BTreeSet<String>),
 }
 
 /// A pod as it is.
@@ -51,11 +62,13 @@ pub enum PodsError {
     /// The Engine.
     #[error(transparent)]
     Engine(#[from] EngineError),
-    /// The component has no pods.
-    #[error("the environment has no pod of the component `{component}`")]
+    /// There are none.
+    #[error("{}", none(.which, .there))]
     None {
-        /// The component.
-        component: String,
+        /// Of those that were meant.
+        which: Which,
+        /// The workloads that there are.
+        there: Vec<String>,
     },
     /// A container that runs to its end before others start did not end well.
     #[error(
@@ -70,7 +83,7 @@ pub enum PodsError {
         code: i64,
     },
     /// Time is up.
-    #[error("not ready within {} s: {}\n  see its readiness probe and `docker logs NAME`", .within.as_secs(), .pods.join(", "))]
+    #[error("not ready within {} s: {}\n  see their readiness probes and what they log", .within.as_secs(), .pods.join(", "))]
     NotReady {
         /// Those that are not.
         pods: Vec<String>,
@@ -80,20 +93,25 @@ pub enum PodsError {
 }
 
 impl Pods {
-    /// The pods of a component, by any of the names that people use for it, in the environment with this identity.
+    /// Pods of the environment with this identity.
     #[must_use]
-    pub fn of(engine: &VerifiedEngine, identity: &str, component: &str) -> Self {
-        Self { engine: engine.clone(), identity: identity.to_owned(), component: component.to_owned() }
+    pub fn of(engine: &VerifiedEngine, identity: &str, which: Which) -> Self {
+        Self { engine: engine.clone(), identity: identity.to_owned(), which }
     }
 
-    /// All of them by name, ended ones, too. Those of Jobs are not among them.
+    /// All of them by name, ended ones, too.
     ///
     /// # Errors
     /// When there are none, or the Engine does not answer.
     pub async fn list(&self) -> Result<Vec<Pod>, PodsError> {
-        let all = state::containers(self.reader(), &self.identity).await?;
-        let pods = pods(all, &self.component);
-        if pods.is_empty() { Err(PodsError::None { component: self.component.clone() }) } else { Ok(pods) }
+        let all = pods(state::containers(self.reader(), &self.identity).await?);
+        let (meant, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|pod| self.which.has(pod));
+        if !meant.is_empty() {
+            return Ok(meant);
+        }
+        let mut there: Vec<_> = others.into_iter().map(|pod| pod.workload).collect();
+        there.dedup();
+        Err(PodsError::None { which: self.which.clone(), there })
     }
 
     /// Starts all of them, each in the order in which `up` started it, and waits until they are ready.
@@ -103,27 +121,55 @@ impl Pods {
     /// answer.
     pub async fn start(&self, within: Duration) -> Result<(), PodsError> {
         let pods = self.list().await?;
-        let waiting = tokio::time::timeout(within, async {
+        self.start_these(&pods, within).await
+    }
+
+    /// Ends each of them and starts it again, those of one workload one after the other, and waits until it is ready.
+    /// What is in their volumes stays. Their workloads.
+    ///
+    /// # Errors
+    /// As [`Pods::start`].
+    pub async fn restart(&self, within: Duration) -> Result<Vec<String>, PodsError> {
+        let mut workloads: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for pod in self.list().await? {
+            workloads.entry(pod.workload).or_default().push(pod.name);
+        }
+        let each = workloads.values().map(|names| async move {
+            for name in names {
+                let one = |all: Vec<Pod>| all.into_iter().filter(|pod| pod.name == *name).collect::<Vec<_>>();
+                for pod in one(self.list().await?) {
+                    self.stop_pod(&pod).await?;
+                }
+                self.start_these(&one(self.list().await?), within).await?;
+            }
+            Ok::<_, PodsError>(())
+        });
+        try_join_all(each).await?;
+        Ok(workloads.into_keys().collect())
+    }
+
+    async fn start_these(&self, pods: &[Pod], within: Duration) -> Result<(), PodsError> {
+        let starting = async {
             try_join_all(pods.iter().map(|pod| self.start_pod(pod))).await?;
+            let mut waiting: BTreeSet<&str> = pods.iter().map(|pod| pod.name.as_str()).collect();
             let mut changes = self.changes();
-            let mut ready = BTreeSet::new();
-            while ready.len() < pods.len() {
+            while !waiting.is_empty() {
                 let Some(change) = changes.next().await.transpose()? else {
                     return Err(self.reader().lost("waiting for its events").into());
                 };
                 if change.state == State::Ready {
-                    ready.insert(change.instance);
-                } else {
-                    ready.remove(&change.instance);
+                    waiting.remove(change.instance.as_str());
                 }
             }
             Ok(())
-        });
-        match waiting.await {
+        };
+        match tokio::time::timeout(within, starting).await {
             Ok(started) => started,
             Err(_) => {
+                let names: BTreeSet<&str> = pods.iter().map(|pod| pod.name.as_str()).collect();
                 let late = self.list().await?.into_iter().filter(|pod| !pod.is_ready);
-                Err(PodsError::NotReady { pods: late.map(|pod| pod.name).collect(), within })
+                let late = late.map(|pod| pod.name).filter(|name| names.contains(name.as_str()));
+                Err(PodsError::NotReady { pods: late.collect(), within })
             }
         }
     }
@@ -288,12 +334,34 @@ impl Pod {
     }
 }
 
-/// The pods that a component's name means among an environment's containers.
-fn pods(containers: Vec<ActualContainer>, component: &str) -> Vec<Pod> {
+impl Which {
+    fn has(&self, pod: &Pod) -> bool {
+        match self {
+            Self::All => true,
+            Self::Component(word) => pod.members.iter().any(|member| logs::is_of(member, word)),
+            Self::Workloads(workloads) => workloads.contains(&pod.workload),
+        }
+    }
+}
+
+/// That there are none, in words.
+fn none(which: &Which, there: &[String]) -> String {
+    let there = if there.is_empty() { String::new() } else { format!("; there are: {}", there.join(", ")) };
+    match which {
+        Which::All => "the environment has no pods".to_owned(),
+        Which::Component(word) => format!("there is no component {word} in this environment{there}"),
+        Which::Workloads(workloads) => {
+            let wanted: Vec<_> = workloads.iter().map(String::as_str).collect();
+            format!("the environment has no pods of {}{there}", wanted.join(", "))
+        }
+    }
+}
+
+/// The pods that these containers make, without those of Jobs.
+fn pods(containers: Vec<ActualContainer>) -> Vec<Pod> {
     let mut by_pod: BTreeMap<(String, String), Vec<ActualContainer>> = BTreeMap::new();
     for container in containers {
         if let (Some(workload), Some(pod)) = (container.workload.clone(), container.pod.clone())
-            && logs::is_of(&container, component)
             && !workload.starts_with("Job/")
         {
             by_pod.entry((pod, workload)).or_default().push(container);
@@ -436,17 +504,23 @@ mod tests {
 
     #[test]
     fn a_component_has_the_pods_of_its_workloads_and_not_those_of_jobs() {
-        let pods = pods(api(Health::Healthy), "api");
-        let [pod] = &pods[..] else { panic!("{pods:?}") };
+        let of = |word: &str, health| {
+            let which = Which::Component(word.to_owned());
+            pods(api(health)).into_iter().filter(|pod| which.has(pod)).collect::<Vec<_>>()
+        };
+        let found = of("api", Health::Healthy);
+        let [pod] = &found[..] else { panic!("{found:?}") };
         assert_eq!((pod.name.as_str(), pod.is_running, pod.is_ready), ("shop-api-0", true, true));
         let order: Vec<_> = pod.members.iter().map(|member| member.name.as_str()).collect();
         assert_eq!(order, ["env-api-0", "env-api-0-init", "env-api-0-app"], "in starting order");
-        assert!(!super::pods(api(Health::Unhealthy), "api")[0].is_ready, "its probes are not content");
+        assert!(!of("api", Health::Unhealthy)[0].is_ready, "its probes are not content");
+        let names: Vec<_> = pods(api(Health::Healthy)).into_iter().map(|pod| pod.name).collect();
+        assert_eq!(names, ["shop-api-0", "shop-web-0"]);
     }
 
     #[test]
     fn a_pod_is_ready_when_it_runs_and_its_probes_are_content() {
-        let mut lives = Lives::of(&pods(api(Health::Healthy), "api"));
+        let mut lives = Lives::of(&pods(api(Health::Healthy))[..1]);
         let mut states = |name, change| {
             lives.after(&event(name, change)).into_iter().map(|change| change.state).collect::<Vec<_>>()
         };

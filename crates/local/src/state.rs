@@ -74,6 +74,8 @@ pub struct ActualContainer {
     pub stop_timeout: Option<i64>,
     /// Its place among the pod's containers, as the spec has them.
     pub index: Option<usize>,
+    /// What tells its pod from others, if that was made for one command.
+    pub one_off: Option<String>,
 }
 
 /// Where a container stands.
@@ -206,6 +208,7 @@ pub(crate) fn actual(inspected: ContainerInspectResponse) -> ActualContainer {
         container: marks.remove(labels::CONTAINER),
         service: marks.remove(COMPOSE_SERVICE),
         hash: marks.remove(labels::POD_HASH),
+        one_off: marks.remove(labels::ONE_OFF),
         image: inspected.image.unwrap_or_default(),
         state: status,
         exit_code: state.exit_code.filter(|_| ended),
@@ -370,6 +373,7 @@ pub(crate) mod tests {
             started_at: None,
             stop_timeout: None,
             index: None,
+            one_off: None,
         }
     }
 

@@ -19,6 +19,8 @@ pub const WORKLOAD: &str = "dev.envctl.workload";
 pub const CONTAINER: &str = "dev.envctl.container";
 /// The container's place in its pod's spec.
 pub const INDEX: &str = "dev.envctl.index";
+/// On the containers of a pod that was made for one command: what tells it from others.
+pub const ONE_OFF: &str = "dev.envctl.one-off";
 /// What a container is for: one of [`Role`].
 pub const ROLE: &str = "dev.envctl.role";
 /// Who holds a lock, as JSON.

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::converge::{Stack, States, elsewhere, expect, gone, killed_at, left_of, places, side_by_side};
 use crate::support::House;
 use crate::support::cluster::Cluster;
-use crate::support::have;
+use crate::support::{have, todays};
 
 /// How many environments live side by side.
 const AT_ONCE: usize = 5;
@@ -68,7 +68,7 @@ fn kill(cluster: &Cluster, what: &str, stack: Stack, known: [&str; 2], chosen: i
     // Between steps it makes no difference to another machine where exactly.
     let within = ups.iter().filter(|place| !place.contains("@after-"));
     let elsewhere = within.map(|up| Cycle::Elsewhere { up: up.clone() });
-    let cycles: Vec<_> = again.chain(elsewhere).collect();
+    let cycles = todays("places to die at", again.chain(elsewhere).collect());
     let house = || states.house("kkill", stack);
     let mut projects: BTreeSet<_> =
         side_by_side(&cycles, AT_ONCE, house, |cycle, house| cycle.play(house, cluster));

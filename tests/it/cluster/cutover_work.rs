@@ -1,5 +1,5 @@
-//! A worker's cutover in what plays production: machines and pods take jobs from one queue, into which jobs come all the
-//! time.
+//! Cutovers in what plays production of what answers nobody: a worker's, whose machines and pods take jobs from one queue,
+//! into which jobs come all the time, and a schedule's.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -9,12 +9,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::cutover::{NAMESPACE, cluster, docker, gain_evidence, install, pods, run_cutover};
-use super::rehearse::{Rehearsal, Shared, WORKER, ledger};
+use super::rehearse::{CRON, Rehearsal, Shared, WORKER, ledger};
 use crate::support::cluster::{Cluster, IMAGE};
-use crate::support::{have, root};
+use crate::support::{has_time_for, have, root};
 
 /// Asks what both sides share one thing.
 fn ask(address: &str, words: &str) -> String {
@@ -62,7 +62,7 @@ fn effects(address: &str, until: &BTreeSet<String>) -> Vec<String> {
     writeln!(stream, "ledger").unwrap();
     let (mut effects, mut open) = (Vec::new(), until.clone());
     for line in BufReader::new(stream).lines() {
-        let told: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
+        let told: Value = serde_json::from_str(&line.unwrap()).unwrap();
         if told["event"] == "effect" {
             let id = told["job"].as_str().unwrap().to_owned();
             open.remove(&id);
@@ -76,47 +76,63 @@ fn effects(address: &str, until: &BTreeSet<String>) -> Vec<String> {
 }
 
 /// Machines in containers. They go with this.
-struct Machines(String);
+struct Machines {
+    prefix: String,
+    count: usize,
+}
 
 impl Machines {
-    fn start(name: &str, shared: &Shared) -> Self {
-        let machines = Self(format!("{name}-machine"));
-        for number in 1..=4 {
-            let name = format!("{}-{number}", machines.0);
+    /// So many, each with this program.
+    fn start(name: &str, count: usize, program: &str, shared: &Shared) -> Self {
+        let machines = Self { prefix: format!("{name}-machine"), count };
+        for name in machines.names() {
             let shared = format!("SHARED={}", shared.address());
-            docker(&["run", "-d", "--name", &name, "-e", &shared, IMAGE, "perl", "-e", WORKER]);
+            docker(&["run", "-d", "--name", &name, "-e", &shared, IMAGE, "perl", "-e", program]);
         }
         machines
     }
 
+    fn names(&self) -> impl Iterator<Item = String> {
+        (1..=self.count).map(|number| format!("{}-{number}", self.prefix))
+    }
+
     fn running(&self) -> usize {
-        docker(&["ps", "-q", "--filter", &format!("name=^{}-", self.0)]).lines().count()
+        docker(&["ps", "-q", "--filter", &format!("name=^{}-", self.prefix)]).lines().count()
+    }
+
+    /// The plan's section: the ledger tells what becomes of jobs, or of `runs`.
+    fn section(&self, shared: &Shared, told: &str, stop_after: &str) -> Value {
+        let mut words = vec!["env".to_owned(), format!("SHARED={}", shared.address())];
+        words.extend(ledger(told));
+        let operator = root().join("tests/support/machines.py").display().to_string();
+        json!({
+            "target": "production",
+            "namespace": NAMESPACE,
+            "old": {"instances": self.count, "command": ["python3", operator, self.prefix]},
+            "ledger": words,
+            "bake": "4s",
+            "stopAfter": [stop_after],
+        })
     }
 }
 
 impl Drop for Machines {
     fn drop(&mut self) {
-        for number in 1..=4 {
-            let name = format!("{}-{number}", self.0);
+        for name in self.names() {
             let _ = std::process::Command::new("docker").args(["rm", "-f", &name]).output();
         }
     }
 }
 
-/// The plan's section.
-fn section(machines: &Machines, shared: &Shared) -> serde_json::Value {
-    let mut words = vec!["env".to_owned(), format!("SHARED={}", shared.address())];
-    words.extend(ledger("ledger"));
-    let operator = root().join("tests/support/machines.py").display().to_string();
-    json!({
-        "target": "production",
-        "namespace": NAMESPACE,
-        // Twice as many as are rehearsed: half of them go on after the handover there, too.
-        "old": {"instances": 4, "command": ["python3", operator, machines.0]},
-        "ledger": words,
-        "bake": "4s",
-        "stopAfter": ["handover=1"],
-    })
+/// When runs began, in whole minutes, as the ledger tells it up to now.
+fn minutes(address: &str) -> Vec<u64> {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+    writeln!(stream, "runs").unwrap();
+    let lines = BufReader::new(stream).lines().map_while(Result::ok);
+    let told = lines.map(|line| serde_json::from_str::<Value>(&line).unwrap());
+    let began = told.filter(|told| told["event"] == "started");
+    began.map(|told| Duration::from_secs_f64(told["at"].as_f64().unwrap()).as_secs() / 60).collect()
 }
 
 #[test]
@@ -132,8 +148,9 @@ fn a_worker_is_handed_over_in_production_as_it_was_rehearsed() {
     let shared = Shared::start(Some(&cluster), &json!({"visibility": 20}));
     let new: Vec<_> = rehearsal.objects().iter().map(|object| shared.known_to_pods(object)).collect();
     install(&cluster, &new);
-    let machines = Machines::start(&name, &shared);
-    gain_evidence(&mut rehearsal, &cluster, section(&machines, &shared));
+    // Twice as many as are rehearsed: half of them go on after the handover there, too.
+    let machines = Machines::start(&name, 4, WORKER, &shared);
+    gain_evidence(&mut rehearsal, &cluster, machines.section(&shared, "ledger", "handover=1"));
     let jobs = Jobs::start(shared.address());
 
     let cutover = |arguments: &[&str], typed: &str| run_cutover(&rehearsal, &cluster, &[], arguments, typed);
@@ -155,4 +172,40 @@ fn a_worker_is_handed_over_in_production_as_it_was_rehearsed() {
     let once: BTreeSet<_> = effects.iter().cloned().collect();
     assert_eq!(once, intended);
     assert_eq!(effects.len(), once.len(), "a job had its effect twice");
+}
+
+#[test]
+fn a_crontab_is_moved_in_production_as_it_was_rehearsed() {
+    if !has_time_for("a crontab that is moved in production") {
+        return;
+    }
+    let Some(here) = Cluster::shared() else { return };
+    if !have(&["docker", "helm", "python3"]) {
+        return;
+    }
+    let mut rehearsal = Rehearsal::schedule(here, "kcutcron");
+    let name = rehearsal.house.project.clone();
+    let Some(cluster) = cluster() else { return };
+    let shared = Shared::start(Some(&cluster), &json!({"visibility": 20}));
+    let new: Vec<_> = rehearsal.objects().iter().map(|object| shared.known_to_pods(object)).collect();
+    install(&cluster, &new);
+    let machines = Machines::start(&name, 1, CRON, &shared);
+    gain_evidence(&mut rehearsal, &cluster, machines.section(&shared, "runs", "armNew"));
+
+    let cutover = |arguments: &[&str], typed: &str| run_cutover(&rehearsal, &cluster, &[], arguments, typed);
+    let suspended = || cluster.object(&["cronjob", "digest", "-n", NAMESPACE])["spec"]["suspend"] == true;
+    assert!(suspended());
+    cutover(&["--evidence", "rehearsal.intoto.jsonl"], &name)
+        .exits(0)
+        .says("everyTickOnce")
+        .says(&format!("cutover    {name} STOPPED"));
+    assert_eq!((machines.running(), suspended()), (1, false));
+    cutover(&["--resume"], "").exits(0).says(&format!("cutover    {name} DONE"));
+    assert_eq!((machines.running(), suspended()), (0, false));
+    cutover(&["--abort"], "").exits(0).says(&format!("cutover    {name} BACK"));
+    assert_eq!((machines.running(), suspended()), (1, true));
+
+    let minutes = minutes(shared.address());
+    let (first, last) = (minutes[0], minutes[minutes.len() - 1]);
+    assert_eq!(minutes, (first..=last).collect::<Vec<_>>(), "a tick was missed, or had two runs");
 }

@@ -1,13 +1,12 @@
 //! The cluster target, on a real Kubernetes with real pods.
 
-mod album;
-mod album_rehearsals;
 mod chaos;
 mod controllers;
 mod converge;
 mod crashes;
 mod cutover;
 mod cutover_work;
+mod example;
 mod faults;
 mod guard;
 mod isolation;
@@ -16,6 +15,7 @@ mod lifecycle;
 mod lock;
 mod platform;
 mod rehearse;
+mod rehearse_album;
 mod rehearse_endpoint;
 mod rehearse_work;
 mod sides;

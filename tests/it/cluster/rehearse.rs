@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 
 use crate::support::cluster::{Cluster, IMAGE};
 use crate::support::{House, Ran, envctl, have, root};
-pub(super) use components::{SERVER, WORKER, ledger, redeliver};
+pub(super) use components::{CRON, SERVER, WORKER, ledger, redeliver};
 pub(super) use shared::Shared;
 
 /// How many rehearsals go on at a time: they measure, and wait most of the time.

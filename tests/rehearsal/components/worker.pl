@@ -4,6 +4,7 @@ my $on = 1; $SIG{TERM} = sub { $on = 0 };
 while ($on) {
     my ($id, $class, $seconds, $times) = split ' ', ask('take', $host, $ENV{VISIBILITY} // '-', $ENV{TAKES} // '-');
     if (!$seconds) { pause(0.1); next }
+    if ($ENV{AHEAD}) { pause($ENV{AHEAD}); last unless $on }
     if ($ENV{KNOWS} && " $ENV{KNOWS} " !~ / \Q$class\E /) {
         ask($ENV{GIVES_UP} && $times >= $ENV{GIVES_UP} ? 'dead' : 'failed', $id, $host);
         pause(0.2); next

@@ -8,14 +8,13 @@ use std::fmt::Display;
 use std::net::{IpAddr, SocketAddr};
 
 use envctl_local::engine::VerifiedEngine;
-use envctl_local::pods::{Pod, Pods as OnEngineOnly, PodsError};
+use envctl_local::pods::{Pod, Pods as OnEngineOnly, PodsError, Which};
 use envctl_model::cutover::CutoverPlan;
 use envctl_model::lifetime::Change;
 use envctl_model::log::LogLine;
 use envctl_model::selection::component;
 use envctl_model::settings::Salt;
 use envctl_rehearse::director::Trouble;
-use envctl_translate::Translation;
 use envctl_wire::{Protocol, Service};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use jiff::Timestamp;
@@ -43,15 +42,11 @@ impl OnEngine {
         engine: &VerifiedEngine,
         identity: &str,
         plan: &CutoverPlan,
-        translation: &Translation,
+        services: Vec<Service>,
     ) -> Result<Self, Failure> {
-        let pods = OnEngineOnly::of(engine, identity, &plan.component);
+        let pods = OnEngineOnly::of(engine, identity, Which::Component(plan.component.clone()));
         let all = pods.list().await.map_err(|error| match error {
-            PodsError::None { .. } => Failure::Usage(format!(
-                "the chart has no workload for the component `{}`\n  it has: {}",
-                plan.component,
-                workloads(translation).join(", ")
-            )),
+            PodsError::None { .. } => Failure::Usage(error.to_string()),
             error => Failure::failed(error),
         })?;
         let mut replicas: BTreeMap<String, i32> = BTreeMap::new();
@@ -59,7 +54,7 @@ impl OnEngine {
             *replicas.entry(workload.clone()).or_default() += 1;
         }
         let names = all.into_iter().map(|pod| pod.name).collect();
-        Ok(Self { pods, replicas, services: translation.services.clone(), names })
+        Ok(Self { pods, replicas, services, names })
     }
 
     pub(super) fn host_names(&self) -> Pods {
@@ -127,13 +122,6 @@ fn way_in(services: &[Service], pods: &[String], wanted: Option<u16>) -> Option<
     });
     let ways: Vec<_> = ways.flatten().collect();
     ways.iter().find(|(as_wanted, _)| *as_wanted).or(ways.first()).map(|(_, way)| *way)
-}
-
-fn workloads(translation: &Translation) -> Vec<String> {
-    let each = translation.pods.iter().map(|pod| format!("{}/{}", pod.workload.0, pod.workload.1));
-    let mut all: Vec<_> = each.collect();
-    all.dedup();
-    all
 }
 
 /// An error as what a rehearsal tells.

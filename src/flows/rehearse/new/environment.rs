@@ -103,7 +103,9 @@ impl Environment<'_> {
                     Failure::Failed(format!("the environment `{}` is not there", self.settings.name.value))
                 })?;
                 let engine = &checked.machine.engine;
-                let found = OnEngine::find(engine, &record.identity, plan, &checked.translation).await?;
+                let found =
+                    OnEngine::find(engine, &record.identity, plan, checked.translation.services.clone())
+                        .await?;
                 New::Draft(Box::new(found))
             }
         })
@@ -125,16 +127,7 @@ impl Environment<'_> {
     }
 
     fn options(&self) -> Options {
-        Options {
-            set: Vec::new(),
-            values: self.loaded.values(),
-            images: None,
-            image: BTreeMap::new(),
-            yes: true,
-            rollback: false,
-            timeout: UP_WITHIN,
-            schedule_grace: Duration::from_secs(60),
-        }
+        Options { values: self.loaded.values(), yes: true, timeout: UP_WITHIN, ..Options::plain() }
     }
 }
 

@@ -19,7 +19,8 @@ macro_rules! program {
 pub(in crate::cluster) const SERVER: &str = program!("server.pl");
 /// Takes jobs from what both sides share.
 pub(in crate::cluster) const WORKER: &str = program!("worker.pl");
-const CRON: &str = program!("cron.pl");
+/// Runs something every minute, on a machine.
+pub(in crate::cluster) const CRON: &str = program!("cron.pl");
 const RUN: &str = program!("run.pl");
 const ENQUEUE: &str = program!("enqueue.pl");
 const LEDGER: &str = program!("ledger.pl");

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{Rehearsal, components};
-use crate::support::{Ran, have};
+use crate::support::{Ran, has_time_for, have};
 
 /// Rehearses, which goes well, and permits nothing all the same.
 fn is_a_draft(rehearsal: &Rehearsal) {
@@ -27,6 +27,9 @@ fn a_service_on_the_engine_is_rehearsed_as_in_a_cluster_and_permits_nothing() {
 
 #[test]
 fn a_worker_on_the_engine_is_rehearsed_as_in_a_cluster_and_permits_nothing() {
+    if !has_time_for("a worker on the Engine") {
+        return;
+    }
     if !have(&["docker", "helm", "python3"]) {
         return;
     }
@@ -49,6 +52,9 @@ fn a_mistake_is_found_in_a_draft_too() {
 
 #[test]
 fn two_rehearsals_of_one_plan_at_once_do_not_see_each_other() {
+    if !has_time_for("two rehearsals at once") {
+        return;
+    }
     if !have(&["docker", "helm", "python3"]) {
         return;
     }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::album::{ALONE, Front, house};
 use crate::support::cluster::{Cluster, MACHINES};
-use crate::support::{House, Ran, envctl, have, root};
+use crate::support::{House, Ran, envctl, have, root, todays};
 
 const STACK: &str = "examples/album/envctl.yaml";
 const VALUES: &str = "examples/album/deploy/values/dev.yaml";
@@ -351,12 +351,12 @@ fn the_album_on_the_cluster_works_changes_and_leaves_nothing() {
     assert_eq!(pushed.len(), 2, "{pushed:?}");
     let kept = ids("kept", "image");
     assert!(!kept.is_empty() && kept.is_subset(&pushed), "{kept:?}\n{pushed:?}");
-    killed_at_a_dozen_places_it_converges(&house, cluster);
+    killed_at_many_places_it_converges(&house, cluster);
     assert_eq!(world(cluster, &backing), before);
 }
 
 /// On its way up and down; each run goes on where the one before died.
-fn killed_at_a_dozen_places_it_converges(house: &House, cluster: &Cluster) {
+fn killed_at_many_places_it_converges(house: &House, cluster: &Cluster) {
     let (up, down) = (["up", "--target", "dev"], ["down", "--yes", "--target", "dev"]);
     let kill = |place: &str, arguments: &[&str]| {
         let mut command = house.command(envctl());
@@ -364,7 +364,7 @@ fn killed_at_a_dozen_places_it_converges(house: &House, cluster: &Cluster) {
         let ran = Ran::of(command.env("ENVCTL_FAILPOINT", place));
         assert_eq!(ran.code, -1, "{place}\n{}{}", ran.stdout, ran.stderr);
     };
-    for place in [
+    let ups = [
         "up@recorded",
         "namespace@after-effect",
         "image/app@after-effect",
@@ -374,19 +374,21 @@ fn killed_at_a_dozen_places_it_converges(house: &House, cluster: &Cluster) {
         "helm/render@after-effect",
         "helm/deliver@waiting",
         "up@done",
-    ] {
+    ];
+    for place in todays("places to die at on the way up", ups.to_vec()) {
         kill(place, &up);
     }
     house.album(&up).exits(0).says("ready");
     front(cluster, &house.environment()).upload_to_thumbnail();
-    for place in [
+    let downs = [
         "front@after-intent",
         "helm/uninstall@after-effect",
         "namespace@after-intent",
         "terraform/destroy@destroying",
         "terraform/workspace@after-effect",
         "down@unarchived",
-    ] {
+    ];
+    for place in todays("places to die at on the way down", downs.to_vec()) {
         kill(place, &down);
     }
     house.album(&down).exits(0).says("0 left");

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::PoisonError;
 
-use super::album::{Backing, platform};
+use super::example::{Backing, platform};
 use super::rehearse::place;
 use crate::album::{ALONE, house};
 use crate::support::cluster::Cluster;
