@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use super::in_cluster;
 use crate::config::Base;
 use crate::flows::cluster::restart;
+use crate::flows::local::one_off;
+use crate::flows::locate::{self, Whereabouts, whereabouts};
 use crate::ui::Failure;
 
 /// Flags.
@@ -28,6 +29,10 @@ enum Verb {
 
 pub(super) async fn run(base: &Base, arguments: Arguments) -> Result<(), Failure> {
     let Verb::Run { job, wait_timeout } = arguments.verb;
-    let (destination, name) = in_cluster(base, "job run")?;
-    restart::job(&destination, &name, &job, Duration::from_secs(wait_timeout)).await
+    let name = locate::name(base)?;
+    let timeout = Duration::from_secs(wait_timeout);
+    match whereabouts(base, &name)? {
+        Whereabouts::Local => one_off::job(base, &name, &job, timeout).await,
+        Whereabouts::Cluster(destination) => restart::job(&destination, &name, &job, timeout).await,
+    }
 }

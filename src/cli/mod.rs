@@ -4,6 +4,7 @@ mod choose;
 mod completions;
 mod config;
 mod cutover;
+mod doctor;
 mod down;
 mod evidence;
 mod exec;
@@ -33,11 +34,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
-use envctl_model::name::EnvironmentName;
 
 use crate::config::{Base, Flags};
-use crate::flows::cluster::target::Destination;
-use crate::flows::locate::{self, Whereabouts};
 use crate::ui::{Failure, Format, colour_on_stderr, print};
 
 /// A whole staging environment from one Helm chart; removed with proof.
@@ -140,6 +138,8 @@ enum Verb {
     Evidence(evidence::Arguments),
     /// Show as whom and where envctl would act in a cluster, and why
     Whoami,
+    /// Show what may be wrong with this machine, and what mends it
+    Doctor,
     /// Show the settings
     Config(config::Arguments),
     /// Print completions for a shell
@@ -221,6 +221,7 @@ fn run(global: &Global, verb: Verb) -> Result<(), Failure> {
         Verb::Cutover(arguments) => wait_for(cutover::run(&base, arguments, format)),
         Verb::Evidence(arguments) => evidence::run(&base, &arguments, format),
         Verb::Whoami => wait_for(whoami::run(&base, format)),
+        Verb::Doctor => wait_for(doctor::run(&base, format)),
         Verb::Config(arguments) => config::run(&base, arguments, format),
         Verb::Completions(_) | Verb::ShellInit(_) | Verb::Schema(_) | Verb::ClusterToken { .. } => Ok(()),
     }
@@ -241,21 +242,4 @@ fn wait_for(verb: impl Future<Output = Result<(), Failure>>) -> Result<(), Failu
 /// The names of all verbs, for the shell function.
 fn verbs() -> Vec<String> {
     Cli::command().get_subcommands().filter(|c| !c.is_hide_set()).map(|c| c.get_name().to_owned()).collect()
-}
-
-/// The environment that a verb is about which only works in clusters.
-fn in_cluster(base: &Base, verb: &str) -> Result<(Box<Destination>, EnvironmentName), Failure> {
-    let name = locate::name(base)?;
-    match locate::whereabouts(base, &name)? {
-        Whereabouts::Cluster(destination) => Ok((destination, name)),
-        Whereabouts::Local => Err(only_in_clusters(verb)),
-    }
-}
-
-/// What a verb says on a target that it does not know yet.
-fn only_in_clusters(verb: &str) -> Failure {
-    Failure::Usage(format!(
-        "`envctl {verb}` works on environments in a cluster; this one is on the local target\n  \
-         name a target of kind `eks` with --target, or a cluster with --cluster"
-    ))
 }

@@ -1,8 +1,9 @@
 //! `envctl port-forward`
 
-use super::only_in_clusters;
 use crate::config::Base;
-use crate::flows::cluster::forward::{Ports, forward};
+use crate::flows::cluster::forward::ByApi;
+use crate::flows::forward::{Ports, forward};
+use crate::flows::local::forward::ByGateway;
 use crate::flows::subject::{Subject, find};
 use crate::ui::Failure;
 
@@ -26,10 +27,11 @@ fn ports(text: &str) -> Result<Ports, String> {
 }
 
 pub(super) async fn run(base: &Base, arguments: Arguments) -> Result<(), Failure> {
-    let Subject::Cluster(within) = find(base).await? else {
-        return Err(only_in_clusters("port-forward"));
-    };
-    forward(&within, &arguments.to, &arguments.ports).await
+    let Arguments { to, ports } = arguments;
+    match find(base).await? {
+        Subject::Cluster(within) => forward(&ByApi::to(*within), &to, &ports).await,
+        Subject::Local(record) => forward(&ByGateway::to(base, *record).await?, &to, &ports).await,
+    }
 }
 
 #[cfg(test)]

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::in_cluster;
 use crate::config::Base;
 use crate::flows::cluster::restart;
+use crate::flows::local::pods;
+use crate::flows::locate::{self, Whereabouts, whereabouts};
 use crate::ui::{Failure, Format, print, print_json};
 
 /// Flags.
@@ -20,9 +21,15 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(base: &Base, arguments: Arguments, format: Format) -> Result<(), Failure> {
-    let (destination, name) = in_cluster(base, "restart")?;
+    let name = locate::name(base)?;
     let timeout = Duration::from_secs(arguments.wait_timeout);
-    let restarted = restart::restart(&destination, &name, &arguments.components, timeout).await?;
+    let components = &arguments.components;
+    let restarted = match whereabouts(base, &name)? {
+        Whereabouts::Local => pods::restart(base, &name, components, timeout).await?,
+        Whereabouts::Cluster(destination) => {
+            restart::restart(&destination, &name, components, timeout).await?
+        }
+    };
     if format == Format::Json {
         return print_json(&json!({"environment": name.as_str(), "restarted": restarted}));
     }

@@ -1,8 +1,9 @@
 //! `envctl run`
 
-use super::in_cluster;
 use crate::config::Base;
 use crate::flows::cluster::session;
+use crate::flows::local::one_off;
+use crate::flows::locate::{self, Whereabouts, whereabouts};
 use crate::ui::Failure;
 
 /// Flags.
@@ -19,7 +20,12 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(base: &Base, arguments: Arguments) -> Result<(), Failure> {
-    let (destination, name) = in_cluster(base, "run")?;
+    let name = locate::name(base)?;
     let Arguments { component, container, command } = arguments;
-    session::run(&destination, &name, &component, container.as_deref(), &command).await
+    match whereabouts(base, &name)? {
+        Whereabouts::Local => one_off::run(base, &name, &component, container.as_deref(), &command).await,
+        Whereabouts::Cluster(destination) => {
+            session::run(&destination, &name, &component, container.as_deref(), &command).await
+        }
+    }
 }

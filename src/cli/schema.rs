@@ -37,6 +37,8 @@ pub(super) enum Subject {
     Parity,
     /// `whoami --json`
     Whoami,
+    /// `doctor --json`
+    Doctor,
     /// `evidence show --json`
     Evidence,
     /// `evidence verify --json`
@@ -59,6 +61,7 @@ pub(super) fn schema(of: Subject) -> schemars::Schema {
         Subject::Gc => schema_for!(Vec<crate::flows::gc::Found>),
         Subject::Receipt => schema_for!(envctl_model::Receipt),
         Subject::Parity => schema_for!(super::parity::Report),
+        Subject::Doctor => schema_for!(Vec<crate::flows::doctor::Finding>),
         Subject::Whoami => schema_for!(super::whoami::Report),
         Subject::Evidence => schema_for!(super::evidence::Shown),
         Subject::Verification => schema_for!(super::evidence::Verification),

@@ -5,9 +5,10 @@ use std::time::Duration;
 use envctl_model::record::Asleep;
 use serde_json::json;
 
-use super::in_cluster;
 use crate::config::Base;
 use crate::flows::cluster::sleep;
+use crate::flows::local::pods;
+use crate::flows::locate::{self, Whereabouts, whereabouts};
 use crate::ui::{Failure, Format, print, print_json};
 
 /// Flags.
@@ -19,8 +20,11 @@ pub(super) struct Wake {
 }
 
 pub(super) async fn sleep(base: &Base, format: Format) -> Result<(), Failure> {
-    let (destination, name) = in_cluster(base, "sleep")?;
-    let slept = sleep::sleep(base, &destination, &name).await?;
+    let name = locate::name(base)?;
+    let slept = match whereabouts(base, &name)? {
+        Whereabouts::Local => pods::sleep(base, &name).await?,
+        Whereabouts::Cluster(destination) => sleep::sleep(base, &destination, &name).await?,
+    };
     if format == Format::Json {
         return print_json(&json!({
             "environment": name.as_str(),
@@ -46,9 +50,12 @@ pub(super) async fn sleep(base: &Base, format: Format) -> Result<(), Failure> {
 }
 
 pub(super) async fn wake(base: &Base, arguments: Wake, format: Format) -> Result<(), Failure> {
-    let (destination, name) = in_cluster(base, "wake")?;
+    let name = locate::name(base)?;
     let timeout = Duration::from_secs(arguments.wait_timeout);
-    let woken = sleep::wake(base, &destination, &name, timeout).await?;
+    let woken = match whereabouts(base, &name)? {
+        Whereabouts::Local => pods::wake(base, &name, timeout).await?,
+        Whereabouts::Cluster(destination) => sleep::wake(base, &destination, &name, timeout).await?,
+    };
     if format == Format::Json {
         return print_json(&json!({"environment": name.as_str(), "woken": woken.as_ref().map(shown)}));
     }

@@ -239,6 +239,12 @@ impl Base {
     }
 }
 
+/// The router's port where no stack file says another one.
+pub(crate) fn default_router_port(base: &Base) -> u16 {
+    let given = base.variables.router_port().ok().flatten();
+    given.or(base.user.settings.router_port).unwrap_or(DEFAULT_ROUTER_PORT)
+}
+
 /// A stack file and where it is.
 #[derive(Debug, Clone)]
 pub(crate) struct Project {

@@ -1,12 +1,15 @@
 //! The wiring: what each verb does, out of the crates that know how.
 
+pub(crate) mod asleep;
 pub(crate) mod chart;
 mod check;
 pub(crate) mod cluster;
 pub(crate) mod cutover;
 pub(crate) mod cutover_plan;
+pub(crate) mod doctor;
 pub(crate) mod down;
 pub(crate) mod extend;
+pub(crate) mod forward;
 pub(crate) mod gc;
 mod held;
 mod images;

@@ -12,6 +12,7 @@ mod cluster;
 mod command_line;
 mod crashes;
 mod crashes_album;
+mod doctor;
 mod evidence;
 mod faults;
 mod lifecycle;

@@ -7,6 +7,7 @@
 //! gateway  one per environment:    gateway/
 //! router   one per machine:        router/
 //! health   asks one of the above:  health.rs
+//! dial     carries one connection: dial.rs
 //! hold     nothing
 //! ```
 //!
@@ -23,6 +24,7 @@ use envctl_wire::CONFIG_VARIABLE;
 use serde::de::DeserializeOwned;
 
 mod control;
+mod dial;
 mod gateway;
 mod health;
 mod net;
@@ -36,7 +38,7 @@ mod router;
 mod seed;
 mod signals;
 
-const ROLES: &str = "pause, seed, gateway, router, health or hold";
+const ROLES: &str = "pause, seed, gateway, router, health, dial or hold";
 
 fn main() -> ExitCode {
     let argument = env::args().nth(1);
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
         Some("hold") => serve(async || Ok(())),
         Some("seed") => seed::run().map(|()| ExitCode::SUCCESS),
         Some("health") => Ok(health::ask()),
+        Some("dial") => dial::run(env::args().nth(2).as_deref(), env::args().nth(3).is_none()),
         Some("--version") => {
             output::line(concat!("envctl-agent ", env!("CARGO_PKG_VERSION")));
             return ExitCode::SUCCESS;

@@ -20,6 +20,7 @@ mod digest;
 pub mod docker_cli;
 pub mod engine;
 pub mod images;
+pub mod leftovers;
 pub mod lock;
 pub mod logs;
 pub mod lookup;

@@ -1,6 +1,5 @@
 //! `sleep` and `wake` in a cluster.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use envctl_cluster::live::scale;
@@ -13,18 +12,8 @@ use super::owned::{change, save};
 use super::settle::settle;
 use super::target::{Destination, explain};
 use crate::config::Base;
+use crate::flows::asleep::{Slept, noted};
 use crate::ui::Failure;
-
-/// What sleeps, and what does not.
-#[derive(Debug)]
-pub(crate) struct Slept {
-    /// How it was before.
-    pub(crate) asleep: Asleep,
-    /// Workloads that have no replicas to take away.
-    pub(crate) sleepless: Vec<String>,
-    /// Workloads whose pods have not ended yet.
-    pub(crate) ending: Vec<String>,
-}
 
 /// How long pods may take to end.
 const ENDS_WITHIN: Duration = Duration::from_secs(300);
@@ -38,7 +27,7 @@ pub(crate) async fn sleep(
 ) -> Result<Slept, Failure> {
     change(base, destination, name, "sleep", async |cluster, mut record| {
         let awake = scale::look(cluster.reader(), name.as_str()).await.map_err(|e| explain(&e))?;
-        let asleep = merge(record.asleep.take(), awake.replicas, awake.cron_jobs);
+        let asleep = noted(record.asleep.take(), awake.replicas, awake.cron_jobs);
         record.asleep = Some(asleep.clone());
         save(base, destination, cluster, &record).await?;
         let ending =
@@ -46,25 +35,6 @@ pub(crate) async fn sleep(
         Ok(Slept { asleep, sleepless: awake.sleepless, ending })
     })
     .await
-}
-
-/// What an earlier sleep noted counts where it has taken the replicas away already.
-fn merge(former: Option<Asleep>, replicas: BTreeMap<String, i32>, cron_jobs: Vec<String>) -> Asleep {
-    let mut asleep = former.unwrap_or_else(|| Asleep {
-        since: Timestamp::now(),
-        replicas: BTreeMap::new(),
-        cron_jobs: Vec::new(),
-    });
-    for (workload, now) in replicas {
-        let noted = asleep.replicas.entry(workload).or_insert(now);
-        if now > 0 {
-            *noted = now;
-        }
-    }
-    asleep.cron_jobs.extend(cron_jobs);
-    asleep.cron_jobs.sort();
-    asleep.cron_jobs.dedup();
-    asleep
 }
 
 /// Wakes an environment, and waits until it is ready. Nothing: it was awake.
@@ -90,19 +60,4 @@ pub(crate) async fn wake(
         Ok(Some(asleep))
     })
     .await
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_sleep_that_was_interrupted_keeps_what_it_had_noted() {
-        let of = |pairs: &[(&str, i32)]| pairs.iter().map(|(k, v)| ((*k).to_owned(), *v)).collect();
-        let first = merge(None, of(&[("Deployment/a", 3), ("Deployment/off", 0)]), vec!["c".into()]);
-        let second = merge(Some(first.clone()), of(&[("Deployment/a", 0), ("Deployment/new", 1)]), vec![]);
-        assert_eq!(second.since, first.since);
-        assert_eq!(second.replicas, of(&[("Deployment/a", 3), ("Deployment/new", 1), ("Deployment/off", 0)]));
-        assert_eq!(second.cron_jobs, ["c"]);
-    }
 }

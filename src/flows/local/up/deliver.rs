@@ -30,7 +30,9 @@ impl UpWorld<'_> {
         let identity = self.identity();
         let reader = &self.checked.machine.reader;
         let desired = desired(&translation);
-        let actual = state::containers(reader, &identity).await.map_err(engine)?;
+        let mut actual = state::containers(reader, &identity).await.map_err(engine)?;
+        // Somebody may be at work in these, and `run` removes them.
+        actual.retain(|container| container.one_off.is_none());
         let changed = if self.network_is_new() {
             desired.iter().map(|pod| (pod.name.clone(), Why::Changed)).collect()
         } else {
@@ -212,7 +214,7 @@ fn explained(diagnosis: &diagnose::Diagnosis, reason: &str) -> String {
 }
 
 /// The pods of a translation, and its gateway, in the words of [`state`].
-fn desired(translation: &Translation) -> Vec<DesiredPod> {
+pub(crate) fn desired(translation: &Translation) -> Vec<DesiredPod> {
     let hash = &translation.compose["services"][GATEWAY]["labels"][labels::POD_HASH];
     let gateway = hash.as_str().map(|hash| DesiredPod {
         name: GATEWAY.to_owned(),
@@ -249,7 +251,7 @@ fn desired(translation: &Translation) -> Vec<DesiredPod> {
 }
 
 /// The volumes that live and die with these pods: all of theirs except claims.
-fn pod_volumes(translation: &Translation, project: &str, pods: &BTreeSet<String>) -> Vec<String> {
+pub(crate) fn pod_volumes(translation: &Translation, project: &str, pods: &BTreeSet<String>) -> Vec<String> {
     let volumes = translation.compose["volumes"].as_object().into_iter().flatten();
     volumes
         .filter(|(_, volume)| volume["labels"].get(CLAIM).is_none())

@@ -10,6 +10,7 @@ use std::sync::Mutex;
 use envctl_model::Event;
 use envctl_model::record::{ComposePlace, Place as Lives};
 
+pub(crate) use deliver::{desired, pod_volumes};
 pub(crate) use preflight::{Checked, check};
 use world::UpWorld;
 

@@ -259,6 +259,22 @@ impl Checked {
         })
     }
 
+    /// Translates objects for an environment that is there.
+    pub(crate) fn translate_again(
+        &self,
+        objects: &Objects,
+        settings: &Settings,
+        record: &Record,
+        home: &Home,
+    ) -> Result<Translation, Failure> {
+        let ownership =
+            Ownership { identity: &record.identity, owner: &record.owner, project: &record.project };
+        let subnet = home.read_json("network.json")?.unwrap_or(compose::PLACEHOLDER_SUBNET);
+        let agent = agent::for_architecture(&self.machine.engine.facts().arch)?;
+        let image = envctl_local::agent_image::reference(agent);
+        self.translate(objects, settings, ownership, subnet, &image, home)
+    }
+
     /// The backing services for the record.
     pub(crate) fn backing_record(&self, home: &Home) -> Option<BackingRecord> {
         self.backing.as_ref().map(|backing| BackingRecord {

@@ -295,6 +295,7 @@ impl UpWorld<'_> {
     pub(super) fn finish(&self) -> Result<Record, Failure> {
         let mut record = self.record().clone();
         record.phase = Phase::Ready;
+        record.asleep = None;
         record.urls = self
             .progress()
             .translation

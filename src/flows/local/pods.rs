@@ -1,0 +1,84 @@
+//! `restart`, `sleep` and `wake` on this machine's Engine.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use envctl_local::pods::{Pods, PodsError, Which};
+use envctl_model::name::EnvironmentName;
+use envctl_model::record::Asleep;
+use futures_util::future::try_join_all;
+
+use super::machine::explain;
+use super::owned::{Owned, change};
+use crate::config::Base;
+use crate::flows::asleep::{Slept, noted};
+use crate::ui::Failure;
+
+/// Ends the pods of the components that words mean (all without words) and starts them again, and waits until they are
+/// ready. Their workloads.
+pub(crate) async fn restart(
+    base: &Base,
+    name: &EnvironmentName,
+    words: &[String],
+    timeout: Duration,
+) -> Result<Vec<String>, Failure> {
+    change(base, name, "restart", async |Owned { machine, record, .. }| {
+        let of = |which| Pods::of(&machine.engine, &record.identity, which);
+        let chosen: Vec<_> = match words {
+            [] => vec![of(Which::All)],
+            words => words.iter().map(|word| of(Which::Component(word.clone()))).collect(),
+        };
+        // That there are such is known before any is ended.
+        try_join_all(chosen.iter().map(Pods::list)).await.map_err(|e| failed(&e))?;
+        let restarted = try_join_all(chosen.iter().map(|pods| pods.restart(timeout))).await;
+        let mut workloads = restarted.map_err(|e| failed(&e))?.concat();
+        workloads.sort();
+        workloads.dedup();
+        Ok(workloads)
+    })
+    .await
+}
+
+/// Puts an environment to sleep. What ran is in its record before anything ends; one that was interrupted at it is finished
+/// by the next.
+pub(crate) async fn sleep(base: &Base, name: &EnvironmentName) -> Result<Slept, Failure> {
+    change(base, name, "sleep", async |Owned { machine, home, mut record }| {
+        let pods = Pods::of(&machine.engine, &record.identity, Which::All);
+        let mut running: BTreeMap<String, i32> = BTreeMap::new();
+        for pod in pods.list().await.map_err(|e| failed(&e))? {
+            *running.entry(pod.workload).or_default() += i32::from(pod.is_running);
+        }
+        let asleep = noted(record.asleep.take(), running, Vec::new());
+        record.asleep = Some(asleep.clone());
+        home.save_record(&record)?;
+        pods.stop().await.map_err(|e| failed(&e))?;
+        Ok(Slept { asleep, sleepless: Vec::new(), ending: Vec::new() })
+    })
+    .await
+}
+
+/// Wakes an environment, and waits until it is ready. Nothing: it was awake.
+pub(crate) async fn wake(
+    base: &Base,
+    name: &EnvironmentName,
+    timeout: Duration,
+) -> Result<Option<Asleep>, Failure> {
+    change(base, name, "wake", async |Owned { machine, home, mut record }| {
+        let Some(asleep) = record.asleep.take() else { return Ok(None) };
+        let ran = asleep.replicas.iter().filter(|(_, replicas)| **replicas > 0);
+        let which = Which::Workloads(ran.map(|(workload, _)| workload.clone()).collect());
+        let pods = Pods::of(&machine.engine, &record.identity, which);
+        pods.start(timeout).await.map_err(|e| failed(&e))?;
+        home.save_record(&record)?;
+        Ok(Some(asleep))
+    })
+    .await
+}
+
+fn failed(error: &PodsError) -> Failure {
+    match error {
+        PodsError::Engine(error) => explain(error),
+        PodsError::None { .. } => Failure::Usage(error.to_string()),
+        PodsError::Ended { .. } | PodsError::NotReady { .. } => Failure::Failed(error.to_string()),
+    }
+}
