@@ -80,7 +80,7 @@ pub(crate) async fn examine(base: &Base) -> Result<Vec<Finding>, Failure> {
     let mut findings = programs;
     findings.extend(engine?);
     findings.push(names);
-    findings.extend(room("state", &base.state_dir.value));
+    findings.extend(room("disk of the state", &base.state_dir.value, "make room on that disk"));
     findings.extend(unfinished(base)?);
     Ok(findings)
 }
@@ -138,7 +138,9 @@ async fn engine(base: &Base) -> Result<Vec<Finding>, Failure> {
         Err(failure) => Finding::of_failure("docker compose", &failure),
     });
     if let Some(directory) = leftovers::directory(&machine.reader).await.map_err(|e| explain(&e))? {
-        findings.extend(room("Docker's", &directory));
+        // Never `docker system prune`: what sleeps is what does not run.
+        let mend = "docker image prune && docker builder prune";
+        findings.extend(room("Docker's disk", &directory, mend));
     }
     findings.push(port(base, &machine.reader).await?);
     let (locks, marked) =
@@ -147,9 +149,13 @@ async fn engine(base: &Base) -> Result<Vec<Finding>, Failure> {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let here = Holder::this_process(&host, &base.variables.user, "envctl doctor").map_err(Failure::failed)?;
     findings.extend(locks.iter().filter_map(|lock| stale(lock, &here)));
-    let known = identities(base)?;
-    let mine = |one: &Marked| one.owner.as_deref().is_none_or(|owner| owner == base.owner);
-    let orphans = marked.iter().filter(|(identity, one)| !known.contains(*identity) && mine(one));
+    // What does not say whose it is may be somebody else's, and what a record is of that cannot be read is not lost.
+    let mine = |one: &Marked| one.owner.as_deref() == Some(base.owner.as_str());
+    let known = known(base)?;
+    let is_known = |identity: &str, one: &Marked| {
+        known.contains(identity) || one.environment.as_ref().is_some_and(|name| known.contains(name))
+    };
+    let orphans = marked.iter().filter(|(identity, one)| mine(one) && !is_known(identity, one));
     findings.extend(orphans.map(|(identity, one)| orphan(identity, one)));
     Ok(findings)
 }
@@ -186,11 +192,12 @@ fn stale(lock: &Held, here: &Holder) -> Option<Finding> {
     }
 }
 
-/// The identities of everything that this machine's state directory knows.
-fn identities(base: &Base) -> Result<BTreeSet<String>, Failure> {
+/// The identities of everything that this machine's state directory knows, and the names of what it cannot read.
+fn known(base: &Base) -> Result<BTreeSet<String>, Failure> {
     let store = Store::new(base.state_dir.value.clone());
-    let records = store.records()?.into_iter().filter_map(|(_, record)| record.ok());
-    let mut known: BTreeSet<String> = records.map(|record: Record| record.identity).collect();
+    let records = store.records()?.into_iter();
+    let mut known: BTreeSet<String> =
+        records.map(|(name, record)| record.map_or(name, |record: Record| record.identity)).collect();
     for (kind, file) in LONG_WORK {
         for home in store.all_held(kind)? {
             let kept: Option<Value> = home.read_json(file)?;
@@ -243,20 +250,19 @@ async fn names() -> Finding {
 }
 
 /// The room on the disk that holds a directory, or where it will be.
-fn room(whose: &str, directory: &Path) -> Option<Finding> {
+fn room(what: &str, directory: &Path, mend: &str) -> Option<Finding> {
     let mut there: PathBuf = directory.to_owned();
     while !there.exists() {
         there = there.parent()?.to_owned();
     }
     let disk = rustix::fs::statvfs(&there).ok()?;
     let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-    let what = format!("{whose} disk");
     #[allow(clippy::cast_precision_loss, reason = "shown with one digit")]
     let found = format!("{:.1} GiB free at {}", free as f64 / f64::from(1 << 30), there.display());
     Some(match free {
-        ..LITTLE => Finding::problem(&what, found, "docker system prune"),
-        LITTLE..SOME => Finding::warning(&what, found, "docker system prune"),
-        _ => Finding::ok(&what, found),
+        ..LITTLE => Finding::problem(what, found, mend),
+        LITTLE..SOME => Finding::warning(what, found, mend),
+        _ => Finding::ok(what, found),
     })
 }
 

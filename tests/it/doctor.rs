@@ -64,8 +64,9 @@ fn what_crashed_runs_left_is_named_with_the_command_that_removes_it() {
     let name = house.environment();
     let (identity, of) =
         (format!("dev.envctl.identity={name}-lost"), format!("dev.envctl.environment={name}"));
-    docker(&["network", "create", "--label", &identity, "--label", &of, &name]);
     let host = Ran::of(Command::new("uname").arg("-n")).exits(0).stdout;
+    let owner = format!("dev.envctl.owner=aki@{}", host.trim());
+    docker(&["network", "create", "--label", &identity, "--label", &of, "--label", &owner, &name]);
     let holder = serde_json::json!({
         "pid": 1, "started": "never", "host": host.trim(), "user": "aki", "since": "2026-01-01T00:00:00Z",
         "command": "envctl up",

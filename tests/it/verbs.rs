@@ -80,6 +80,13 @@ fn a_command_and_a_job_run_in_pods_of_their_own_and_leave_nothing() {
     assert_eq!(fed(&house, &["run", "web", "--", "wc", "-c"], b"twelve bytes").exits(0).stdout.trim(), "12");
     house.envctl(&["job", "run", "digest"]).exits(0).says("digested hello");
     assert_eq!(made(&house), before);
+    // Ctrl-C removes what was made for it.
+    let mut command = house.command(envctl());
+    let mut running = Running::start(command.args(["run", "web", "--", "sh", "-c", "echo begun; sleep 600"]));
+    running.says("begun");
+    Ran::of(Command::new("kill").args(["-INT", &running.id().to_string()])).exits(0);
+    running.ends().exits(130);
+    assert_eq!(made(&house), before);
 
     house.envctl(&["run", "shop", "--", "true"]).exits(2).says("there is no component shop").says("web");
     house.envctl(&["job", "run", "web"]).exits(2).says("there is no CronJob web").says("digest");
@@ -145,6 +152,11 @@ fn an_environment_restarts_sleeps_wakes_and_is_reached_by_its_ports() {
     house.envctl(&["sleep"]).exits(0).says("Deployment/web: 1 -> 0").says("sleeps; `envctl wake` wakes it");
     assert_eq!(started(&house), "");
     assert!(house.envctl(&["status", "--json"]).exits(0).json()["asleep"].is_string());
+    house
+        .envctl(&["restart"])
+        .exits(3)
+        .says("sleeps: there is nothing to restart")
+        .says("type `envctl wake`");
     // As often as one likes.
     house.envctl(&["sleep"]).exits(0);
     house.envctl(&["wake"]).exits(0).says("Deployment/web: 1").says("is awake and ready");

@@ -1,6 +1,6 @@
 //! `restart`, `sleep` and `wake` on this machine's Engine.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use envctl_local::pods::{Pods, PodsError, Which};
@@ -23,6 +23,11 @@ pub(crate) async fn restart(
     timeout: Duration,
 ) -> Result<Vec<String>, Failure> {
     change(base, name, "restart", async |Owned { machine, record, .. }| {
+        if record.asleep.is_some() {
+            return Err(Failure::Refused(format!(
+                "environment `{name}` sleeps: there is nothing to restart\n  type `envctl wake`"
+            )));
+        }
         let of = |which| Pods::of(&machine.engine, &record.identity, which);
         let chosen: Vec<_> = match words {
             [] => vec![of(Which::All)],
@@ -66,9 +71,11 @@ pub(crate) async fn wake(
     change(base, name, "wake", async |Owned { machine, home, mut record }| {
         let Some(asleep) = record.asleep.take() else { return Ok(None) };
         let ran = asleep.replicas.iter().filter(|(_, replicas)| **replicas > 0);
-        let which = Which::Workloads(ran.map(|(workload, _)| workload.clone()).collect());
-        let pods = Pods::of(&machine.engine, &record.identity, which);
-        pods.start(timeout).await.map_err(|e| failed(&e))?;
+        let ran: BTreeSet<String> = ran.map(|(workload, _)| workload.clone()).collect();
+        if !ran.is_empty() {
+            let pods = Pods::of(&machine.engine, &record.identity, Which::Workloads(ran));
+            pods.start(timeout).await.map_err(|e| failed(&e))?;
+        }
         home.save_record(&record)?;
         Ok(Some(asleep))
     })

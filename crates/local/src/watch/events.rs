@@ -48,6 +48,8 @@ pub struct ContainerEvent {
     pub pod: Option<String>,
     /// The pod's hash it was made for.
     pub hash: Option<String>,
+    /// The number of the signal that it was sent, if that is what happened.
+    pub signal: Option<String>,
     /// What happened.
     pub change: Change,
 }
@@ -103,6 +105,7 @@ fn typed(event: EventMessage) -> Option<ContainerEvent> {
         service: attributes.remove("com.docker.compose.service"),
         pod: attributes.remove(labels::POD),
         hash: attributes.remove(labels::POD_HASH),
+        signal: attributes.remove("signal"),
         change,
     })
 }

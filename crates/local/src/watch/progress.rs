@@ -336,6 +336,7 @@ mod tests {
     fn event(service: &str, change: Change) -> ContainerEvent {
         ContainerEvent {
             at: Timestamp::UNIX_EPOCH,
+            signal: None,
             id: format!("id-{service}"),
             name: service.to_owned(),
             service: Some(service.to_owned()),

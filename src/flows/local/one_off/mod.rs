@@ -6,7 +6,7 @@ mod objects;
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use envctl_local::compose::{ComposeProject, write_file};
+use envctl_local::compose::{ComposeError, ComposeProject, write_file};
 use envctl_local::logs;
 use envctl_local::remove;
 use envctl_local::state::{self, ActualContainer};
@@ -14,8 +14,9 @@ use envctl_local::watch::{self, Outcome, Progress};
 use envctl_model::labels::{self, Role};
 use envctl_model::log::LogOptions;
 use envctl_model::name::{EnvironmentName, hash};
+use envctl_model::receipt::End;
 use envctl_model::record::{Phase, Record};
-use envctl_programs::process::Supervisor;
+use envctl_programs::process::{ProgramError, Supervisor};
 use envctl_translate::Translation;
 use futures_util::StreamExt as _;
 use jiff::Timestamp;
@@ -33,6 +34,9 @@ use crate::flows::up::Options;
 use crate::flows::{Home, Store};
 use crate::ui::{Failure, print, terminal};
 use objects::Request;
+
+/// How long what was interrupted may go on before its containers are looked for again.
+const AGAIN: Duration = Duration::from_millis(500);
 
 /// Pods for one command in an environment that is there, not yet made.
 struct OneOff {
@@ -63,8 +67,7 @@ pub(crate) async fn run(
     .await?;
     // At a terminal Ctrl-C is the command's.
     let interrupts = Interrupts::listen()?;
-    let ended = one.foreground(base, &main, request.terminal).await;
-    drop(interrupts);
+    let ended = one.foreground(base, &main, request.terminal, &interrupts).await;
     let removed = one.remove().await;
     let status = ended?;
     removed?;
@@ -80,10 +83,7 @@ pub(crate) async fn job(
 ) -> Result<(), Failure> {
     let interrupts = Interrupts::listen()?;
     let one = OneOff::prepare(base, name, |objects, unique| objects::job(objects, word, unique)).await?;
-    let ended = tokio::select! {
-        ended = one.to_its_end(&interrupts, timeout) => ended,
-        () = interrupts.token.cancelled() => Err(Failure::Interrupted),
-    };
+    let ended = one.to_its_end(&interrupts, timeout).await;
     let said = one.say().await;
     let removed = one.remove().await;
     ended?;
@@ -136,12 +136,13 @@ impl OneOff {
         Ok(directory)
     }
 
-    /// Runs the pod's container in the foreground: its streams are ours.
+    /// Runs the pod's container in the foreground: its streams are ours. Whoever interrupts us interrupts it.
     async fn foreground(
         &self,
         base: &Base,
         container: &str,
         at_terminal: bool,
+        interrupts: &Interrupts,
     ) -> Result<ExitStatus, Failure> {
         let directory = self.file()?;
         let services = self.translation.pods.iter().flat_map(|pod| &pod.services);
@@ -164,7 +165,24 @@ impl OneOff {
         // The environment's own containers are of this project, and not in this file.
         command.env("COMPOSE_IGNORE_ORPHANS", "true").env_remove("COMPOSE_PROFILES");
         command.stdin(Stdio::inherit()).stdout(Stdio::inherit()).stderr(Stdio::inherit());
-        command.status().await.map_err(|e| Failure::Failed(format!("cannot start docker compose: {e}")))
+        let failed = |e: std::io::Error| Failure::Failed(format!("cannot start docker compose: {e}"));
+        let mut running = command.spawn().map_err(failed)?;
+        tokio::select! {
+            ended = running.wait() => return ended.map_err(failed),
+            () = interrupts.token.cancelled() => {}
+        }
+        if let Some(pid) = running.id().and_then(|id| rustix::process::Pid::from_raw(id.cast_signed())) {
+            // One that has ended meanwhile needs no signal.
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::INT);
+        }
+        // A first process that does not listen to that is asked by its removal; what comes meanwhile goes with the next.
+        loop {
+            self.remove().await?;
+            if let Ok(ended) = tokio::time::timeout(AGAIN, running.wait()).await {
+                ended.map_err(failed)?;
+                return Err(Failure::Interrupted);
+            }
+        }
     }
 
     /// Runs the pods until they have ended, well or not.
@@ -176,25 +194,34 @@ impl OneOff {
         let services: Vec<String> =
             desired.iter().flat_map(|pod| pod.containers.iter().map(|c| c.service.clone())).collect();
         let since = Timestamp::now();
-        let by = Supervisor { signals: interrupts.signals.clone(), ..Supervisor::default() };
+        let (stop, signals) = interrupts.derived();
+        let by = Supervisor { signals, ..Supervisor::default() };
         let Machine { cli, reader, .. } = &self.machine;
         let composed = project.up(cli, reader, &by, &services, |_, _| {});
         let deadline = Instant::now() + timeout;
         let waiting =
             watch::wait(reader, &self.record.identity, Progress::new(&desired), since, deadline, |_, _| {});
-        let (composed, outcome) = tokio::join!(composed, waiting);
-        match outcome.map_err(|e| explain(&e))? {
-            Outcome::Ready => composed.map_err(|e| Failure::Failed(e.to_string())),
-            Outcome::Failed(pods) => {
-                let why: Vec<_> =
-                    pods.into_iter().map(|(pod, failure)| format!("{pod}: {}", failure.reason)).collect();
-                Err(Failure::Failed(why.join("\n")))
-            }
-            Outcome::Deadline(_) => Err(Failure::Failed(format!(
-                "it has not ended within {} s (--wait-timeout), and was removed",
-                timeout.as_secs()
-            ))),
+        let (mut composed, mut waiting) = (std::pin::pin!(composed), std::pin::pin!(waiting));
+        let outcome = tokio::select! {
+            outcome = &mut waiting => outcome,
+            composed = &mut composed => match composed {
+                // What ended badly is seen by its events, with why.
+                Ok(()) | Err(ComposeError::DependencyFailed { .. }) => tokio::select! {
+                    outcome = waiting => return told(outcome.map_err(|e| explain(&e))?, timeout),
+                    () = interrupts.token.cancelled() => return Err(Failure::Interrupted),
+                },
+                Err(ComposeError::Program(ProgramError::Interrupted { .. })) => {
+                    return Err(Failure::Interrupted);
+                }
+                Err(error) => return Err(Failure::Failed(error.to_string())),
+            },
+        };
+        if !matches!(outcome, Ok(Outcome::Ready)) {
+            // It would go on waiting for what has failed.
+            stop.request();
         }
+        let _ = composed.await;
+        told(outcome.map_err(|e| explain(&e))?, timeout)
     }
 
     /// Its containers.
@@ -219,10 +246,38 @@ impl OneOff {
 
     async fn remove(&self) -> Result<(), Failure> {
         let engine = &self.machine.engine;
-        remove::containers(engine, self.containers().await?).await.map_err(|e| explain(&e))?;
+        // What was on its way when somebody interrupted may come a moment later.
+        let mut made = self.containers().await?;
+        while !made.is_empty() {
+            let ends = remove::containers(engine, made).await.map_err(|e| explain(&e))?;
+            if let Some((_, item)) = ends.into_iter().find(|(end, _)| *end == End::Left) {
+                let mend = item.remove.unwrap_or_default();
+                return Err(Failure::Failed(format!(
+                    "{} is not removed: {}\n  {mend}",
+                    item.id, item.evidence
+                )));
+            }
+            made = self.containers().await?;
+        }
         let pods = self.translation.pods.iter().map(|pod| pod.name.clone()).collect();
         let volumes = pod_volumes(&self.translation, self.project(), &pods);
         remove::volumes(engine, &self.record.identity, &volumes).await.map_err(|e| explain(&e))
+    }
+}
+
+/// How it ended.
+fn told(outcome: Outcome, timeout: Duration) -> Result<(), Failure> {
+    match outcome {
+        Outcome::Ready => Ok(()),
+        Outcome::Failed(pods) => {
+            let why: Vec<_> =
+                pods.into_iter().map(|(pod, failure)| format!("{pod}: {}", failure.reason)).collect();
+            Err(Failure::Failed(why.join("\n")))
+        }
+        Outcome::Deadline(_) => Err(Failure::Failed(format!(
+            "it has not ended within {} s (--wait-timeout), and was removed",
+            timeout.as_secs()
+        ))),
     }
 }
 

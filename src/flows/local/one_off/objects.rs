@@ -35,7 +35,16 @@ fn meant<'a>(objects: &'a [Object], kinds: &[&str], word: &str) -> Result<&'a Ob
     fn names<'a>((label, _): &'a (String, &Object)) -> Names<'a> {
         Names { workload: Some(label), ..Names::default() }
     }
-    select(&candidates, names, word).map(|chosen| chosen[0].1).map_err(|e| e.to_string())
+    let chosen = select(&candidates, names, word).map_err(|e| e.to_string())?;
+    // The release may stand before a name, so that one word means several: then the one that is called so.
+    let exactly = chosen.iter().find(|(label, object)| object.name == word || label == word);
+    match (exactly, chosen.as_slice()) {
+        (Some((_, object)), _) | (None, [(_, object)]) => Ok(object),
+        (None, several) => {
+            let labels: Vec<_> = several.iter().map(|(label, _)| label.as_str()).collect();
+            Err(format!("{word} may be {}: say which", labels.join(" or ")))
+        }
+    }
 }
 
 /// A pod with a component's spec. It has the template's containers that initialise it, and of the others the one that
@@ -67,6 +76,14 @@ pub(super) fn pod(
     }
     spec["containers"] = json!([container]);
     spec["restartPolicy"] = "Never".into();
+    // A pod of its own has no claims of its own: what it writes there goes with it.
+    for claim in workload.body["spec"]["volumeClaimTemplates"].as_array().into_iter().flatten() {
+        let volume = json!({"name": claim["metadata"]["name"], "emptyDir": {}});
+        match spec["volumes"].as_array_mut() {
+            Some(volumes) => volumes.push(volume),
+            None => spec["volumes"] = json!([volume]),
+        }
+    }
     // These are of a controller that makes pods by number.
     for field in ["hostname", "subdomain"] {
         spec.as_object_mut().and_then(|spec| spec.remove(field));
@@ -152,6 +169,36 @@ spec: {schedule: '* * * * *', jobTemplate: {spec: {suspend: true, template: {spe
         let (pod, container) = pod(&objects(), "Deployment/shop-api", &request, "x7").unwrap();
         assert_eq!(container, "proxy");
         assert!(pod["spec"]["containers"][0]["command"].is_null());
+    }
+
+    #[test]
+    fn a_word_that_means_several_is_asked_about_and_never_guessed() {
+        let deployment = |name: &str| {
+            let containers = json!([{"name": "a", "image": "a"}]);
+            json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name},
+                "spec": {"template": {"spec": {"containers": containers}}}})
+        };
+        let of = |names: &[&str]| -> Vec<Object> {
+            names.iter().flat_map(|name| parse(&deployment(name).to_string(), "test").unwrap()).collect()
+        };
+        let request = Request { container: None, command: &[], terminal: false };
+        let error = pod(&of(&["shop-api", "admin-api"]), "api", &request, "x").unwrap_err();
+        assert_eq!(error, "api may be Deployment/shop-api or Deployment/admin-api: say which");
+        let (pod, _) = pod(&of(&["admin-api", "api"]), "api", &request, "x").unwrap();
+        assert_eq!(pod["metadata"]["name"], "api-run-x");
+    }
+
+    #[test]
+    fn claims_of_a_template_are_empty_volumes_of_the_pod() {
+        let containers =
+            json!([{"name": "db", "image": "a", "volumeMounts": [{"name": "data", "mountPath": "/d"}]}]);
+        let stateful = json!({"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "db"}, "spec": {
+            "template": {"spec": {"containers": containers}},
+            "volumeClaimTemplates": [{"metadata": {"name": "data"}}]}});
+        let request = Request { container: None, command: &[], terminal: false };
+        let objects = parse(&stateful.to_string(), "test").unwrap();
+        let (pod, _) = pod(&objects, "db", &request, "x").unwrap();
+        assert_eq!(pod["spec"]["volumes"], json!([{"name": "data", "emptyDir": {}}]));
     }
 
     #[test]

@@ -12,9 +12,10 @@ use envctl_local::pods::{Pod, Pods as OnEngineOnly, PodsError, Which};
 use envctl_model::cutover::CutoverPlan;
 use envctl_model::lifetime::Change;
 use envctl_model::log::LogLine;
-use envctl_model::selection::component;
+use envctl_model::selection::{component, means};
 use envctl_model::settings::Salt;
 use envctl_rehearse::director::Trouble;
+use envctl_translate::Object;
 use envctl_wire::{Protocol, Service};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use jiff::Timestamp;
@@ -42,9 +43,11 @@ impl OnEngine {
         engine: &VerifiedEngine,
         identity: &str,
         plan: &CutoverPlan,
+        objects: &[Object],
         services: Vec<Service>,
     ) -> Result<Self, Failure> {
         let pods = OnEngineOnly::of(engine, identity, Which::Component(plan.component.clone()));
+        let pods = pods.with_main(main_container(objects, &plan.component));
         let all = pods.list().await.map_err(|error| match error {
             PodsError::None { .. } => Failure::Usage(error.to_string()),
             error => Failure::failed(error),
@@ -106,6 +109,15 @@ impl OnEngine {
     pub(super) async fn kill_one(&self) -> Result<bool, Trouble> {
         self.pods.kill_one().await.map(|killed| killed.is_some()).map_err(told)
     }
+}
+
+/// The first container of a component's template: native sidecars, which start before it, are none of these.
+fn main_container(objects: &[Object], component: &str) -> Option<String> {
+    let ours = objects.iter().filter(|object| means(component, &format!("{}/{}", object.kind, object.name)));
+    let first = |object: &Object| {
+        object.body["spec"]["template"]["spec"]["containers"][0]["name"].as_str().map(str::to_owned)
+    };
+    ours.filter_map(first).next()
 }
 
 /// The address of a Service that leads to one of these pods: to the port that the old side has, if any does.

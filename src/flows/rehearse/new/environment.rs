@@ -103,9 +103,8 @@ impl Environment<'_> {
                     Failure::Failed(format!("the environment `{}` is not there", self.settings.name.value))
                 })?;
                 let engine = &checked.machine.engine;
-                let found =
-                    OnEngine::find(engine, &record.identity, plan, checked.translation.services.clone())
-                        .await?;
+                let (objects, services) = (&checked.objects.list, checked.translation.services.clone());
+                let found = OnEngine::find(engine, &record.identity, plan, objects, services).await?;
                 New::Draft(Box::new(found))
             }
         })
