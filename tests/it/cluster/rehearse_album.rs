@@ -1,5 +1,5 @@
 //! The example's cutovers, rehearsed: its own program on machines and in pods, with a real database, queue and bucket
-//! that both sides share. One belongs to the ordinary tests; `make rehearse` runs more, and keeps what came of them.
+//! that both sides share. `make test-all` runs one; `make rehearse` runs more, and keeps what came of them.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use super::example::{Backing, platform};
 use super::rehearse::place;
 use crate::album::{ALONE, house};
 use crate::support::cluster::Cluster;
-use crate::support::{House, Ran, envctl, have, root};
+use crate::support::{House, Ran, envctl, has_time_for, have, root};
 
 /// The quickest.
 const SAMPLE: &str = "admin";
@@ -78,7 +78,9 @@ fn rehearse(house: &House, cluster: &Cluster, component: &str, out: &Path) -> Re
 
 #[test]
 fn the_cutovers_of_the_album_succeed() {
-    if !have(&["docker", "helm", "terraform"]) {
+    if !have(&["docker", "helm", "terraform"])
+        || (text(WHICH).is_none() && !has_time_for("the example's cutovers"))
+    {
         return;
     }
     let Some(cluster) = &Cluster::own("shared-dev", &["--with", "albc"]) else { return };
