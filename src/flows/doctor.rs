@@ -198,7 +198,7 @@ fn known(base: &Base) -> Result<BTreeSet<String>, Failure> {
     let records = store.records()?.into_iter();
     let mut known: BTreeSet<String> =
         records.map(|(name, record)| record.map_or(name, |record: Record| record.identity)).collect();
-    for (kind, file) in LONG_WORK {
+    for (_, kind, file) in LONG_WORK {
         for home in store.all_held(kind)? {
             let kept: Option<Value> = home.read_json(file)?;
             known.extend(kept.and_then(|kept| kept["identity"].as_str().map(str::to_owned)));
@@ -207,8 +207,9 @@ fn known(base: &Base) -> Result<BTreeSet<String>, Failure> {
     Ok(known)
 }
 
-/// Work that outlives its process, by its directory, and the file that says what it is.
-const LONG_WORK: [(&str, &str); 2] = [("rehearsals", "rehearsal.json"), ("cutovers", "cutover.json")];
+/// Work that outlives its process: its verb, its directory, and the file that says what it is.
+const LONG_WORK: [(&str, &str, &str); 2] =
+    [("rehearse", "rehearsals", "rehearsal.json"), ("cutover", "cutovers", "cutover.json")];
 
 fn orphan(identity: &str, one: &Marked) -> Finding {
     let Marked { environment, containers, networks, volumes, .. } = one;
@@ -276,11 +277,10 @@ fn unfinished(base: &Base) -> Result<Vec<Finding>, Failure> {
             Ok(record) => begun(&name, record.phase),
         });
     }
-    for (kind, file) in LONG_WORK {
+    for (verb, kind, file) in LONG_WORK {
         for home in store.all_held(kind)? {
             let Some(kept) = home.read_json::<Value>(file)? else { continue };
             let text = |key: &str| kept[key].as_str().unwrap_or_default().to_owned();
-            let verb = if kind == "rehearsals" { "rehearse" } else { "cutover" };
             findings.push(Finding::warning(
                 verb,
                 format!("`{}` of {} is at work, or its process died", text("name"), text("component")),

@@ -26,7 +26,7 @@ use crate::engine::{EngineError, EngineReader, VerifiedEngine, found};
 use crate::port_owner::{self, PortOwner};
 use crate::router::is_port_taken;
 use crate::state::{ActualContainer, ContainerState};
-use crate::{images, logs, state};
+use crate::{images, logs, lookup, state};
 
 /// Where HAProxy looks for its configuration, `haproxy.cfg`, in the container.
 pub const DIRECTORY: &str = "/etc/envctl";
@@ -200,10 +200,7 @@ impl Balancer {
     /// # Errors
     /// When there is no such container, or the Engine does not answer.
     pub async fn address(&self, network: &str) -> Result<Option<IpAddr>, EngineError> {
-        let inspected = self.engine.docker().inspect_container(&self.name, None).await;
-        let inspected = inspected.map_err(self.engine.failed("looking at the balancer"))?;
-        let endpoints = inspected.network_settings.and_then(|settings| settings.networks);
-        Ok(endpoints.and_then(|mut all| all.remove(network)?.ip_address?.parse().ok()))
+        lookup::address(self.engine.reader(), &self.name, network).await
     }
 
     /// Whether it runs.

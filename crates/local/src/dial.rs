@@ -1,7 +1,7 @@
 //! Connections to what only containers reach, carried by the agent in one of them: so it is the same where the Engine runs
 //! in a virtual machine.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use bollard::container::LogOutput;
 use bollard::exec::{CreateExecOptions, StartExecOptions, StartExecResults};
@@ -9,7 +9,7 @@ use envctl_wire::AGENT_PATH;
 use futures_util::StreamExt as _;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 
-use crate::engine::{EngineError, EngineReader, VerifiedEngine};
+use crate::engine::{EngineError, VerifiedEngine};
 
 /// A connection that there is not.
 #[derive(Debug, thiserror::Error)]
@@ -94,19 +94,4 @@ async fn carry_with(
         "" => Ok(()),
         said => Err(DialError::Refused(said.trim_start_matches("error: ").to_owned())),
     }
-}
-
-/// The address of a container on a network; none while it does not run.
-///
-/// # Errors
-/// When there is no such container, or the Engine does not answer.
-pub async fn address(
-    reader: &EngineReader,
-    container: &str,
-    network: &str,
-) -> Result<Option<IpAddr>, EngineError> {
-    let inspected = reader.docker().inspect_container(container, None).await;
-    let inspected = inspected.map_err(reader.failed("looking at a container"))?;
-    let endpoints = inspected.network_settings.and_then(|settings| settings.networks);
-    Ok(endpoints.and_then(|mut all| all.remove(network)?.ip_address?.parse().ok()))
 }

@@ -1,6 +1,7 @@
 //! Looking things up directly, for receipts and lists.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use bollard::query_parameters::ListContainersOptionsBuilder;
 use envctl_model::{Thing, ThingKind};
@@ -74,4 +75,19 @@ pub async fn running(reader: &EngineReader) -> Result<BTreeMap<String, usize>, E
         *running.entry(identity).or_default() += 1;
     }
     Ok(running)
+}
+
+/// The address of a container on a network; none while it does not run.
+///
+/// # Errors
+/// When there is no such container, or the Engine does not answer.
+pub async fn address(
+    reader: &EngineReader,
+    container: &str,
+    network: &str,
+) -> Result<Option<IpAddr>, EngineError> {
+    let inspected = reader.docker().inspect_container(container, None).await;
+    let inspected = inspected.map_err(reader.failed("looking at a container"))?;
+    let endpoints = inspected.network_settings.and_then(|settings| settings.networks);
+    Ok(endpoints.and_then(|mut all| all.remove(network)?.ip_address?.parse().ok()))
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use envctl_local::dial::{self, DialError};
 use envctl_local::engine::EngineError;
-use envctl_local::{logs, state};
+use envctl_local::{logs, lookup, state};
 use envctl_model::labels::Role;
 use envctl_model::record::{Place, Record};
 use envctl_model::selection::means;
@@ -72,7 +72,7 @@ impl ByGateway {
         });
         let address = match sandbox {
             Some(sandbox) => {
-                let address = dial::address(&machine.reader, &sandbox.id, record.name.as_str()).await;
+                let address = lookup::address(&machine.reader, &sandbox.id, record.name.as_str()).await;
                 address.map_err(|e: EngineError| explain(&e))?
             }
             None => None,

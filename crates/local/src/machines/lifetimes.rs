@@ -14,12 +14,11 @@ use jiff::Timestamp;
 
 use super::{Machines, MachinesError};
 use crate::engine::{EngineError, EngineReader};
+use crate::watch::asks_to_end;
 use crate::{logs, state};
 
 /// How much of a machine's log an error shows.
 const LAST_LINES: u64 = 20;
-/// Signals that ask a process to do something other than to end: SIGHUP, SIGUSR1, SIGUSR2.
-const NO_END: [&str; 3] = ["1", "10", "12"];
 
 /// What one event of the Engine says of a machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,12 +94,8 @@ fn read(event: EventMessage) -> Option<(Timestamp, String, Said)> {
     let action = event.action?;
     let said = match action.as_str() {
         "start" => Said::Started,
-        "kill" => match attributes.get("signal").map(String::as_str) {
-            // That it was killed is known when it has died.
-            Some("9") => return None,
-            Some(signal) if NO_END.contains(&signal) => return None,
-            _ => Said::Is(State::Ending),
-        },
+        "kill" if !asks_to_end(attributes.get("signal").map(String::as_str)) => return None,
+        "kill" => Said::Is(State::Ending),
         "die" => Said::Is(State::of_exit(attributes.get("exitCode")?.parse().ok()?)),
         "health_status: healthy" => Said::Is(State::Ready),
         "health_status: unhealthy" => Said::Is(State::Unready),

@@ -71,6 +71,11 @@ pub(super) fn is_up(container: &ActualContainer) -> bool {
     matches!(container.state, ContainerState::Running | ContainerState::Restarting | ContainerState::Paused)
 }
 
+/// Whether it runs as long as its pod does.
+pub(super) fn is_kept(container: &ActualContainer) -> bool {
+    matches!(container.role, Some(Role::Sandbox | Role::Container))
+}
+
 /// Whether its health check, if it has one, is content.
 pub(super) fn is_content(container: &ActualContainer) -> bool {
     matches!(container.health, None | Some(Health::Healthy))
@@ -92,9 +97,8 @@ pub(super) fn pods(containers: Vec<ActualContainer>) -> Vec<Pod> {
 fn pod(name: String, workload: String, mut members: Vec<ActualContainer>) -> Pod {
     members.sort_by_key(|member| member.index);
     let is_well = |member: &ActualContainer| member.state == ContainerState::Running && is_content(member);
-    let kept = |member: &&ActualContainer| matches!(member.role, Some(Role::Sandbox | Role::Container));
     let is_running = members.iter().any(|member| member.role == Some(Role::Container) && is_up(member));
-    let is_ready = is_running && members.iter().filter(kept).all(is_well);
+    let is_ready = is_running && members.iter().filter(|member| is_kept(member)).all(is_well);
     Pod { name, workload, is_running, is_ready, members }
 }
 

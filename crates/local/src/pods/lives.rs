@@ -2,17 +2,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use envctl_model::labels::Role;
 use envctl_model::lifetime::{Change, State};
 use jiff::Timestamp;
 
-use super::found::{Pod, is_content};
+use super::found::{Pod, is_content, is_kept};
 use crate::state::{ActualContainer, ContainerState, Health};
 use crate::watch::{self, ContainerEvent};
-
-/// Signals that ask a process to do something other than to end (SIGHUP, SIGUSR1, SIGUSR2), and the one that ends it
-/// unasked: that is known when it has died.
-const NO_REQUEST: [&str; 4] = ["1", "10", "12", "9"];
 
 /// How pods are.
 #[derive(Debug, Default)]
@@ -56,9 +51,7 @@ impl Lives {
             if let Some(main) = main(pod) {
                 life.main.clone_from(&main.name);
             }
-            let kept =
-                |member: &&ActualContainer| matches!(member.role, Some(Role::Sandbox | Role::Container));
-            for member in pod.members.iter().filter(kept) {
+            for member in pod.members.iter().filter(|member| is_kept(member)) {
                 lives.pod_of.insert(member.name.clone(), pod.name.clone());
                 let as_it_is = Member {
                     runs: member.state == ContainerState::Running,
@@ -98,7 +91,7 @@ impl Lives {
                 (member.runs, member.content) = (true, !member.has_check);
                 of_main(State::Started);
             }
-            watch::Change::Stopping if !NO_REQUEST.contains(&event.signal.as_deref().unwrap_or_default()) => {
+            watch::Change::Stopping if watch::asks_to_end(event.signal.as_deref()) => {
                 of_main(State::Ending);
             }
             watch::Change::Died { exit_code } => {

@@ -202,11 +202,7 @@ impl Pods {
         let told = async move {
             let since = Timestamp::now();
             let events = watch::events(this.reader(), &this.identity, since);
-            let pods = match this.list().await {
-                Ok(pods) => pods,
-                Err(PodsError::Engine(error)) => return Err(error),
-                Err(_) => Vec::new(),
-            };
+            let pods = this.list_if_any().await?;
             let mut lives = Lives::of(&pods, |pod| this.main(pod));
             let first = lives.now(since);
             let later = events.map_ok(move |event| lives.after(&event)).map_ok(stream_of).try_flatten();
@@ -221,11 +217,7 @@ impl Pods {
     pub fn lines(&self, since: Timestamp) -> BoxStream<'static, Result<LogLine, EngineError>> {
         let this = self.clone();
         let containers = async move {
-            let pods = match this.list().await {
-                Ok(pods) => pods,
-                Err(PodsError::Engine(error)) => return Err(error),
-                Err(_) => Vec::new(),
-            };
+            let pods = this.list_if_any().await?;
             let names: BTreeMap<String, String> = pods
                 .iter()
                 .filter_map(|pod| Some((pod.name.clone(), this.main(pod)?.name.clone())))
@@ -267,6 +259,13 @@ impl Pods {
         Ok(salt.digests(
             variables.iter().filter(|variable| !is_its_own(variable, pod, &addresses)).map(String::as_bytes),
         ))
+    }
+
+    async fn list_if_any(&self) -> Result<Vec<Pod>, EngineError> {
+        match self.list().await {
+            Err(PodsError::Engine(error)) => Err(error),
+            listed => Ok(listed.unwrap_or_default()),
+        }
     }
 
     /// What comes first runs once for each start of the pod: not again beside an application that runs.

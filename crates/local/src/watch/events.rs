@@ -33,6 +33,15 @@ pub enum Change {
     Destroyed,
 }
 
+/// Signals that ask a process to do something other than to end (SIGHUP, SIGUSR1, SIGUSR2), and the one that ends it
+/// unasked (SIGKILL): that is known when it has died.
+const NO_REQUEST: [&str; 4] = ["1", "10", "12", "9"];
+
+/// Whether a signal, by its number as the Engine tells it, asks a process to end.
+pub(crate) fn asks_to_end(signal: Option<&str>) -> bool {
+    signal.is_none_or(|signal| !NO_REQUEST.contains(&signal))
+}
+
 /// One event about a container of an environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContainerEvent {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt as _;
 use jiff::Timestamp;
 
+pub(crate) use events::asks_to_end;
 pub use events::{Change, ContainerEvent, events};
 pub use progress::{Failure, FailureReason, PodState, Progress};
 

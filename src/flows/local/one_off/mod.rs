@@ -116,7 +116,7 @@ impl OneOff {
         let made = chart::parse(&made.to_string(), "envctl run")?;
         let workloads: Vec<_> = made.iter().map(|made| (made.kind.clone(), made.name.clone())).collect();
         objects.list.extend(made);
-        let mut translation = checked.translate_again(&objects, &settings, &record, &home)?;
+        let mut translation = checked.translate_as_it_is(&objects, &settings, &home)?;
         translation.pods.retain(|pod| workloads.contains(&pod.workload));
         only(&mut translation, &unique);
         Ok(Self { machine: checked.machine, home, record, translation, unique })

@@ -125,17 +125,7 @@ pub(crate) async fn check(
     known::terraform_variables(project, target, &checked.facts(base, settings))?;
     checked.objects =
         checked.render(base, project, settings, options, &home, &facts, Purpose::Check, &supervisor).await?;
-    // As it will be delivered, as far as the last `up` tells.
-    let subnet = home.read_json("network.json")?.unwrap_or(compose::PLACEHOLDER_SUBNET);
-    let agent = agent::for_architecture(&checked.machine.engine.facts().arch)?;
-    let former = checked.former.as_ref();
-    let ownership = former.map_or(Ownership::UNKNOWN, |former| Ownership {
-        identity: &former.identity,
-        owner: &former.owner,
-        project: &former.project,
-    });
-    let image = envctl_local::agent_image::reference(agent);
-    checked.translation = checked.translate(&checked.objects, settings, ownership, subnet, &image, &home)?;
+    checked.translation = checked.translate_as_it_is(&checked.objects, settings, &home)?;
     checked.refuse_strangers().await?;
     Ok(checked)
 }
@@ -259,16 +249,18 @@ impl Checked {
         })
     }
 
-    /// Translates objects for an environment that is there.
-    pub(crate) fn translate_again(
+    /// Translates objects as they are delivered, as far as the last `up` tells.
+    pub(crate) fn translate_as_it_is(
         &self,
         objects: &Objects,
         settings: &Settings,
-        record: &Record,
         home: &Home,
     ) -> Result<Translation, Failure> {
-        let ownership =
-            Ownership { identity: &record.identity, owner: &record.owner, project: &record.project };
+        let ownership = self.former.as_ref().map_or(Ownership::UNKNOWN, |former| Ownership {
+            identity: &former.identity,
+            owner: &former.owner,
+            project: &former.project,
+        });
         let subnet = home.read_json("network.json")?.unwrap_or(compose::PLACEHOLDER_SUBNET);
         let agent = agent::for_architecture(&self.machine.engine.facts().arch)?;
         let image = envctl_local::agent_image::reference(agent);

@@ -1,7 +1,6 @@
 //! The new side in a cluster: pods of a real Kubernetes.
 
 use std::collections::BTreeMap;
-use std::fmt::Display;
 use std::net::{IpAddr, SocketAddr};
 
 use envctl_cluster::VerifiedCluster;
@@ -19,7 +18,7 @@ use envctl_rehearse::director::Trouble;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
 
-use super::Told;
+use super::{Told, told};
 use crate::flows::cluster::target::explain;
 use crate::flows::moving::trouble;
 use crate::flows::moving::workloads::Workloads;
@@ -116,9 +115,4 @@ impl OnCluster {
         let killed = pods::kill(&self.cluster, &self.namespace, &pod.name).await;
         killed.map(|()| true).map_err(|e| trouble(explain(&e)))
     }
-}
-
-/// An error as what a rehearsal tells.
-fn told(error: impl Display) -> Trouble {
-    Trouble(error.to_string())
 }

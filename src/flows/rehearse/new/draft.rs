@@ -4,7 +4,6 @@
 //! Kubernetes, and not Kubernetes: no cutover is permitted by it.
 
 use std::collections::BTreeMap;
-use std::fmt::Display;
 use std::net::{IpAddr, SocketAddr};
 
 use envctl_local::engine::VerifiedEngine;
@@ -20,7 +19,7 @@ use envctl_wire::{Protocol, Service};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use jiff::Timestamp;
 
-use super::Told;
+use super::{Told, told};
 use crate::flows::moving::PATIENCE;
 use crate::flows::moving::workloads::Pods;
 use crate::ui::Failure;
@@ -134,11 +133,6 @@ fn way_in(services: &[Service], pods: &[String], wanted: Option<u16>) -> Option<
     });
     let ways: Vec<_> = ways.flatten().collect();
     ways.iter().find(|(as_wanted, _)| *as_wanted).or(ways.first()).map(|(_, way)| *way)
-}
-
-/// An error as what a rehearsal tells.
-fn told(error: impl Display) -> Trouble {
-    Trouble(error.to_string())
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ mod draft;
 mod environment;
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -40,6 +41,11 @@ pub(super) enum New {
 
 /// What is told without end.
 pub(super) type Told<T> = BoxStream<'static, Result<T, Trouble>>;
+
+/// An error as what a rehearsal tells.
+fn told(error: impl Display) -> Trouble {
+    Trouble(error.to_string())
+}
 
 impl New {
     /// How many pods the component has when all of it runs, by workload.
