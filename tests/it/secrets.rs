@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::json;
 
-use crate::support::cluster::{Cluster, IMAGE};
+use crate::support::cluster::IMAGE;
 use crate::support::{House, Ran, have, root};
 
 const SECRETS: &str = "secrets:
@@ -69,7 +69,8 @@ fn telling(dir: &Path, values: &[String]) -> Vec<std::path::PathBuf> {
     found
 }
 
-fn lives(house: &House, record: impl Fn() -> String) {
+/// That they are, from `up` to `down`, in a house of either kind; `record` reads what is kept of its environment.
+pub(crate) fn lives(house: &House, record: impl Fn() -> String) {
     equip(house);
     let missing = up(house, None).exits(2).says("SHOP_LICENSE");
     assert!(missing.stderr.contains("db") && missing.stderr.contains("license"), "{}", missing.stderr);
@@ -138,13 +139,4 @@ fn secrets_live_on_the_laptop() {
     let left =
         Command::new("docker").args(["ps", "-aq", "--filter", &format!("name={name}")]).output().unwrap();
     assert!(left.stdout.is_empty());
-}
-
-#[test]
-fn secrets_live_in_the_cluster() {
-    let Some(cluster) = Cluster::shared() else { return };
-    let house = House::raw(cluster, "ksecrets");
-    let name = house.environment();
-    lives(&house, || cluster.object(&["configmap", &name, "-n", "envctl-system"]).to_string());
-    assert_eq!(house.in_cluster(cluster), [""; 0]);
 }

@@ -29,6 +29,9 @@ pub(crate) const IMAGE: &str = "debian:bookworm-slim";
 /// The networks between this machine and nodes of test clusters: routers outside of them come from there.
 pub(crate) const MACHINES: &str = "198.18.0.0/15";
 
+/// Set while there may be no cluster yet.
+const BEFORE_CLUSTER: &str = "ENVCTL_TEST_BEFORE_CLUSTER";
+
 impl Cluster {
     /// The cluster that all tests of this process share; `None`, after saying so, where there is none.
     /// `ENVCTL_TEST_CLUSTER` names the directory of one that runs already (`make cluster-up`).
@@ -54,6 +57,10 @@ impl Cluster {
     }
 
     fn start(name: &str, arguments: &[&str]) -> Option<Self> {
+        assert!(
+            std::env::var_os(BEFORE_CLUSTER).is_none(),
+            "a test that needs a cluster stands below tests/it/cluster: scripts/test runs the others while it is built"
+        );
         if !program().exists() {
             return None;
         }

@@ -21,7 +21,7 @@ use envctl_rehearse::haproxy::Router;
 use envctl_rehearse::{Observation, Recorder};
 
 use crate::ui::Failure;
-use ticks::between_ticks;
+pub(super) use ticks::between_ticks;
 
 /// How long one instance may take to be ready, or to end.
 pub(super) const PATIENCE: Duration = Duration::from_secs(120);

@@ -15,7 +15,7 @@ const ROOM: SignedDuration = SignedDuration::from_secs(20);
 const AHEAD: SignedDuration = SignedDuration::from_mins(3);
 
 /// Waits for a moment at which the last tick is over and the next one is far enough.
-pub(super) async fn between_ticks(timetable: &Timetable) -> Result<(), Trouble> {
+pub(in crate::flows) async fn between_ticks(timetable: &Timetable) -> Result<(), Trouble> {
     let now = Timestamp::now();
     let quiet = quiet(timetable, now)?.duration_since(now);
     tokio::time::sleep(Duration::try_from(quiet).unwrap_or_default()).await;

@@ -47,6 +47,7 @@ use envctl_rehearse::{Observation, Recorder, gates};
 use jiff::Timestamp;
 
 use super::interrupts::Interrupts;
+use super::moving;
 use super::run::{Run, Screen};
 use crate::config::{Base, Settings};
 use crate::ui::{Failure, Format};
@@ -318,7 +319,10 @@ impl Rehearsal<'_> {
         };
         let director = self.director(&stage, held, recorder)?;
         let went = async {
-            self.warm(recorder).await?;
+            tokio::select! {
+                warm = self.warm(recorder) => warm?,
+                () = self.interrupts.token.cancelled() => return Err(Failure::Interrupted),
+            }
             self.legs(&director, held, self.interrupts, legs).await
         }
         .await;
@@ -441,7 +445,11 @@ impl Rehearsal<'_> {
         if self.loaded.plan.work.is_some() {
             return jobs::warm(recorder).await;
         }
-        // A crontab has its next tick when it has it: the gates say if that does not come.
+        // A crontab has its next tick when it has it: the gates say if that does not come. They judge no tick from before
+        // this, at which the machine's cron program may not have begun yet.
+        if let Some(timetable) = &self.loaded.plan.timetable {
+            return moving::between_ticks(timetable).await.map_err(old::failed);
+        }
         if !self.loaded.has_requests() {
             return Ok(());
         }

@@ -18,6 +18,7 @@ mod rehearse;
 mod rehearse_album;
 mod rehearse_endpoint;
 mod rehearse_work;
+mod secrets;
 mod sides;
 mod terraform;
 mod volumes;
