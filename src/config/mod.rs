@@ -132,9 +132,6 @@ impl Base {
             .map_err(|e| Failure::Usage(format!("cannot read the stack file {}: {e}", path.display())))?;
         let shown = path.strip_prefix(&self.variables.current_dir).unwrap_or(&path);
         let file = StackFile::parse(&shown.display().to_string(), &source)?;
-        if let Some(requires) = &file.stack.requires {
-            check_version(&file, requires)?;
-        }
         let dir = path.parent().unwrap_or(Path::new("/")).to_owned();
         Ok(Project { path, dir, file })
     }
@@ -309,68 +306,4 @@ fn find_upward(from: &Path) -> Result<PathBuf, Failure> {
             from.display()
         ))
     })
-}
-
-fn check_version(file: &StackFile, requires: &serde_yaml::Spanned<String>) -> Result<(), Failure> {
-    let version = env!("CARGO_PKG_VERSION");
-    match satisfies(version, &requires.value) {
-        Some(true) => Ok(()),
-        Some(false) => {
-            let message = format!("this stack requires envctl {}, and this is {version}", requires.value);
-            Err(Failure::Input(file.error_at(requires, message, Some("use a version that it allows".into()))))
-        }
-        None => {
-            let help = "write comparisons such as `>=0.3` or `>=0.3, <1`".to_owned();
-            Err(Failure::Input(file.error_at(requires, "not a requirement on a version", Some(help))))
-        }
-    }
-}
-
-/// Whether `version` meets all of the comma-separated comparisons. `None`: not a requirement.
-fn satisfies(version: &str, requirement: &str) -> Option<bool> {
-    let parse = |text: &str| -> Option<[u64; 3]> {
-        let mut parts = [0; 3];
-        let mut given = text.trim().split('.');
-        for part in &mut parts {
-            if let Some(text) = given.next() {
-                *part = text.parse().ok()?;
-            }
-        }
-        given.next().is_none().then_some(parts)
-    };
-    let version = parse(version)?;
-    requirement
-        .split(',')
-        .map(|comparison| {
-            let comparison = comparison.trim();
-            let (operator, rest) =
-                ["=", ">", "<"].iter().find(|o| comparison.starts_with(**o)).map(|_| {
-                    comparison
-                        .split_at(comparison.find(|c: char| c.is_ascii_digit()).unwrap_or(comparison.len()))
-                })?;
-            let wanted = parse(rest)?;
-            Some(match operator.trim() {
-                ">=" => version >= wanted,
-                ">" => version > wanted,
-                "<=" => version <= wanted,
-                "<" => version < wanted,
-                "=" | "==" => version == wanted,
-                _ => return None,
-            })
-        })
-        .try_fold(true, |all, one| one.map(|one| all && one))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::satisfies;
-
-    #[test]
-    fn requirements_on_versions() {
-        assert_eq!(satisfies("0.3.0", ">=0.3"), Some(true));
-        assert_eq!(satisfies("0.3.0", ">=0.3, <0.3.1"), Some(true));
-        assert_eq!(satisfies("0.3.0", ">0.3"), Some(false));
-        assert_eq!(satisfies("0.3.0", "soon"), None);
-        assert_eq!(satisfies("0.3.0", ">=x"), None);
-    }
 }

@@ -34,9 +34,16 @@ pub(crate) fn has_terraform(base: &Base, target: &Target) -> Result<(), Failure>
     )))
 }
 
-/// Refuses a name that a rule of the stack file protects.
-pub(crate) fn guard_names(protected: &Protected, name: &str) -> Result<(), Failure> {
-    for (what, rules) in [("namespace", &protected.namespaces), ("workspace", &protected.workspaces)] {
+/// Refuses the names of an environment and of its Terraform workspace that a rule of the stack file protects.
+pub(crate) fn guard_names(
+    protected: &Protected,
+    name: &str,
+    workspace: Option<&str>,
+) -> Result<(), Failure> {
+    let workspace = workspace.unwrap_or(name);
+    for (what, rules, name) in
+        [("namespace", &protected.namespaces, name), ("workspace", &protected.workspaces, workspace)]
+    {
         if let Some(rule) = Protected::rule(rules, name) {
             return Err(Failure::Refused(format!(
                 "{what} `{name}` is protected by the rule `{rule}` of the stack file\n  choose another name with --name"

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use envctl_model::facts::{Facts, TemplateError};
+use envctl_model::host::Hosts;
 use envctl_model::stack::{Target, render_value, set_path};
 use envctl_programs::git::WorkTree;
 use envctl_programs::terraform::Output;
@@ -11,9 +12,6 @@ use serde_yaml::Spanned;
 
 use crate::config::{Project, Settings};
 use crate::ui::Failure;
-
-/// Hosts below this domain are loopback by definition (RFC 6761).
-pub(crate) const LOCAL_DOMAIN: &str = "localhost";
 
 /// An image as facts name it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,7 +92,7 @@ pub(crate) fn facts(sources: &Sources<'_>) -> Facts {
     facts.set("env.expires", sources.expires.clone().unwrap_or_else(|| "never".to_owned()));
     facts.set("env.target", sources.settings.target.value.as_str());
     if let Some(domain) = sources.domain {
-        facts.set_host_suffix(format!("{name}.{domain}"));
+        facts.set_hosts(Hosts::new(name, domain));
     }
     if let Some(port) = sources.router_port {
         facts.set("router.port", port);
@@ -183,6 +181,13 @@ pub(crate) fn terraform_variables(
 ) -> Result<Map<String, Value>, Failure> {
     let vars = project.file.stack.terraform_vars(target).into_iter();
     vars.map(|(name, template)| Ok((name.to_owned(), render(project, facts, template)?))).collect()
+}
+
+/// The name of the environment's Terraform workspace; `None` where the target has no root.
+pub(crate) fn workspace(project: &Project, settings: &Settings) -> Result<Option<String>, Failure> {
+    let target = &settings.target.value;
+    let Some(terraform) = &project.file.stack.targets[target].terraform else { return Ok(None) };
+    terraform.workspace(settings.name.value.as_str(), target).map(Some).map_err(Failure::failed)
 }
 
 fn names_unknown_image(facts: &Facts, template: &Value) -> bool {

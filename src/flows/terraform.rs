@@ -12,11 +12,12 @@
 //!                resources.json  what the state knew last, for looking things up after `destroy`
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use envctl_model::receipt::{End, Item};
 use envctl_model::record::TerraformRecord;
+use envctl_model::stack::StateBackend;
 use envctl_model::{Thing, ThingKind, stack};
 use envctl_programs::process::{Command, Input, ProgramError, Supervisor};
 use envctl_programs::terraform::{
@@ -54,6 +55,11 @@ pub(crate) struct Known {
     pub(crate) found: bool,
 }
 
+/// A file beside the root by which Terraform keeps the state there, whatever else the root says: its name makes
+/// it win.
+const LOCAL_BACKEND: (&str, &str) =
+    ("envctl_backend_override.tf.json", r#"{"terraform": {"backend": {"local": {}}}}"#);
+
 const UNFINISHED: &str = "unfinished";
 
 /// The files of Terraform in an environment's home.
@@ -77,8 +83,11 @@ impl Place {
     pub(crate) fn archive(&self, project: &Project, terraform: &stack::Terraform) -> Result<Copy, Failure> {
         let root = project.dir.join(&terraform.path.value);
         let extra: Vec<_> = terraform.var_files.iter().map(|file| root.join(&file.value)).collect();
-        let closure = Closure::of(&root, &extra)
+        let mut closure = Closure::of(&root, &extra)
             .map_err(|e| Failure::Input(project.file.error_at(&terraform.path, e.to_string(), None)))?;
+        if terraform.backend.as_ref().is_some_and(|backend| backend.value == StateBackend::Local) {
+            closure.add(LOCAL_BACKEND.0, LOCAL_BACKEND.1);
+        }
         closure.archive_to(&self.dir.join("root")).map_err(Failure::failed)
     }
 
@@ -107,7 +116,7 @@ impl Place {
         terraform.var_files.clone_from(&record.var_files);
         terraform.backend =
             record.backend_config.iter().map(|(k, v)| (k.clone(), v.clone().into())).collect();
-        terraform.env = BTreeMap::new();
+        terraform.env.clone_from(&record.env);
         terraform
     }
 

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 
 use super::interrupts::Interrupts;
 use super::run::Screen;
-use super::{cluster, local};
+use super::{cluster, known, local};
 use crate::config::{Base, Project, Settings};
 use crate::ui::{Failure, Format, ago};
 
@@ -109,9 +109,16 @@ pub(crate) fn begin(
     images: BTreeMap<String, String>,
     has_state: bool,
 ) -> Result<Record, Failure> {
-    let terraform = project.file.stack.targets[&settings.target.value].terraform.as_ref();
+    let stack = &project.file.stack;
+    let terraform = match (&stack.targets[&settings.target.value].terraform, known::workspace(project, settings)?) {
+        (Some(terraform), Some(workspace)) => {
+            let former = former.as_ref().and_then(|former| former.terraform.as_ref());
+            Some(terraform_record(base, workspace, terraform, former))
+        }
+        _ => None,
+    };
     if let Some(former) = former.as_ref().and_then(|former| former.terraform.as_ref()).filter(|_| has_state) {
-        keeps_state(former, terraform, &settings.name.value)?;
+        keeps_state(former, terraform.as_ref(), &settings.name.value)?;
     }
     let now = Timestamp::now();
     let expires = match (&former, base.flags.ttl.is_some()) {
@@ -129,18 +136,16 @@ pub(crate) fn begin(
         version: RECORD_VERSION,
         name: settings.name.value.clone(),
         identity,
-        project: project.file.stack.project.value.clone(),
+        project: stack.project.value.clone(),
         owner: former.as_ref().map_or_else(|| base.owner.clone(), |f| f.owner.clone()),
         target: settings.target.value.clone(),
         created: former.as_ref().map_or(now, |f| f.created),
         expires,
         stack_file: project.path.clone(),
+        requires: stack.requires.as_ref().and_then(|requires| requires.value.parse().ok()),
         phase: Phase::begin(former.as_ref().map(|f| f.phase)),
         place,
-        terraform: terraform.map(|terraform| {
-            let former = former.as_ref().and_then(|former| former.terraform.as_ref());
-            terraform_record(base, settings, terraform, former)
-        }),
+        terraform,
         images,
         asleep: former.as_ref().and_then(|f| f.asleep.clone()),
         urls: former.map(|f| f.urls).unwrap_or_default(),
@@ -182,12 +187,20 @@ pub(crate) fn lifetime(record: &Record) -> String {
 /// What Terraform made is known from the state alone: an environment that has one keeps it.
 fn keeps_state(
     former: &TerraformRecord,
-    terraform: Option<&Terraform>,
+    terraform: Option<&TerraformRecord>,
     name: &EnvironmentName,
 ) -> Result<(), Failure> {
     let what = match terraform {
-        Some(terraform) if terraform.backend_config == former.backend_config => return Ok(()),
-        Some(_) => "keeps its Terraform state elsewhere: the `backendConfig` of the target has changed",
+        Some(now) if now.backend_config != former.backend_config => {
+            "keeps its Terraform state elsewhere: the `backendConfig` of the target has changed"
+        }
+        Some(now) if now.backend != former.backend => {
+            "keeps its Terraform state elsewhere: the `backend` of the target has changed"
+        }
+        Some(now) if now.workspace != former.workspace => {
+            "has another Terraform workspace: the `workspace` of the target has changed"
+        }
+        Some(_) => return Ok(()),
         None => "has a Terraform state, and the target no longer has a `terraform` root",
     };
     Err(Failure::Refused(format!(
@@ -198,17 +211,19 @@ fn keeps_state(
 
 fn terraform_record(
     base: &Base,
-    settings: &Settings,
+    workspace: String,
     terraform: &Terraform,
     former: Option<&TerraformRecord>,
 ) -> TerraformRecord {
     TerraformRecord {
-        workspace: settings.name.value.to_string(),
+        workspace,
         root: terraform.path.value.clone(),
         program: base.programs.terraform.value.clone(),
         lookup: terraform.lookup.clone(),
         backend_config: terraform.backend_config.clone(),
         var_files: terraform.var_files.iter().map(|f| f.value.clone()).collect(),
+        backend: terraform.backend.as_ref().map(|backend| backend.value),
+        env: terraform.env.iter().map(|(name, value)| (name.clone(), value.value.clone())).collect(),
         claimed: former.is_some_and(|former| former.claimed),
         archive: former.and_then(|former| former.archive.clone()),
         accounts: terraform.accounts.clone(),

@@ -34,8 +34,8 @@ pub struct Expected {
 pub struct Intent<'a> {
     /// The namespace.
     pub namespace: &'a str,
-    /// The Terraform workspace.
-    pub workspace: &'a str,
+    /// The Terraform workspace; `None` where only the environment's record tells it.
+    pub workspace: Option<&'a str>,
     /// When it will be done at the latest: credentials have to last until then.
     pub until: Timestamp,
 }
@@ -316,12 +316,14 @@ impl Examined {
 /// Refuses what is protected.
 fn refuse_protected(protected: &Protected, facts: &Facts, intent: Intent<'_>) -> Result<(), ClusterError> {
     for (what, rules, name) in [
-        ("account", &protected.accounts, facts.account.as_str()),
-        ("cluster", &protected.clusters, &facts.cluster),
-        ("namespace", &protected.namespaces, intent.namespace),
+        ("account", &protected.accounts, Some(facts.account.as_str())),
+        ("cluster", &protected.clusters, Some(&*facts.cluster)),
+        ("namespace", &protected.namespaces, Some(intent.namespace)),
         ("workspace", &protected.workspaces, intent.workspace),
     ] {
-        if let Some(rule) = Protected::rule(rules, name) {
+        if let Some(name) = name
+            && let Some(rule) = Protected::rule(rules, name)
+        {
             return Err(ClusterError::Refused {
                 message: format!("{what} `{name}` is protected by the rule `{rule}` of the stack file"),
                 hint: "choose another target or name; nothing was changed".to_owned(),

@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex};
 use minijinja::value::{Object, Value};
 use minijinja::{Environment, UndefinedBehavior};
 
+use crate::host::Hosts;
+
 /// One fact. Sensitive ones are never shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Fact {
@@ -23,7 +25,7 @@ impl std::fmt::Debug for Fact {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Facts {
     facts: BTreeMap<String, Fact>,
-    hosts: Option<String>,
+    hosts: Option<Hosts>,
 }
 
 /// What a template came to.
@@ -73,9 +75,9 @@ impl Facts {
         self.facts.insert(name.into(), Fact { value: value.into(), sensitive: true });
     }
 
-    /// Makes every `host.NAME` a fact: `NAME.suffix`.
-    pub fn set_host_suffix(&mut self, suffix: impl Into<String>) {
-        self.hosts = Some(suffix.into());
+    /// Makes every `host.NAME` a fact.
+    pub fn set_hosts(&mut self, hosts: Hosts) {
+        self.hosts = Some(hosts);
     }
 
     /// The names of all facts.
@@ -93,8 +95,8 @@ impl Facts {
             return Some(fact.clone());
         }
         let host = name.strip_prefix("host.")?;
-        let suffix = self.hosts.as_ref()?;
-        Some(Fact { value: format!("{host}.{suffix}").into(), sensitive: false })
+        let hosts = self.hosts.as_ref()?;
+        Some(Fact { value: hosts.of(host).into(), sensitive: false })
     }
 
     fn is_prefix(&self, name: &str) -> bool {
@@ -212,7 +214,7 @@ mod tests {
         facts.set("router.port", 8080);
         facts.set("image.my-app.tag", "envctl-1");
         facts.set_sensitive("terraform.password", "hunter2");
-        facts.set_host_suffix("album-aki.localhost");
+        facts.set_hosts(Hosts::new("album-aki", "localhost"));
         facts
     }
 

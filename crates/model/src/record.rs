@@ -8,7 +8,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::name::EnvironmentName;
-use crate::stack::Protected;
+use crate::requires::{Requirement, VERSION};
+use crate::stack::{Protected, StateBackend};
 
 /// The version of the record's format that this envctl writes, and the newest that it reads. Version 1
 /// knew no other place than a Docker Engine, and had its fields beside the others.
@@ -36,6 +37,9 @@ pub struct Record {
     pub expires: Option<Timestamp>,
     /// The stack file it was made from.
     pub stack_file: PathBuf,
+    /// The versions of envctl that the stack file lets touch it.
+    #[serde(default)]
+    pub requires: Option<Requirement>,
     /// Where it stands.
     pub phase: Phase,
     /// Where it lives.
@@ -197,6 +201,12 @@ pub struct TerraformRecord {
     pub backend_config: BTreeMap<String, String>,
     /// Variable files, relative to the root.
     pub var_files: Vec<PathBuf>,
+    /// Where the state is kept instead of where the root says.
+    #[serde(default)]
+    pub backend: Option<StateBackend>,
+    /// Environment variables of the stack file.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
     /// Whether the workspace is this environment's, or is about to be.
     #[serde(default)]
     pub claimed: bool,
@@ -242,6 +252,17 @@ pub enum RecordError {
         /// Its version.
         found: u32,
     },
+    /// Its stack is not for this envctl.
+    #[error(
+        "environment `{name}` is of a stack that requires envctl {requires}, and this is {VERSION}: use a version that \
+         it allows"
+    )]
+    Required {
+        /// The environment.
+        name: EnvironmentName,
+        /// What its stack file required.
+        requires: Requirement,
+    },
     /// Not a record.
     #[error("the record cannot be read: {0}")]
     Malformed(#[from] serde_json::Error),
@@ -251,8 +272,8 @@ impl Record {
     /// Reads a record.
     ///
     /// # Errors
-    /// When it was written by a newer envctl (which is found out before its fields are read), or is
-    /// no record at all.
+    /// When it was written by a newer envctl (which is found out before its fields are read), is of a stack
+    /// that this one may not touch, or is no record at all.
     pub fn parse(text: &str) -> Result<Self, RecordError> {
         #[derive(Deserialize)]
         struct Versioned {
@@ -273,7 +294,13 @@ impl Record {
             fields.insert("place".to_owned(), place.into());
             fields.insert("version".to_owned(), RECORD_VERSION.into());
         }
-        Ok(serde_json::from_value(record)?)
+        let record: Self = serde_json::from_value(record)?;
+        match record.requires {
+            Some(requires) if !requires.allows(VERSION) => {
+                Err(RecordError::Required { name: record.name, requires })
+            }
+            _ => Ok(record),
+        }
     }
 }
 
@@ -298,5 +325,20 @@ mod tests {
         assert_eq!(record.place, Place::Compose(place));
         let again = serde_json::to_string(&record).unwrap();
         assert_eq!(Record::parse(&again).unwrap(), record);
+    }
+
+    #[test]
+    fn a_record_of_a_stack_that_requires_another_version_is_refused() {
+        let requiring = |versions: &str| {
+            let text = serde_json::json!({"version": RECORD_VERSION, "name": "album-aki", "identity": "ab",
+                "project": "album", "owner": "aki@x", "target": "local", "created": "2026-11-01T00:00:00Z",
+                "expires": null, "stackFile": "/s/envctl.yaml", "requires": versions, "phase": "ready",
+                "place": {"kind": "compose", "engineId": "E", "routerPort": 8080, "backing": null},
+                "terraform": null, "images": {}, "urls": []});
+            Record::parse(&text.to_string())
+        };
+        assert_eq!(requiring(">=0.3").unwrap().requires, Some(">=0.3".parse().unwrap()));
+        let error = requiring(">=99").unwrap_err().to_string();
+        assert!(error.contains("`album-aki`") && error.contains("envctl >=99, and this is 0."), "{error}");
     }
 }

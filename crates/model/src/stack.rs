@@ -9,6 +9,8 @@ use serde_yaml::Spanned;
 
 use crate::diagnostic::Diagnostic;
 use crate::facts::Facts;
+use crate::host::{LOCAL_DOMAIN, is_domain};
+use crate::requires::{Requirement, VERSION};
 use crate::yaml::{self, span_of};
 
 /// A whole stack file.
@@ -270,8 +272,12 @@ pub struct Target {
     pub cluster_uid: Option<String>,
     /// eks: how to sign in.
     pub aws: Option<Aws>,
-    /// eks: the domain of host names.
-    pub domain: Option<String>,
+    /// The domain of host names, `NAME.ENVIRONMENT.DOMAIN`. One that begins with `*.` has one label for the
+    /// star, as a wildcard certificate wants it: `NAME-ENVIRONMENT.DOMAIN`. compose: `localhost` if left out;
+    /// another one has to lead to this machine.
+    #[serde(default, deserialize_with = "present")]
+    #[schemars(with = "Option<String>")]
+    pub domain: Option<Spanned<String>>,
     /// eks: who installs the chart.
     pub delivery: Option<Delivery>,
     /// eks: limits of the namespace.
@@ -300,6 +306,13 @@ impl Target {
             cluster: &self.cluster.as_ref()?.value,
         })
         .filter(|_| self.kind.value == TargetKind::Eks)
+    }
+
+    /// The domain below which host names are.
+    #[must_use]
+    pub fn domain(&self) -> Option<&str> {
+        let stated = self.domain.as_ref().map(|domain| domain.value.as_str());
+        stated.or((self.kind.value == TargetKind::Compose).then_some(LOCAL_DOMAIN))
     }
 }
 
@@ -358,9 +371,23 @@ pub struct Terraform {
     #[serde(default)]
     #[schemars(with = "Vec<PathBuf>")]
     pub var_files: Vec<Spanned<PathBuf>>,
+    /// The name of an environment's workspace, a template over `env.name`, `env.namespace` and `env.target`:
+    /// `review-{{ env.name }}`, for a root that looks up what stands before the `-`. The environment's name if
+    /// left out.
+    #[serde(default, deserialize_with = "present")]
+    #[schemars(with = "Option<String>")]
+    pub workspace: Option<Spanned<String>>,
     /// Backend configuration.
     #[serde(default)]
     pub backend_config: BTreeMap<String, String>,
+    /// compose: `local` keeps the state with the environment, whatever backend the root names: so it can be
+    /// the root of another target, too.
+    #[schemars(with = "Option<StateBackend>")]
+    pub backend: Option<Spanned<StateBackend>>,
+    /// Environment variables for Terraform and its providers, such as `AWS_ENDPOINT_URL`.
+    #[serde(default)]
+    #[schemars(with = "BTreeMap<String, String>")]
+    pub env: BTreeMap<String, Spanned<String>>,
     /// eks: AWS accounts beside the target's in which the backend and providers may act.
     #[serde(default)]
     pub accounts: Vec<String>,
@@ -373,6 +400,31 @@ pub struct Terraform {
     /// exists, 3 that it is gone; what it prints is the evidence in the receipt.
     #[serde(default)]
     pub lookup: Vec<String>,
+}
+
+/// Where a state is kept instead of where the root says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum StateBackend {
+    /// With the environment.
+    Local,
+}
+
+impl Terraform {
+    /// The name of an environment's workspace.
+    ///
+    /// # Errors
+    /// When the template names a fact that does not exist, or is no template.
+    pub fn workspace(&self, name: &str, target: &str) -> Result<String, crate::facts::TemplateError> {
+        let Some(template) = &self.workspace else { return Ok(name.to_owned()) };
+        // What may change in an environment's life is left out: its state would be sought elsewhere then.
+        let mut facts = Facts::new();
+        for (fact, value) in [("env.name", name), ("env.namespace", name), ("env.target", target)] {
+            facts.set(fact, value);
+        }
+        let rendered = facts.render(&template.value)?.value;
+        Ok(rendered.as_str().map_or_else(|| rendered.to_string(), str::to_owned))
+    }
 }
 
 /// Live source of one component.
@@ -460,6 +512,7 @@ impl StackFile {
     /// # Errors
     /// The first thing that is wrong, with its place and, for misspelt keys, a suggestion.
     pub fn parse(file: &str, source: &str) -> Result<Self, Box<Diagnostic>> {
+        check_requires(file, source)?;
         let stack: Stack = yaml::read(file, source)?;
         let parsed = Self { file: file.to_owned(), source: source.to_owned(), stack };
         parsed.check()?;
@@ -578,7 +631,6 @@ impl StackFile {
                 ("cluster", target.cluster.is_some()),
                 ("clusterUid", target.cluster_uid.is_some()),
                 ("aws", target.aws.is_some()),
-                ("domain", target.domain.is_some()),
                 ("delivery", target.delivery.is_some()),
                 ("guardrails", target.guardrails.is_some()),
             ]
@@ -592,6 +644,13 @@ impl StackFile {
             .into_iter()
             .find(|(_, given)| *given),
         };
+        if let Some(domain) = target.domain.as_ref().filter(|domain| !is_domain(&domain.value)) {
+            let message = format!("`{}` is not a domain: write `dev.example.com` or `*.dev.example.com`", domain.value);
+            return Err(self.error_at(domain, message, None));
+        }
+        if let Some(terraform) = &target.terraform {
+            self.check_terraform(name, target, terraform)?;
+        }
         if let Some((key, _)) = wrong {
             let (kind, other) = match target.kind.value {
                 TargetKind::Compose => ("compose", "eks"),
@@ -624,6 +683,54 @@ impl StackFile {
         Ok(())
     }
 
+    fn check_terraform(&self, name: &str, target: &Target, terraform: &Terraform) -> Result<(), Box<Diagnostic>> {
+        let is_shared = target.kind.value == TargetKind::Eks;
+        if let Some(template) = &terraform.workspace {
+            let of = |environment: &str| {
+                let rendered = terraform.workspace(environment, name);
+                rendered.map_err(|error| {
+                    let text = error.to_string();
+                    let (message, help) = text.split_once('\n').unwrap_or((&text, ""));
+                    self.error_at(template, message, Some(help.to_owned()).filter(|help| !help.is_empty()))
+                })
+            };
+            let workspace = of("a")?;
+            if !is_workspace(&workspace) {
+                let message = format!("`{}` does not make the name of a Terraform workspace", template.value);
+                let help = "it has letters, digits, `-`, `_` and `.`, begins with a letter or a digit, and is not `default`";
+                return Err(self.error_at(template, message, Some(help.to_owned())));
+            }
+            if is_shared && workspace == of("b")? {
+                let message = "all environments would have the same Terraform workspace";
+                let help = format!("name the environment in it: `{}-{{{{ env.name }}}}`", template.value);
+                return Err(self.error_at(template, message, Some(help)));
+            }
+        }
+        if let Some(backend) = &terraform.backend {
+            if is_shared {
+                let message = "other machines have to find the state of an environment on a shared cluster";
+                let help = "leave `backend` out: the root's own is used";
+                return Err(self.error_at(backend, message, Some(help.to_owned())));
+            }
+            if !terraform.backend_config.is_empty() {
+                let message = "`backendConfig` completes the root's own backend, which `backend` replaces";
+                return Err(self.error_at(backend, message, Some("leave one of them out".to_owned())));
+            }
+        }
+        for (variable, value) in &terraform.env {
+            let why = match variable.as_str() {
+                "TF_WORKSPACE" => "`workspace` says it",
+                "TF_DATA_DIR" => "each environment has one of its own",
+                name if is_shared && name.starts_with("AWS_") => {
+                    "on a shared cluster Terraform acts with the credentials that were checked, and nowhere else"
+                }
+                _ => continue,
+            };
+            return Err(self.error_at(value, format!("`{variable}` is envctl's to set: {why}"), None));
+        }
+        Ok(())
+    }
+
     /// What this file asks for on `target` and this envctl does not do yet, by name.
     #[must_use]
     pub fn not_yet(&self, target: &Target) -> Vec<NotYet> {
@@ -637,6 +744,41 @@ impl StackFile {
         }
         list
     }
+}
+
+/// Refuses a file that is not for this version, before its keys are read: another version may have more of
+/// them.
+fn check_requires(file: &str, source: &str) -> Result<(), Box<Diagnostic>> {
+    #[derive(Deserialize)]
+    struct Requiring {
+        requires: Option<Spanned<String>>,
+    }
+    // What is wrong beside it is told when the whole file is read.
+    let Ok(Requiring { requires: Some(requires) }) = yaml::read(file, source) else { return Ok(()) };
+    let refuse = |message: String, help: &str| {
+        Err(Box::new(Diagnostic {
+            message,
+            file: file.to_owned(),
+            source: source.to_owned(),
+            span: span_of(source, &requires.referenced),
+            label: String::new(),
+            help: Some(help.to_owned()),
+        }))
+    };
+    match requires.value.parse::<Requirement>() {
+        Ok(requirement) if requirement.allows(VERSION) => Ok(()),
+        Ok(requirement) => refuse(
+            format!("this stack requires envctl {requirement}, and this is {VERSION}"),
+            "use a version that it allows",
+        ),
+        Err(error) => refuse(error.to_string(), "write comparisons such as `>=0.3` or `>=0.3, <1`"),
+    }
+}
+
+/// Whether Terraform takes this as the name of a workspace of one's own, and every backend as a part of a path.
+fn is_workspace(name: &str) -> bool {
+    let is_allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    name.starts_with(|c: char| c.is_ascii_alphanumeric()) && name.chars().all(is_allowed) && name != "default"
 }
 
 /// Parses a time to live: `90m`, `24h`, `7d`. `never` is `None`.
@@ -780,6 +922,50 @@ mod tests {
     #[test]
     fn a_missing_target_is_named_with_those_that_exist() {
         insta::assert_snapshot!(error(&WHOLE.replace("target: local,", "target: lcoal,")));
+    }
+
+    #[test]
+    fn a_version_that_is_not_allowed_is_told_before_keys_that_it_would_not_know() {
+        let newer = WHOLE.replace(">=0.3", ">=99").replace("dockerfile:", "fromTheFuture:");
+        insta::assert_snapshot!(error(&newer));
+        insta::assert_snapshot!(error(&WHOLE.replace(">=0.3", "soon")));
+    }
+
+    #[test]
+    fn workspaces_have_the_names_that_a_root_knows() {
+        let with = |key: &str| WHOLE.replace("path: deploy/terraform/aws,", &format!("path: deploy/terraform/aws, {key},"));
+        let name = |key: &str| {
+            let file = StackFile::parse("envctl.yaml", &with(key)).unwrap_or_else(|e| panic!("{e}"));
+            file.stack.targets["dev"].terraform.as_ref().unwrap().workspace("album-aki", "dev").unwrap()
+        };
+        assert_eq!(name("accounts: []"), "album-aki");
+        assert_eq!(name(r#"workspace: "review_{{ env.name }}""#), "review_album-aki");
+        insta::assert_snapshot!(error(&with("workspace: staging")));
+        insta::assert_snapshot!(error(&with(r#"workspace: "{{ git.branch }}-{{ env.name }}""#)));
+        insta::assert_snapshot!(error(&with(r#"workspace: "review/{{ env.name }}""#)));
+        // On a laptop each environment has a state of its own.
+        let local = WHOLE.replace("path: deploy/terraform/local", "path: deploy/terraform/local, workspace: staging");
+        StackFile::parse("envctl.yaml", &local).unwrap_or_else(|e| panic!("{e}"));
+    }
+
+    #[test]
+    fn a_root_is_shared_by_variables_and_a_state_of_the_environments_own() {
+        let shared = "path: deploy/terraform/aws, backend: local, env: {AWS_ENDPOINT_URL: \"http://127.0.0.1:4566\"}";
+        let local = WHOLE.replace("path: deploy/terraform/local", shared);
+        StackFile::parse("envctl.yaml", &local).unwrap_or_else(|e| panic!("{e}"));
+        let on_the_cluster = WHOLE.replace("path: deploy/terraform/aws", shared);
+        insta::assert_snapshot!(error(&on_the_cluster.replace("backend: local, ", "")));
+        insta::assert_snapshot!(error(&on_the_cluster));
+        insta::assert_snapshot!(error(&local.replace("backend: local", "backend: local, backendConfig: {path: x}")));
+        insta::assert_snapshot!(error(&local.replace("AWS_ENDPOINT_URL", "TF_WORKSPACE")));
+    }
+
+    #[test]
+    fn a_target_has_a_domain() {
+        let file = StackFile::parse("envctl.yaml", WHOLE).unwrap_or_else(|e| panic!("{e}"));
+        let domain = |target: &str| file.stack.targets[target].domain();
+        assert_eq!((domain("local"), domain("dev")), (Some("localhost"), Some("dev.example.com")));
+        insta::assert_snapshot!(error(&WHOLE.replace("domain: dev.", "domain: https://dev.")));
     }
 
     #[test]

@@ -166,7 +166,10 @@ async fn a_root_that_cannot_be_initialised_says_why() {
 #[tokio::test]
 async fn a_map_that_does_not_know_the_workspace_gets_a_hint() {
     let Some(world) = World::new(
-        "locals {\n  sizes = { staging = 1 }\n}\nresource \"terraform_data\" \"a\" {\n  input = local.sizes[terraform.workspace]\n}\n",
+        "locals {\n  stage = terraform.workspace\n  sizes = { staging = 1 }\n}\n\
+         resource \"terraform_data\" \"a\" {\n  input = local.sizes[terraform.workspace]\n}\n\
+         output \"by_local_value\" {\n  value = local.sizes[local.stage]\n}\n\
+         output \"by_function\" {\n  value = lookup(local.sizes, local.stage)\n}\n",
     ) else {
         return;
     };
@@ -176,7 +179,9 @@ async fn a_map_that_does_not_know_the_workspace_gets_a_hint() {
     let text = error.to_string();
     assert!(text.contains("Error: Invalid index"), "{text}");
     assert!(text.contains("terraform.workspace is \"album-aki\""), "{text}");
-    assert!(text.contains("hint: this root looks up terraform.workspace"), "{text}");
+    let hints = text.matches("hint: this root looks something up by the name of the workspace").count();
+    assert_eq!(hints, 3, "{text}");
+    assert!(text.contains("`workspace` of the target's `terraform`"), "{text}");
 }
 
 /// A root whose only resource waits until it is told to go on.

@@ -11,6 +11,7 @@ use super::lock::Locked;
 use super::target::{Destination, explain};
 use crate::config::Base;
 use crate::flows::Store;
+use crate::flows::check::guard_names;
 use crate::flows::locate::cluster_record;
 use crate::ui::{Failure, notice};
 
@@ -25,7 +26,7 @@ pub(crate) async fn verified(
 ) -> Result<VerifiedCluster, Failure> {
     let within = SignedDuration::try_from(within).unwrap_or(SignedDuration::MAX).saturating_add(MARGIN);
     let until = Timestamp::now().saturating_add(within).unwrap_or(Timestamp::MAX);
-    let intent = Intent { namespace: name.as_str(), workspace: name.as_str(), until };
+    let intent = Intent { namespace: name.as_str(), workspace: None, until };
     destination.examine().await.verify(&destination.protected, intent).map_err(|e| explain(&e))
 }
 
@@ -36,7 +37,9 @@ pub(crate) async fn owned(
     within: Duration,
 ) -> Result<(VerifiedCluster, Record), Failure> {
     let cluster = verified(destination, name, within).await?;
-    let record = cluster_record(cluster.reader(), name).await?;
+    let record = cluster_record(cluster.reader(), name).await;
+    refuse_protected_workspace(destination, name, record.as_ref().ok())?;
+    let record = record?;
     refuse_others(&cluster, &record)?;
     same_cluster(&cluster, &record)?;
     Ok((cluster, record))
@@ -101,6 +104,17 @@ pub(crate) fn refuse_others(cluster: &VerifiedCluster, record: &Record) -> Resul
         "environment `{}` belongs to {owner}, and you are {me}\n  ask them, or wait until it expires",
         record.name
     )))
+}
+
+/// Only the record tells the workspace: the stack file may name it in any way.
+pub(crate) fn refuse_protected_workspace(
+    destination: &Destination,
+    name: &EnvironmentName,
+    record: Option<&Record>,
+) -> Result<(), Failure> {
+    let terraform = record.and_then(|record| record.terraform.as_ref());
+    let workspace = terraform.map(|terraform| terraform.workspace.as_str());
+    guard_names(&destination.protected, name.as_str(), workspace)
 }
 
 /// The record was made on this very cluster.

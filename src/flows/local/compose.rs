@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use envctl_local::backing::Backing;
 use envctl_local::engine::EngineFacts;
 use envctl_local::router;
+use envctl_model::host::Hosts;
 use envctl_model::labels;
 use envctl_translate::{
     BackingInput, Environment, HostFile, Input, MissingReferences, Network, Object, Router, Stage,
@@ -44,6 +45,8 @@ pub(crate) struct Translated<'a> {
     pub(crate) objects: &'a Objects,
     /// The environment.
     pub(crate) name: &'a str,
+    /// The domain of host names.
+    pub(crate) domain: &'a str,
     /// Whose it is.
     pub(crate) ownership: Ownership<'a>,
     /// The Engine.
@@ -79,6 +82,7 @@ pub(crate) fn environment_labels(name: &str, ownership: Ownership<'_>) -> BTreeM
 
 /// Translates.
 pub(crate) fn translate(from: &Translated<'_>) -> Result<Translation, Failure> {
+    let hosts = Hosts::new(from.name, from.domain);
     let input = Input {
         objects: from.objects.list.clone(),
         environment: Environment {
@@ -107,7 +111,7 @@ pub(crate) fn translate(from: &Translated<'_>) -> Result<Translation, Failure> {
                     host: service
                         .route
                         .as_ref()
-                        .map(|(host, port)| (format!("{host}.{}.localhost", from.name), *port)),
+                        .map(|(host, port)| (hosts.of(host), *port)),
                 })
                 .collect(),
         }),

@@ -83,7 +83,7 @@ async fn objects(
         expires: None,
         git,
         images: &images,
-        domain: described.domain.as_deref().or(is_draft.then_some(known::LOCAL_DOMAIN)),
+        domain: described.domain(),
         router_port: is_draft.then_some(settings.router_port.value),
         backing: is_draft.then_some(NAME),
     });

@@ -215,7 +215,7 @@ async fn verified(given: &Given) -> VerifiedCluster {
         user: "aki".to_owned(),
     };
     let until = Timestamp::now() + SignedDuration::from_secs(300);
-    let intent = Intent { namespace: &given.namespace, workspace: &given.namespace, until };
+    let intent = Intent { namespace: &given.namespace, workspace: Some(&given.namespace), until };
     examine(&expected, &Protected::default(), &by).await.verify(&Protected::default(), intent).unwrap()
 }
 

@@ -68,6 +68,7 @@ fn refused(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Closur
 pub struct Closure {
     root: PathBuf,
     files: BTreeSet<PathBuf>,
+    added: BTreeMap<String, String>,
 }
 
 impl Closure {
@@ -114,7 +115,12 @@ impl Closure {
         for file in extra {
             files.insert(normal(&std::path::absolute(file).map_err(refused("find", file))?));
         }
-        Ok(Self { root, files })
+        Ok(Self { root, files, added: BTreeMap::new() })
+    }
+
+    /// Has every copy hold one more file in its root, which the sources do not have.
+    pub fn add(&mut self, name: impl Into<String>, content: impl Into<String>) {
+        self.added.insert(name.into(), content.into());
     }
 
     /// All files, sorted.
@@ -162,6 +168,11 @@ impl Closure {
                 place(file, &copy)?;
             }
             marker.files.insert(name, digest);
+        }
+        for (name, content) in &self.added {
+            let name = portable(&root.join(name));
+            put(content.as_bytes(), &dest.join(&name))?;
+            marker.files.insert(name, hex(&Sha256::digest(content)));
         }
         for stale in former.files.keys().filter(|name| !marker.files.contains_key(*name)) {
             let path = dest.join(stale);

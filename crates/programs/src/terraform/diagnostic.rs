@@ -172,22 +172,25 @@ pub struct Known {
     pub statement: String,
 }
 
-const WORKSPACE_HINT: &str = "this root looks up terraform.workspace, and each environment has a workspace of its own name: \
-look up a variable instead (envctl.yaml: inputs.terraform.vars), or give the lookup a default: \
+const WORKSPACE_HINT: &str = "this root looks something up by the name of the workspace, and each environment has a workspace of its own: \
+give it a name that the root knows (envctl.yaml: `workspace` of the target's `terraform`, such as \
+\"staging-{{ env.name }}\" for local.sizes[split(\"-\", terraform.workspace)[0]]), look up a variable instead \
+(envctl.yaml: inputs.terraform.vars), or give the lookup a default: \
 lookup(local.sizes, terraform.workspace, local.sizes[\"staging\"])";
 
 impl Diagnostic {
-    /// Adds what Terraform cannot know: that envctl chose the workspace's name.
-    pub(super) fn with_hint(mut self) -> Self {
+    /// Adds what Terraform cannot know: that envctl chose the workspace's name. Roots keep it in local values,
+    /// too, so that what was looked up tells, and not only the expression.
+    pub(super) fn with_hint(mut self, workspace: &str) -> Self {
+        let is_lookup = matches!(self.summary.as_str(), "Invalid index" | "Invalid function argument");
+        let is_it = format!("is \"{workspace}\"");
         let about_workspace = self.snippet.as_ref().is_some_and(|snippet| {
+            let mut values = snippet.values.iter().flatten();
             snippet.code.contains("terraform.workspace")
-                || snippet
-                    .values
-                    .iter()
-                    .flatten()
-                    .any(|known| known.traversal.starts_with("terraform.workspace"))
+                || values.any(|known| known.traversal == "terraform.workspace" || known.statement == is_it)
         });
-        if self.summary == "Invalid index" && about_workspace {
+        let missed = self.detail.ends_with(&format!("no attribute \"{workspace}\"."));
+        if is_lookup && (about_workspace || missed) {
             self.hint = Some(WORKSPACE_HINT);
         }
         self

@@ -403,7 +403,7 @@ impl Terraform {
     ) -> Result<Messages, TerraformError> {
         private::make_directory(&self.data_dir).map_err(writing(&self.data_dir))?;
         let log = self.data_dir.join(format!("{}.log", verb.replace(' ', "-")));
-        let mut messages = Messages::default();
+        let mut messages = Messages::of(&self.workspace);
         let result = command
             .log_to(log)
             .run_with_lines(by, |_, line| {

@@ -53,6 +53,7 @@ pub(super) struct Messages {
     /// The program's exit code, of those that were accepted.
     pub(super) code: i32,
     other: String,
+    workspace: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -98,6 +99,11 @@ struct Changes {
 }
 
 impl Messages {
+    /// Those of a run in a workspace.
+    pub(super) fn of(workspace: &str) -> Self {
+        Self { workspace: workspace.to_owned(), ..Self::default() }
+    }
+
     /// Takes one line; some lines are progress.
     pub(super) fn take(&mut self, line: &str) -> Option<Progress> {
         let Ok(message) = serde_json::from_str::<Message>(line) else {
@@ -108,7 +114,7 @@ impl Messages {
         };
         if let Some(diagnostic) = message.diagnostic {
             if let Ok(diagnostic) = serde_json::from_value::<Diagnostic>(diagnostic) {
-                self.diagnostics.push(diagnostic.with_hint());
+                self.diagnostics.push(diagnostic.with_hint(&self.workspace));
             }
             return None;
         }

@@ -16,7 +16,7 @@ use envctl_runner::Failpoints;
 use jiff::Timestamp;
 
 use super::lock::Locked;
-use super::owned::{refuse_others, same_cluster, verified};
+use super::owned::{refuse_others, refuse_protected_workspace, same_cluster, verified};
 use super::target::{Destination, explain};
 use crate::config::Base;
 use crate::flows::interrupts::Interrupts;
@@ -67,8 +67,10 @@ pub(crate) async fn remove(
     }
     let reader = cluster.reader();
     let stored = records::read(reader, name.as_str()).await.map_err(|e| explain(&e))?;
-    if let Some(stored) = stored {
-        may_remove(&cluster, &stored.record.map_err(Failure::failed)?, options).await?;
+    let record = stored.map(|stored| stored.record.map_err(Failure::failed)).transpose()?;
+    refuse_protected_workspace(destination, name, record.as_ref())?;
+    if let Some(record) = record {
+        may_remove(&cluster, &record, options).await?;
     } else if !home.exists() && !lock::exists(reader, name.as_str()).await.map_err(|e| explain(&e))? {
         return nothing(reader, name, screen).await;
     }

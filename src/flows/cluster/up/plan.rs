@@ -43,8 +43,8 @@ pub(crate) struct Outline<'a> {
     pub(crate) images: Vec<(&'a str, String, Action)>,
     /// How many Secrets the stack file has.
     pub(crate) secrets: usize,
-    /// Whether there is a Terraform root.
-    pub(crate) terraform: bool,
+    /// The Terraform workspace, if there is a root.
+    pub(crate) workspace: Option<&'a str>,
     /// What is rendered: `chart album`.
     pub(crate) source: String,
 }
@@ -61,8 +61,8 @@ pub(crate) fn plan(outline: &Outline<'_>) -> Result<Plan<Action>, PlanError> {
         before_render.push(id);
         steps.push(push);
     }
-    if outline.terraform {
-        let subject = format!("workspace {}", outline.name);
+    if let Some(workspace) = outline.workspace {
+        let subject = format!("workspace {workspace}");
         // What an intent names may be somebody else's; the step itself claims the workspace.
         steps.push(step("terraform/workspace", ("terraform", &subject), &[], Action::Workspace));
         steps.push(step(
@@ -107,7 +107,7 @@ mod tests {
         let push = Action::PushImage { image: "app".into() };
         let images = vec![("app", "r/app:envctl-1".to_owned(), push)];
         let outline =
-            Outline { name: "album-aki", images, secrets: 0, terraform: true, source: "chart album".into() };
+            Outline { name: "album-aki", images, secrets: 0, workspace: Some("album-aki"), source: "chart album".into() };
         let plan = plan(&outline).unwrap();
         let after = |id: &str| {
             let step = plan.steps.iter().find(|s| s.id.0 == id).unwrap();

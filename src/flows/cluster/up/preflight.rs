@@ -81,7 +81,8 @@ pub(crate) async fn check(
     let stack = &project.file.stack;
     let target = &stack.targets[&settings.target.value];
     let name = settings.name.value.as_str();
-    check::guard_names(&stack.protected, name)?;
+    let workspace = known::workspace(project, settings)?;
+    check::guard_names(&stack.protected, name, workspace.as_deref())?;
     check::check_files(project, target)?;
     check::has_terraform(base, target)?;
     let destination = Destination::of_target(base, &stack.protected, target)
@@ -95,7 +96,7 @@ pub(crate) async fn check(
     let git = git.ok().flatten();
     let until = SignedDuration::try_from(options.timeout).unwrap_or(SignedDuration::MAX);
     let until = Timestamp::now().saturating_add(until.saturating_add(AFTERWARDS)).unwrap_or(Timestamp::MAX);
-    let intent = Intent { namespace: name, workspace: name, until };
+    let intent = Intent { namespace: name, workspace: workspace.as_deref().or(Some(name)), until };
     let cluster = examined.verify(&stack.protected, intent).map_err(|e| explain(&e))?;
     let (former, platforms, there) = tokio::join!(
         former(&cluster, project, name),
@@ -146,7 +147,7 @@ pub(crate) async fn check(
     checked.sensitive = outputs.chain(checked.secrets.values()).collect();
     let variables = known::terraform_variables(project, target, &checked.facts(base, target, settings))?;
     // What cannot be told without running it, the guard of the plan tells before anything is applied.
-    let providers = declared.providers(name, &variables);
+    let providers = declared.providers(workspace.as_deref().unwrap_or(name), &variables);
     guard::check_providers(&providers, &allowed(&checked.cluster, target.terraform.as_ref()))
         .map_err(|e| explain(&e))?;
     let inputs = checked.inputs(project, target, settings, options, &facts)?;
@@ -298,7 +299,7 @@ impl Checked {
             expires,
             git: self.git.as_ref(),
             images: &images,
-            domain: target.domain.as_deref(),
+            domain: target.domain(),
             router_port: None,
             backing: None,
         });

@@ -100,12 +100,12 @@ impl Checked {
             };
             Some((name.as_str(), image.fact.reference(), action))
         });
-        let target = &project.file.stack.targets[&settings.target.value];
+        let workspace = known::workspace(project, settings)?;
         let outline = Outline {
             name: settings.name.value.as_str(),
             images: images.collect(),
             secrets: self.secrets.names().count(),
-            terraform: target.terraform.is_some(),
+            workspace: workspace.as_deref(),
             source: self.objects.source.clone(),
         };
         plan(&outline).map_err(Failure::failed)

@@ -34,14 +34,12 @@ pub(crate) enum Action {
 /// What the plan depends on.
 #[derive(Debug)]
 pub(crate) struct Outline<'a> {
-    /// The environment.
-    pub(crate) name: &'a str,
     /// Images to build: name and reference.
     pub(crate) images: Vec<(&'a str, String)>,
     /// Whether there are backing services, and how many.
     pub(crate) backing: Option<usize>,
-    /// Whether there is a Terraform root.
-    pub(crate) terraform: bool,
+    /// The Terraform workspace, if there is a root.
+    pub(crate) workspace: Option<&'a str>,
     /// What is rendered: `chart album`.
     pub(crate) source: String,
     /// Container names that Compose will use, as far as they are known from the first render.
@@ -72,8 +70,8 @@ pub(crate) fn plan(outline: &Outline<'_>) -> Result<Plan<Action>, PlanError> {
         steps.push(step("backing", ("backing", &format!("{count} services")), &[], Action::Backing));
         before_translate.push("backing");
     }
-    if outline.terraform {
-        let subject = format!("workspace {}", outline.name);
+    if let Some(workspace) = outline.workspace {
+        let subject = format!("workspace {workspace}");
         // What an intent names may be somebody else's; the step itself claims the workspace.
         steps.push(step("terraform/workspace", ("terraform", &subject), &[], Action::Workspace));
         let mut after = vec!["terraform/workspace"];
@@ -126,10 +124,9 @@ mod tests {
     #[test]
     fn independent_steps_wait_for_nothing_and_the_chart_waits_for_what_it_needs() {
         let outline = Outline {
-            name: "album-aki",
             images: vec![("app", "album/app:envctl-1".into())],
             backing: Some(3),
-            terraform: true,
+            workspace: Some("album-aki"),
             source: "chart album".into(),
             containers: vec!["album-aki-api-0-1".into()],
             volumes: vec![],

@@ -7,6 +7,7 @@ use envctl_local::backing::Backing;
 use envctl_local::engine::EngineError;
 use envctl_local::lookup::{self, Existence};
 use envctl_model::facts::Facts;
+use envctl_model::host::LOCAL_DOMAIN;
 use envctl_model::plan::Plan;
 use envctl_model::record::{BackingRecord, Phase, Place as Lives, Record};
 use envctl_model::stack::{NotYet, Target};
@@ -60,7 +61,8 @@ pub(crate) struct Checked {
     /// Sensitive outputs of the last `up`, not to be shown.
     pub(crate) sensitive: Vec<Value>,
     environment: String,
-    terraform: bool,
+    domain: Option<String>,
+    workspace: Option<String>,
 }
 
 /// Checks.
@@ -73,7 +75,8 @@ pub(crate) async fn check(
     let stack = &project.file.stack;
     let target = &stack.targets[&settings.target.value];
     let name = settings.name.value.as_str();
-    check::guard_names(&stack.protected, name)?;
+    let workspace = known::workspace(project, settings)?;
+    check::guard_names(&stack.protected, name, workspace.as_deref())?;
     check::check_files(project, target)?;
     check::has_terraform(base, target)?;
     let home = Store::new(base.state_dir.value.clone()).home(&settings.name.value);
@@ -114,7 +117,8 @@ pub(crate) async fn check(
         translation: Translation::default(),
         sensitive: Vec::new(),
         environment: name.to_owned(),
-        terraform: target.terraform.is_some(),
+        domain: target.domain().map(str::to_owned),
+        workspace,
     };
     // What is known of Terraform's outputs from the last `up`, and placeholders for the rest.
     let outputs = Place::of(&home).outputs(&home)?;
@@ -164,10 +168,9 @@ impl Checked {
             .collect();
         let project = &self.environment;
         let outline = Outline {
-            name: &self.environment,
             images,
             backing: self.backing.as_ref().map(|b| b.services.len()),
-            terraform: self.terraform,
+            workspace: self.workspace.as_deref(),
             source: self.objects.source.clone(),
             containers: compose::container_names(&self.translation, project),
             volumes: compose::volume_names(&self.translation, project),
@@ -186,7 +189,7 @@ impl Checked {
             expires,
             git: self.git.as_ref(),
             images: &images,
-            domain: Some(known::LOCAL_DOMAIN),
+            domain: self.domain.as_deref(),
             router_port: Some(settings.router_port.value),
             backing: self.backing.as_ref().map(|b| b.project.as_str()),
         });
@@ -237,6 +240,7 @@ impl Checked {
         compose::translate(&Translated {
             objects,
             name: settings.name.value.as_str(),
+            domain: self.domain.as_deref().unwrap_or(LOCAL_DOMAIN),
             ownership,
             engine: self.machine.engine.facts(),
             compose_version: self.compose_version,
