@@ -54,19 +54,6 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- printf "%s:%s" .Values.image.repository .Values.image.tag -}}
 {{- end }}
 
-{{- define "album.podSecurityContext" -}}
-runAsNonRoot: true
-runAsUser: 10001
-runAsGroup: 10001
-seccompProfile: {type: RuntimeDefault}
-{{- end }}
-
-{{- define "album.securityContext" -}}
-allowPrivilegeEscalation: false
-readOnlyRootFilesystem: true
-capabilities: {drop: [ALL]}
-{{- end }}
-
 {{/* What every role but shipping reads; the names end in the checksums' annotation too. */}}
 {{- define "album.envFrom" -}}
 - configMapRef: {name: {{ include "album.fullname" . }}}
@@ -88,21 +75,4 @@ checksum/secret: {{ include (print $.Template.BasePath "/secret.yaml") . | sha25
 {{- define "album.shipping.checksums" -}}
 checksum/config: {{ include (print $.Template.BasePath "/shipping-configmap.yaml") . | sha256sum }}
 checksum/secret: {{ include (print $.Template.BasePath "/shipping-secret.yaml") . | sha256sum }}
-{{- end }}
-
-{{- define "album.probes" -}}
-startupProbe:
-  httpGet: {path: /healthz, port: http}
-  periodSeconds: 1
-  failureThreshold: 30
-readinessProbe:
-  httpGet: {path: /readyz, port: http}
-  periodSeconds: 2
-  timeoutSeconds: 6
-  failureThreshold: 2
-livenessProbe:
-  httpGet: {path: /healthz, port: http}
-  periodSeconds: 10
-  timeoutSeconds: 3
-  failureThreshold: 3
 {{- end }}

@@ -73,8 +73,9 @@ output "shipping_role_arn" {
 }
 
 output "aws_endpoint_url" {
-  description = "What pods reach instead of AWS: nothing."
-  value       = ""
+  description = "What pods reach instead of AWS."
+  # Nothing.
+  value = ""
 }
 
 output "redis_url" {

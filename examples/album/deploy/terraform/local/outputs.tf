@@ -72,8 +72,9 @@ output "region" {
 }
 
 output "role_arn" {
-  description = "The role that pods assume. The stand-in for AWS has none, and takes any keys."
-  value       = ""
+  description = "The role that pods assume."
+  # The stand-in for AWS has none, and takes any keys.
+  value = ""
 }
 
 output "shipping_role_arn" {
