@@ -35,11 +35,7 @@ pub(crate) fn has_terraform(base: &Base, target: &Target) -> Result<(), Failure>
 }
 
 /// Refuses the names of an environment and of its Terraform workspace that a rule of the stack file protects.
-pub(crate) fn guard_names(
-    protected: &Protected,
-    name: &str,
-    workspace: Option<&str>,
-) -> Result<(), Failure> {
+pub(crate) fn guard_names(protected: &Protected, name: &str, workspace: Option<&str>) -> Result<(), Failure> {
     let workspace = workspace.unwrap_or(name);
     for (what, rules, name) in
         [("namespace", &protected.namespaces, name), ("workspace", &protected.workspaces, workspace)]

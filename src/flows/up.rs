@@ -110,13 +110,14 @@ pub(crate) fn begin(
     has_state: bool,
 ) -> Result<Record, Failure> {
     let stack = &project.file.stack;
-    let terraform = match (&stack.targets[&settings.target.value].terraform, known::workspace(project, settings)?) {
-        (Some(terraform), Some(workspace)) => {
-            let former = former.as_ref().and_then(|former| former.terraform.as_ref());
-            Some(terraform_record(base, workspace, terraform, former))
-        }
-        _ => None,
-    };
+    let terraform =
+        match (&stack.targets[&settings.target.value].terraform, known::workspace(project, settings)?) {
+            (Some(terraform), Some(workspace)) => {
+                let former = former.as_ref().and_then(|former| former.terraform.as_ref());
+                Some(terraform_record(base, workspace, terraform, former))
+            }
+            _ => None,
+        };
     if let Some(former) = former.as_ref().and_then(|former| former.terraform.as_ref()).filter(|_| has_state) {
         keeps_state(former, terraform.as_ref(), &settings.name.value)?;
     }

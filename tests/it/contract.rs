@@ -51,7 +51,10 @@ fn the_local_root_and_that_of_aws_are_told_and_tell_the_same() {
     let album = root().join("examples/album");
     let [local, aws] = ROOTS.map(|(_, path)| contract(&album.join(path)));
     assert_eq!(local, aws);
-    assert!(local.keys().any(|name| name.starts_with("var.")) && local.contains_key("output.bucket"), "{local:?}");
+    assert!(
+        local.keys().any(|name| name.starts_with("var.")) && local.contains_key("output.bucket"),
+        "{local:?}"
+    );
 
     let source = std::fs::read_to_string(album.join("envctl.yaml")).unwrap();
     let file = StackFile::parse("envctl.yaml", &source).unwrap();
@@ -59,7 +62,10 @@ fn the_local_root_and_that_of_aws_are_told_and_tell_the_same() {
         let target = &file.stack.targets[target];
         let given: BTreeSet<_> = file.stack.terraform_vars(target).into_keys().collect();
         for (name, seen) in local.iter().filter_map(|(name, seen)| Some((name.strip_prefix("var.")?, seen))) {
-            assert!(given.contains(name) || seen.contains(&"optional: true".to_owned()), "var.{name} is not given");
+            assert!(
+                given.contains(name) || seen.contains(&"optional: true".to_owned()),
+                "var.{name} is not given"
+            );
         }
         for name in given {
             assert!(local.contains_key(&format!("var.{name}")), "no root has a variable {name}");

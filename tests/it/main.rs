@@ -17,6 +17,7 @@ mod doctor;
 mod evidence;
 mod faults;
 mod lifecycle;
+mod manifests;
 mod rehearse;
 mod secrets;
 mod shelf;

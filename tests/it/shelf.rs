@@ -24,12 +24,19 @@ fn house() -> Option<(House, u16)> {
     }
     let aws = free_port();
     house.edit("examples/shelf/compose.yaml", |text| {
-        text.replacen("name: shelf-backing", &format!("name: {}bk", house.project), 1)
-            .replacen("127.0.0.1:4566:", &format!("127.0.0.1:{aws}:"), 1)
+        text.replacen("name: shelf-backing", &format!("name: {}bk", house.project), 1).replacen(
+            "127.0.0.1:4566:",
+            &format!("127.0.0.1:{aws}:"),
+            1,
+        )
     });
     house.edit("examples/shelf/envctl.yaml", |text| {
         text.replacen("project: shelf", &format!("project: {}", house.project), 1)
-            .replacen("repository: 444444444444.dkr.ecr.ap-northeast-1.amazonaws.com/shelf", &format!("repository: {}/app", house.project), 1)
+            .replacen(
+                "repository: 444444444444.dkr.ecr.ap-northeast-1.amazonaws.com/shelf",
+                &format!("repository: {}/app", house.project),
+                1,
+            )
             .replacen("127.0.0.1:4566", &format!("127.0.0.1:{aws}"), 1)
     });
     house.environment.push(("TF_CLI_CONFIG_FILE".to_owned(), mirror.to_string_lossy().into_owned()));
@@ -47,7 +54,8 @@ impl House {
 fn containers(house: &House, workload: &str) -> Vec<String> {
     let filter = format!("name={}-shelf-{workload}", house.environment());
     let listed = Command::new("docker").args(["ps", "--quiet", "--no-trunc", "--filter", &filter]).output();
-    let mut ids: Vec<_> = String::from_utf8_lossy(&listed.unwrap().stdout).lines().map(str::to_owned).collect();
+    let mut ids: Vec<_> =
+        String::from_utf8_lossy(&listed.unwrap().stdout).lines().map(str::to_owned).collect();
     ids.sort();
     assert!(!ids.is_empty(), "no container of {workload}");
     ids
@@ -66,7 +74,8 @@ fn a_stack_that_never_heard_of_envctl_goes_up_works_changes_and_leaves_nothing()
     // The target's domain has a star.
     let host = format!("web-{name}.localhost");
     assert!(up.stdout.contains(&format!("http://{host}:{}", house.port)), "{}", up.stdout);
-    let ask = |method: &str, path: &str, body: &str| http(house.port, &host, method, path, &[], body.as_bytes());
+    let ask =
+        |method: &str, path: &str, body: &str| http(house.port, &host, method, path, &[], body.as_bytes());
     let (status, book) = ask("POST", "/books", "The Makioka Sisters");
     assert_eq!(status, 202, "{book}");
     let begun = Instant::now();

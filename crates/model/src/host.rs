@@ -39,10 +39,7 @@ pub fn is_domain(text: &str) -> bool {
     let labels = text.strip_prefix("*.").unwrap_or(text).split('.');
     let is_label = |label: &str| {
         let inside = label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-        inside
-            && (1..=LABEL_MAX).contains(&label.len())
-            && !label.starts_with('-')
-            && !label.ends_with('-')
+        inside && (1..=LABEL_MAX).contains(&label.len()) && !label.starts_with('-') && !label.ends_with('-')
     };
     labels.into_iter().all(is_label)
 }
@@ -67,7 +64,9 @@ mod tests {
         for domain in ["localhost", "dev.example.com", "*.dev.example.com", "127-0-0-1.example.com"] {
             assert!(is_domain(domain), "{domain}");
         }
-        for wrong in ["", "*", "*.", ".example.com", "dev..com", "Dev.example.com", "a.*.com", "https://a", "a-.com"] {
+        for wrong in
+            ["", "*", "*.", ".example.com", "dev..com", "Dev.example.com", "a.*.com", "https://a", "a-.com"]
+        {
             assert!(!is_domain(wrong), "{wrong}");
         }
     }

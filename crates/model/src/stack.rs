@@ -645,7 +645,8 @@ impl StackFile {
             .find(|(_, given)| *given),
         };
         if let Some(domain) = target.domain.as_ref().filter(|domain| !is_domain(&domain.value)) {
-            let message = format!("`{}` is not a domain: write `dev.example.com` or `*.dev.example.com`", domain.value);
+            let message =
+                format!("`{}` is not a domain: write `dev.example.com` or `*.dev.example.com`", domain.value);
             return Err(self.error_at(domain, message, None));
         }
         if let Some(terraform) = &target.terraform {
@@ -683,7 +684,12 @@ impl StackFile {
         Ok(())
     }
 
-    fn check_terraform(&self, name: &str, target: &Target, terraform: &Terraform) -> Result<(), Box<Diagnostic>> {
+    fn check_terraform(
+        &self,
+        name: &str,
+        target: &Target,
+        terraform: &Terraform,
+    ) -> Result<(), Box<Diagnostic>> {
         let is_shared = target.kind.value == TargetKind::Eks;
         if let Some(template) = &terraform.workspace {
             let of = |environment: &str| {
@@ -933,7 +939,9 @@ mod tests {
 
     #[test]
     fn workspaces_have_the_names_that_a_root_knows() {
-        let with = |key: &str| WHOLE.replace("path: deploy/terraform/aws,", &format!("path: deploy/terraform/aws, {key},"));
+        let with = |key: &str| {
+            WHOLE.replace("path: deploy/terraform/aws,", &format!("path: deploy/terraform/aws, {key},"))
+        };
         let name = |key: &str| {
             let file = StackFile::parse("envctl.yaml", &with(key)).unwrap_or_else(|e| panic!("{e}"));
             file.stack.targets["dev"].terraform.as_ref().unwrap().workspace("album-aki", "dev").unwrap()
@@ -944,19 +952,23 @@ mod tests {
         insta::assert_snapshot!(error(&with(r#"workspace: "{{ git.branch }}-{{ env.name }}""#)));
         insta::assert_snapshot!(error(&with(r#"workspace: "review/{{ env.name }}""#)));
         // On a laptop each environment has a state of its own.
-        let local = WHOLE.replace("path: deploy/terraform/local", "path: deploy/terraform/local, workspace: staging");
+        let local =
+            WHOLE.replace("path: deploy/terraform/local", "path: deploy/terraform/local, workspace: staging");
         StackFile::parse("envctl.yaml", &local).unwrap_or_else(|e| panic!("{e}"));
     }
 
     #[test]
     fn a_root_is_shared_by_variables_and_a_state_of_the_environments_own() {
-        let shared = "path: deploy/terraform/aws, backend: local, env: {AWS_ENDPOINT_URL: \"http://127.0.0.1:4566\"}";
+        let shared =
+            "path: deploy/terraform/aws, backend: local, env: {AWS_ENDPOINT_URL: \"http://127.0.0.1:4566\"}";
         let local = WHOLE.replace("path: deploy/terraform/local", shared);
         StackFile::parse("envctl.yaml", &local).unwrap_or_else(|e| panic!("{e}"));
         let on_the_cluster = WHOLE.replace("path: deploy/terraform/aws", shared);
         insta::assert_snapshot!(error(&on_the_cluster.replace("backend: local, ", "")));
         insta::assert_snapshot!(error(&on_the_cluster));
-        insta::assert_snapshot!(error(&local.replace("backend: local", "backend: local, backendConfig: {path: x}")));
+        insta::assert_snapshot!(error(
+            &local.replace("backend: local", "backend: local, backendConfig: {path: x}")
+        ));
         insta::assert_snapshot!(error(&local.replace("AWS_ENDPOINT_URL", "TF_WORKSPACE")));
     }
 

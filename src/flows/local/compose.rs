@@ -108,10 +108,7 @@ pub(crate) fn translate(from: &Translated<'_>) -> Result<Translation, Failure> {
                     name: service.name.clone(),
                     upstream: service.container.clone(),
                     ports: service.ports.clone(),
-                    host: service
-                        .route
-                        .as_ref()
-                        .map(|(host, port)| (hosts.of(host), *port)),
+                    host: service.route.as_ref().map(|(host, port)| (hosts.of(host), *port)),
                 })
                 .collect(),
         }),

@@ -369,6 +369,22 @@ mod tests {
     }
 
     #[test]
+    fn an_added_file_is_in_the_copys_root_alone_and_goes_when_it_is_no_more_added() {
+        let dir = tempfile::tempdir().unwrap();
+        let (live, copy) = (dir.path().join("tf/live"), dir.path().join("copy"));
+        write(&live.join("main.tf"), "module \"a\" { source = \"../a\" }");
+        write(&dir.path().join("tf/a/main.tf"), "");
+        let plain = Closure::of(&live, &[]).unwrap();
+        let mut closure = plain.clone();
+        closure.add("x_override.tf.json", "{}");
+        let with = closure.archive_to(&copy).unwrap();
+        assert_eq!(fs::read_to_string(with.root.join("x_override.tf.json")).unwrap(), "{}");
+        assert!(!live.join("x_override.tf.json").exists());
+        let without = plain.archive_to(&copy).unwrap();
+        assert!(!without.root.join("x_override.tf.json").exists() && without.digest != with.digest);
+    }
+
+    #[test]
     fn modules_are_followed_and_states_are_not() {
         let dir = tempfile::tempdir().unwrap();
         let base = dir.path();

@@ -106,8 +106,13 @@ mod tests {
     fn namespace_images_and_terraform_wait_for_nothing() {
         let push = Action::PushImage { image: "app".into() };
         let images = vec![("app", "r/app:envctl-1".to_owned(), push)];
-        let outline =
-            Outline { name: "album-aki", images, secrets: 0, workspace: Some("album-aki"), source: "chart album".into() };
+        let outline = Outline {
+            name: "album-aki",
+            images,
+            secrets: 0,
+            workspace: Some("album-aki"),
+            source: "chart album".into(),
+        };
         let plan = plan(&outline).unwrap();
         let after = |id: &str| {
             let step = plan.steps.iter().find(|s| s.id.0 == id).unwrap();
