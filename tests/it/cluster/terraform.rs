@@ -37,7 +37,7 @@ resource "aws_secretsmanager_secret" "key" {
   name                    = var.environment
   recovery_window_in_days = 7
 }
-resource "terraform_data" "note" { input = var.environment }
+resource "terraform_data" "note" { input = { review = var.environment }[split("-", terraform.workspace)[0]] }
 output "queue" { value = aws_sqs_queue.jobs["low"].id }
 "#;
 
@@ -61,7 +61,7 @@ fn house(cluster: &Cluster, what: &str, files: &[(&str, &str)]) -> House {
     }
     let bucket = format!("{}-tfstate", house.environment());
     let more = format!(
-        ", terraform: {{path: tf, backendConfig: {{bucket: {bucket}, key: small.tfstate, region: {region}, \
+        ", terraform: {{path: tf, workspace: \"review-{{{{ env.name }}}}\", backendConfig: {{bucket: {bucket}, key: small.tfstate, region: {region}, \
          use_path_style: \"true\", use_lockfile: \"true\"}}}}, \
          inputs: {{terraform: {{vars: {{environment: \"{{{{ env.name }}}}\"}}}}}}}}\ndefaults"
     );
@@ -104,7 +104,10 @@ fn what_terraform_made_is_looked_up_by_its_provider_from_another_machine() {
     }
     let house = house(cluster, "ktf", &[("main.tf", ROOT), ("far/main.tf", FAR)]);
     let name = house.environment();
-    house.envctl(&["up"]).exits(0).says("6 to add, applied");
+    // The root looks something up by its workspace.
+    house.envctl(&["up"]).exits(0).says(&format!("workspace review-{name}")).says("6 to add, applied");
+    let state = format!("env:/review-{name}/small.tfstate");
+    assert!(state_objects(cluster, &house).contains(&state), "{state}");
     assert_eq!(queues(cluster, &house).len(), 2);
     let tags = cluster.aws("platform", "iam", "list_role_tags", &json!({"RoleName": name}));
     assert!(tags.to_string().contains("envctl:identity"), "{tags}");
