@@ -92,7 +92,7 @@ enum Verb {
     Up(up::Arguments),
     /// Remove the environment and prove that nothing is left
     Down(down::Arguments),
-    /// Write files: a cutover plan, the platform's part of a shared cluster, a cluster's UID
+    /// Write a stack file for this repository; or a cutover plan, the platform's part of a cluster, its UID
     Init(init::Arguments),
     /// Show what `up` would do
     Plan(plan::Arguments),

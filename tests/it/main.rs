@@ -16,6 +16,7 @@ mod doctor;
 mod evidence;
 mod faults;
 mod lifecycle;
+mod newcomer;
 mod rehearse;
 mod secrets;
 mod shells;
