@@ -10,6 +10,8 @@ mod evidence;
 mod exec;
 mod extend;
 mod gc;
+#[cfg(test)]
+mod generated;
 mod init;
 mod job;
 mod list;

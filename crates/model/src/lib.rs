@@ -18,7 +18,7 @@ pub mod receipt;
 pub mod record;
 pub mod selection;
 pub mod settings;
-mod spelling;
+pub mod spelling;
 pub mod stack;
 pub mod units;
 pub mod yaml;
