@@ -82,7 +82,7 @@ pub(super) fn components(objects: &[Object], prefixes: Prefixes<'_>) -> BTreeMap
             let selects = |selector: &&serde_json::Map<String, Value>| {
                 selector.iter().all(|(key, value)| &labels[key.as_str()] == value)
             };
-            let is_served = selectors.iter().any(|selector| selects(selector));
+            let is_served = selectors.iter().any(selects);
             Some(if is_served { ComponentKind::Service } else { ComponentKind::Worker })
         }
         _ => None,
