@@ -1,6 +1,6 @@
 # The work is done by scripts/, in plain sh; this file only names it.
 .DEFAULT_GOAL := help
-.PHONY: up down test test-all rehearse rehearse-all check bench chaos cluster-up cluster-down help setup build
+.PHONY: up down test test-all rehearse rehearse-all check bench chaos cluster-up cluster-down man help setup build
 
 # Flags of `envctl up` and `envctl down`, of `cargo test`, and of the benchmark: make up ARGS=--json. Of the rehearsals,
 # components of the example.
@@ -49,6 +49,9 @@ cluster-up: ## Starts a test cluster and prints the variables for a shell
 
 cluster-down: ## Removes the test cluster
 	@scripts/cluster down $(NAME)
+
+man: build ## Writes the manual pages into target/man
+	@$(ENVCTL) man target/man
 
 help: ## Shows this
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | while IFS='	' read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done

@@ -7,7 +7,7 @@ use envctl_model::stack::Target;
 
 use crate::config::{Base, Project};
 use crate::flows::cluster::target::{Destination, explain};
-use crate::flows::init::{cutover, pin, platform};
+use crate::flows::init::{cutover, pin, platform, stack};
 use crate::flows::terraform::declared;
 use crate::ui::{Failure, print};
 
@@ -16,6 +16,9 @@ use crate::ui::{Failure, print};
 pub(super) struct Arguments {
     #[command(flatten)]
     what: What,
+    /// The chart's directory, where there is more than one
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["platform", "pin", "cutover"])]
+    chart: Option<PathBuf>,
     /// With --platform: where the files go
     #[arg(long, value_name = "DIR", default_value = "envctl-platform")]
     out: PathBuf,
@@ -45,9 +48,9 @@ pub(super) struct Arguments {
     max_ttl: String,
 }
 
-/// Exactly one.
+/// At most one; without any, a stack file is written.
 #[derive(Debug, clap::Args)]
-#[group(required = true, multiple = false)]
+#[group(multiple = false)]
 struct What {
     /// Write what a platform engineer applies to a shared cluster once: rights, policies, IAM
     #[arg(long)]
@@ -61,6 +64,9 @@ struct What {
 }
 
 pub(super) async fn run(base: &Base, arguments: Arguments) -> Result<(), Failure> {
+    if !(arguments.what.platform || arguments.what.pin || arguments.what.cutover.is_some()) {
+        return write_stack(base, arguments.chart.as_deref()).await;
+    }
     let project = base.stack()?;
     if let Some(component) = &arguments.what.cutover {
         return plan_cutover(base, &project, component);
@@ -77,11 +83,31 @@ pub(super) async fn run(base: &Base, arguments: Arguments) -> Result<(), Failure
     Ok(())
 }
 
+async fn write_stack(base: &Base, chart: Option<&Path>) -> Result<(), Failure> {
+    let written = stack::write(base, chart).await?;
+    for (what, found) in &written.found {
+        print(&format!("  {what:<10} {found}"));
+    }
+    for file in &written.files {
+        print(&format!("wrote {}", shown(base, file)));
+    }
+    for todo in &written.todos {
+        print(&format!("TODO {todo}"));
+    }
+    let then = if written.todos.is_empty() { "then" } else { "fill in what is missing, then" };
+    print(&format!("{then}: envctl up"));
+    Ok(())
+}
+
+/// A path from the current directory.
+fn shown(base: &Base, path: &Path) -> String {
+    path.strip_prefix(&base.variables.current_dir).unwrap_or(path).display().to_string()
+}
+
 fn plan_cutover(base: &Base, project: &Project, component: &str) -> Result<(), Failure> {
     let target = base.settings(project)?.target.value;
     let written = cutover::write(project, component, &target)?;
-    let shown =
-        |path: &Path| path.strip_prefix(&base.variables.current_dir).unwrap_or(path).display().to_string();
+    let shown = |path: &Path| shown(base, path);
     print(&format!("wrote {}", shown(&written.plan)));
     for (path, what) in &written.fill_in {
         print(&format!("wrote {}: fill in {what}", shown(path)));

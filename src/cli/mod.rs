@@ -10,10 +10,13 @@ mod evidence;
 mod exec;
 mod extend;
 mod gc;
+#[cfg(test)]
+mod generated;
 mod init;
 mod job;
 mod list;
 mod logs;
+mod man;
 mod open;
 mod parity;
 mod plan;
@@ -26,6 +29,8 @@ mod run;
 mod schema;
 mod shell_init;
 mod sleep;
+#[cfg(test)]
+mod stack_page;
 mod status;
 mod up;
 mod whoami;
@@ -92,7 +97,7 @@ enum Verb {
     Up(up::Arguments),
     /// Remove the environment and prove that nothing is left
     Down(down::Arguments),
-    /// Write files: a cutover plan, the platform's part of a shared cluster, a cluster's UID
+    /// Write a stack file for this repository; or a cutover plan, the platform's part of a cluster, its UID
     Init(init::Arguments),
     /// Show what `up` would do
     Plan(plan::Arguments),
@@ -148,6 +153,9 @@ enum Verb {
     ShellInit(shell_init::Arguments),
     /// Print a JSON Schema: of the stack file, of a cutover plan, or of what `--json` prints
     Schema(schema::Arguments),
+    /// Write the manual pages into a directory
+    #[command(hide = true)]
+    Man(man::Arguments),
     /// The credential plugin of the kubeconfig that helm gets
     #[command(name = envctl_cluster::release::PLUGIN_VERB, hide = true)]
     ClusterToken {
@@ -179,6 +187,7 @@ fn run(global: &Global, verb: Verb) -> Result<(), Failure> {
         Verb::Completions(arguments) => return completions::run(arguments),
         Verb::ShellInit(arguments) => return shell_init::run(arguments),
         Verb::Schema(arguments) => return schema::run(arguments),
+        Verb::Man(arguments) => return man::run(arguments),
         Verb::ClusterToken { ticket } => {
             print(&envctl_cluster::release::plugin_answer(ticket).map_err(Failure::failed)?);
             return Ok(());
@@ -223,7 +232,11 @@ fn run(global: &Global, verb: Verb) -> Result<(), Failure> {
         Verb::Whoami => wait_for(whoami::run(&base, format)),
         Verb::Doctor => wait_for(doctor::run(&base, format)),
         Verb::Config(arguments) => config::run(&base, arguments, format),
-        Verb::Completions(_) | Verb::ShellInit(_) | Verb::Schema(_) | Verb::ClusterToken { .. } => Ok(()),
+        Verb::Completions(_)
+        | Verb::ShellInit(_)
+        | Verb::Schema(_)
+        | Verb::Man(_)
+        | Verb::ClusterToken { .. } => Ok(()),
     }
 }
 

@@ -35,6 +35,8 @@ pub(super) enum Subject {
     Receipt,
     /// `parity --json`
     Parity,
+    /// `parity --explain CODE --json`
+    ParityCode,
     /// `whoami --json`
     Whoami,
     /// `doctor --json`
@@ -61,6 +63,7 @@ pub(super) fn schema(of: Subject) -> schemars::Schema {
         Subject::Gc => schema_for!(Vec<crate::flows::gc::Found>),
         Subject::Receipt => schema_for!(envctl_model::Receipt),
         Subject::Parity => schema_for!(super::parity::Report),
+        Subject::ParityCode => schema_for!(super::parity::Explanation),
         Subject::Doctor => schema_for!(Vec<crate::flows::doctor::Finding>),
         Subject::Whoami => schema_for!(super::whoami::Report),
         Subject::Evidence => schema_for!(super::evidence::Shown),

@@ -53,3 +53,20 @@ fn schemas_are_printed_for_all_that_has_json() {
         assert!(receipt["properties"][list].is_object(), "{list}");
     }
 }
+
+#[test]
+fn codes_are_explained_and_manual_pages_written_without_a_stack() {
+    let house = House::new("explain");
+    house
+        .envctl(&["parity", "--explain", "network-policy"])
+        .exits(0)
+        .says("network-policy: at most major")
+        .says("here          It is not enforced");
+    let told = house.envctl(&["parity", "--explain", "cron-job", "--json"]).exits(0).json();
+    assert_eq!((told["code"].as_str(), told["severity"].as_str()), (Some("cron-job"), Some("major")));
+    house.envctl(&["parity", "--explain", "network-polcy"]).exits(2).says("did you mean `network-policy`?");
+    house.envctl(&["man", "pages"]).exits(0).says("pages/envctl.1");
+    let page = std::fs::read_to_string(house.src().join("pages/envctl-parity.1")).unwrap();
+    assert!(page.contains("exit with 4") || page.contains("Exit with 4"), "{page}");
+    assert!(!house.src().join("pages/envctl-man.1").exists(), "what is hidden has no page");
+}

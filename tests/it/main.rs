@@ -19,6 +19,7 @@ mod evidence;
 mod faults;
 mod lifecycle;
 mod manifests;
+mod newcomer;
 mod rehearse;
 mod secrets;
 mod shelf;

@@ -20,7 +20,7 @@ pub mod record;
 pub mod requires;
 pub mod selection;
 pub mod settings;
-mod spelling;
+pub mod spelling;
 pub mod stack;
 pub mod units;
 pub mod yaml;

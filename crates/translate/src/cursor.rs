@@ -13,6 +13,7 @@ use std::rc::Rc;
 use envctl_model::finding::{Fate, Finding, Severity};
 use serde_json::Value;
 
+use crate::codes;
 use crate::error::{Problem, TranslateError};
 use crate::objects::Object;
 use envctl_model::quantity::Quantity;
@@ -69,6 +70,10 @@ impl Remark {
         code: &'static str,
         message: impl Into<String>,
     ) -> Self {
+        debug_assert!(
+            codes::explain(code).is_some_and(|row| severity <= row.severity),
+            "codes.rs has to explain {code}, and that it may be {severity:?}"
+        );
         Self { severity, fate, code, message: message.into(), fix: None }
     }
 

@@ -2,6 +2,7 @@
 
 use envctl_model::finding::{Fate, Severity};
 
+use crate::codes;
 use crate::cursor::{Remark, Step};
 
 use Fate::{Approximated, Dropped, Meaningless};
@@ -37,6 +38,7 @@ const fn row(
     code: &'static str,
     message: &'static str,
 ) -> Row {
+    assert!(codes::is_known(code), "codes.rs has to explain the code");
     Row { scope, path, fate, severity, code, message }
 }
 
@@ -156,9 +158,16 @@ pub(crate) fn has_below(scope: Scope, kind: &str, steps: &[Step<'_>]) -> bool {
     rows(scope, kind).any(|(_, path)| compare(path, steps) == Match::Below)
 }
 
+const UNKNOWN: &str = "unknown-field";
+
 /// What is said about any other field.
 pub(crate) fn unknown() -> Remark {
-    Remark::dropped(Major, "unknown-field", "is not known here and has no effect")
+    Remark::dropped(Major, UNKNOWN, "is not known here and has no effect")
+}
+
+#[cfg(test)]
+pub(crate) fn codes() -> impl Iterator<Item = &'static str> {
+    ROWS.iter().map(|row| row.code).chain([UNKNOWN])
 }
 
 /// The rows of a scope with their paths inside of it.

@@ -2,6 +2,7 @@
 
 use envctl_model::finding::{Fate, Severity};
 
+use crate::codes;
 use crate::cursor::Remark;
 use crate::objects::Object;
 
@@ -53,6 +54,8 @@ impl Kind {
     }
 }
 
+const UNKNOWN: &str = "unknown-kind";
+
 fn unsupported(group: &str, kind: &str) -> Remark {
     for row in UNSUPPORTED {
         if (row.group == "*" || row.group == group) && (row.kind == "*" || row.kind == kind) {
@@ -62,7 +65,7 @@ fn unsupported(group: &str, kind: &str) -> Remark {
     }
     Remark::dropped(
         Major,
-        "unknown-kind",
+        UNKNOWN,
         format!("nothing acts on {kind} ({}) here", if group.is_empty() { "v1" } else { group }),
     )
     .fix("switch it off in this target's values, or put what its controller would make into the backing services")
@@ -87,6 +90,7 @@ const fn row(
     message: &'static str,
     fix: &'static str,
 ) -> Row {
+    assert!(codes::is_known(code), "codes.rs has to explain the code");
     Row { group, kind, fate, severity, code, message, fix }
 }
 
@@ -124,3 +128,8 @@ const UNSUPPORTED: &[Row] = &[
     row("bitnami.com", "SealedSecret", Dropped, Critical, "external-secret", "the Secret it stands for is not made", "let the chart make the Secret from values"),
     row("gateway.networking.k8s.io", "*", Dropped, Major, "gateway-api", "is not routed here", "use an Ingress in this target's values"),
 ];
+
+#[cfg(test)]
+pub(crate) fn codes() -> impl Iterator<Item = &'static str> {
+    UNSUPPORTED.iter().map(|row| row.code).chain([UNKNOWN])
+}

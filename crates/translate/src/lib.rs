@@ -9,6 +9,8 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 mod address;
+mod carried;
+pub mod codes;
 mod compose;
 mod container;
 mod content;

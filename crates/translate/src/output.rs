@@ -27,6 +27,8 @@ pub struct Translation {
     pub objects: usize,
     /// How many of them have no effect here although the cluster would act on them.
     pub dropped: usize,
+    /// How many plain values of the objects no finding is about.
+    pub carried: usize,
 }
 
 /// A file that a container mounts from the Engine's host.

@@ -23,7 +23,7 @@ use crate::service::{Access, Endpoints, ServicePlan};
 use crate::store::{Source, Store};
 use crate::volume::{self, SubPaths};
 use crate::workload::{self, PodPlan};
-use crate::{ingress, labels, leftover, order};
+use crate::{carried, ingress, labels, leftover, order};
 
 /// Translates Kubernetes objects into a Compose file.
 ///
@@ -36,7 +36,8 @@ pub fn translate(input: &Input) -> Result<Translation, Vec<TranslateError>> {
     let findings = notes.finish()?;
     let translation = translation.map_err(|full| vec![full.into()])?;
     let whole = findings.iter().filter(|finding| finding.fate == Fate::Dropped && finding.path.is_empty());
-    Ok(Translation { dropped: whole.count(), findings, ..translation })
+    let (dropped, carried) = (whole.count(), carried::count(&input.objects, &findings));
+    Ok(Translation { dropped, carried, findings, ..translation })
 }
 
 /// The objects, sorted by what becomes of them.
@@ -98,6 +99,7 @@ fn with_notes(input: &Input, notes: &Notes) -> Result<Translation, SubnetFull> {
         urls: urls.into_iter().collect(),
         objects: input.objects.len(),
         dropped: 0,
+        carried: 0,
     })
 }
 

@@ -3,3 +3,4 @@
 pub(crate) mod cutover;
 pub(crate) mod pin;
 pub(crate) mod platform;
+pub(crate) mod stack;

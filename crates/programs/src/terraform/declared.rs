@@ -47,6 +47,37 @@ impl Declared {
         outputs.into_iter().map(str::to_owned).collect()
     }
 
+    /// Whether it is made to be run, and not only to be a part of another module: it says where its state
+    /// is, or configures a provider.
+    #[must_use]
+    pub fn is_root(&self) -> bool {
+        let keeps =
+            |body: &Body| body.blocks().any(|block| ["backend", "cloud"].contains(&block.identifier()));
+        self.blocks("provider").next().is_some() || self.blocks("terraform").any(|(_, body)| keeps(body))
+    }
+
+    /// The local modules that are parts of it, as written: `../modules/network`.
+    #[must_use]
+    pub fn modules(&self) -> Vec<String> {
+        let sources = self.blocks("module").flat_map(|(_, body)| body.attributes());
+        let local = sources.filter(|attribute| attribute.key() == "source").filter_map(|source| match source
+            .expr()
+        {
+            Expression::String(source) if source.starts_with('.') => Some(source.clone()),
+            _ => None,
+        });
+        local.collect()
+    }
+
+    /// The variables that somebody has to set: they have no default, and no file sets them.
+    #[must_use]
+    pub fn unset_variables(&self) -> Vec<String> {
+        let has_default = |body: &Body| body.attributes().any(|attribute| attribute.key() == "default");
+        let unset =
+            self.blocks("variable").filter(|(_, body)| !has_default(body)).filter_map(|(name, _)| name);
+        unset.filter(|name| !self.set_by_files.contains(*name)).map(str::to_owned).collect()
+    }
+
     /// The settings of its backend that are plain texts. Terraform allows nothing else there.
     #[must_use]
     pub fn backend(&self) -> BTreeMap<String, String> {
@@ -237,6 +268,23 @@ mod tests {
         let expected = BTreeMap::from([("key".to_owned(), "album.tfstate".to_owned())]);
         assert_eq!(root(&[("main.tf", main)]).backend(), expected);
         assert!(root(&[("main.tf", "terraform {}\n")]).backend().is_empty());
+    }
+
+    #[test]
+    fn a_root_says_where_its_state_is_or_configures_a_provider() {
+        let is_root = |text: &str| root(&[("main.tf", text)]).is_root();
+        assert!(is_root("terraform {\n  backend \"s3\" {}\n}\n") && is_root("terraform {\n  cloud {}\n}\n"));
+        assert!(is_root("provider \"aws\" {}\n"));
+        assert!(!is_root("terraform {\n  required_version = \"1\"\n}\nresource \"a\" \"b\" {}\n"));
+    }
+
+    #[test]
+    fn what_a_root_needs_is_named() {
+        let main = "module \"a\" {\n  source = \"../a\"\n}\nmodule \"b\" {\n  source = \"hashicorp/b\"\n}\n\
+                    variable \"set\" {}\nvariable \"unset\" {}\nvariable \"null\" {\n  default = null\n}\n";
+        let declared = root(&[("main.tf", main), ("terraform.tfvars", "set = 1\n")]);
+        assert_eq!(declared.modules(), ["../a"]);
+        assert_eq!(declared.unset_variables(), ["unset"]);
     }
 
     const MAIN: &str = r#"
