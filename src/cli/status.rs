@@ -25,6 +25,9 @@ pub(super) async fn run(base: &Base, format: Format) -> Result<(), Failure> {
         "{} · {} · target {} · owner {} · {expires}{asleep}",
         report.name, report.phase, report.target, report.owner
     ));
+    if !report.left_out.is_empty() {
+        print(&format!("left out (--only): {}; `envctl up` starts all", report.left_out.join(", ")));
+    }
     for url in &report.urls {
         print(url);
     }

@@ -42,6 +42,9 @@ pub(super) struct Chart {
     /// Take this image instead of building it
     #[arg(long, value_name = "NAME=REF", value_parser = name_and_reference)]
     image: Vec<(String, String)>,
+    /// Start only these components, and what their init containers wait for; the next `up` says anew what runs
+    #[arg(long, value_name = "COMPONENT,..", value_delimiter = ',')]
+    only: Vec<String>,
 }
 
 pub(super) fn name_and_reference(text: &str) -> Result<(String, String), String> {
@@ -61,6 +64,7 @@ impl Chart {
             values: Vec::new(),
             images: self.images,
             image: self.image.into_iter().collect::<BTreeMap<_, _>>(),
+            only: self.only,
             yes: false,
             rollback: false,
             timeout: Duration::ZERO,

@@ -26,6 +26,8 @@ pub(crate) struct Options {
     pub(crate) images: Option<Images>,
     /// `--image NAME=REF`.
     pub(crate) image: BTreeMap<String, String>,
+    /// The components to start; none: all of them.
+    pub(crate) only: Vec<String>,
     /// Consent to what destroys something.
     pub(crate) yes: bool,
     /// Remove everything again if it fails.
@@ -44,6 +46,7 @@ impl Options {
             values: Vec::new(),
             images: None,
             image: BTreeMap::new(),
+            only: Vec::new(),
             yes: false,
             rollback: false,
             timeout: Duration::from_secs(600),
@@ -143,6 +146,7 @@ pub(crate) fn begin(
         }),
         images,
         asleep: former.as_ref().and_then(|f| f.asleep.clone()),
+        left_out: Vec::new(),
         urls: former.map(|f| f.urls).unwrap_or_default(),
     })
 }

@@ -71,6 +71,7 @@ impl Options {
             values: Vec::new(),
             images: None,
             image: self.image.clone(),
+            only: Vec::new(),
             yes: false,
             rollback: false,
             timeout: Duration::ZERO,

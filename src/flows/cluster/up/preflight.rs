@@ -27,6 +27,7 @@ use crate::flows::cluster::terraform::allowed;
 use crate::flows::images::{self, StackImage};
 use crate::flows::known::{self, Sources};
 use crate::flows::local::machine::Machine;
+use crate::flows::part::Part;
 use crate::flows::secrets::Secrets;
 use crate::flows::terraform::{Place, declared};
 use crate::flows::up::{Images, Options, begin};
@@ -59,6 +60,8 @@ pub(crate) struct Checked {
     pub(crate) images: BTreeMap<String, StackImage>,
     /// The record of an earlier `up`.
     pub(crate) former: Option<Record>,
+    /// Which components run.
+    pub(crate) part: Part,
     /// What was rendered, with placeholders for what is not known yet.
     pub(crate) objects: Objects,
     /// Objects that belong to the whole cluster.
@@ -81,6 +84,7 @@ pub(crate) async fn check(
     let stack = &project.file.stack;
     let target = &stack.targets[&settings.target.value];
     let name = settings.name.value.as_str();
+    let part = Part::named(stack, &options.only)?;
     check::guard_names(&stack.protected, name)?;
     check::check_files(project, target)?;
     check::has_terraform(base, target)?;
@@ -124,6 +128,7 @@ pub(crate) async fn check(
         git,
         images,
         former,
+        part,
         objects: Objects::default(),
         cluster_wide: Vec::new(),
         secrets,
@@ -149,6 +154,12 @@ pub(crate) async fn check(
     let providers = declared.providers(name, &variables);
     guard::check_providers(&providers, &allowed(&checked.cluster, target.terraform.as_ref()))
         .map_err(|e| explain(&e))?;
+    if !options.only.is_empty() {
+        let inputs = checked.inputs(project, target, settings, options, &facts)?;
+        let whole = chart::render(base, project, &checked.home, inputs, Purpose::Check, &supervisor).await?;
+        checked.part = checked.part.without_the_rest(stack, &whole.list)?;
+        checked.part.needs_switches(stack)?;
+    }
     let inputs = checked.inputs(project, target, settings, options, &facts)?;
     let (objects, kinds) = tokio::join!(
         chart::render(base, project, &checked.home, inputs, Purpose::Check, &supervisor),
@@ -315,7 +326,8 @@ impl Checked {
         options: &'a Options,
         facts: &Facts,
     ) -> Result<ChartInputs<'a>, Failure> {
-        let values = known::chart_values(project, target, facts, self.pinned)?;
+        let mut values = known::chart_values(project, target, facts, self.pinned)?;
+        self.part.switch(&project.file.stack, &mut values)?;
         let (files, set) = (&options.values, &options.set);
         Ok(ChartInputs { target, name: settings.name.value.as_str(), values, files, set })
     }

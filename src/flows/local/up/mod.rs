@@ -62,7 +62,8 @@ async fn run(call: Call<'_>, checked: Checked) -> Result<(), Failure> {
             backing: checked.backing_record(&home),
         });
         let has_state = Place::of(&home).claims(&home);
-        let record = begin(base, project, settings, former, place, images.collect(), has_state)?;
+        let mut record = begin(base, project, settings, former, place, images.collect(), has_state)?;
+        record.left_out = checked.part.left_out();
         let journal = open_journal(&home, screen, interrupts).await?;
         home.save_record(&record)?;
         checked.secrets.keep(&home)?;

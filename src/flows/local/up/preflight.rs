@@ -28,6 +28,7 @@ use crate::flows::local::compose::{self, Ownership, Translated};
 use crate::flows::local::machine::{Machine, explain};
 use crate::flows::secrets::Secrets;
 use crate::flows::terraform::{Place, declared};
+use crate::flows::part::Part;
 use crate::flows::up::{Images, Options};
 use crate::flows::{Home, Store, check};
 use crate::ui::Failure;
@@ -53,6 +54,8 @@ pub(crate) struct Checked {
     pub(crate) not_yet: Vec<NotYet>,
     /// The record of an earlier `up`.
     pub(crate) former: Option<Record>,
+    /// Which components run.
+    pub(crate) part: Part,
     /// What was rendered, with placeholders for what is not known yet.
     pub(crate) objects: Objects,
     /// What it translates to, with a placeholder subnet.
@@ -73,6 +76,7 @@ pub(crate) async fn check(
     let stack = &project.file.stack;
     let target = &stack.targets[&settings.target.value];
     let name = settings.name.value.as_str();
+    let part = Part::named(stack, &options.only)?;
     check::guard_names(&stack.protected, name)?;
     check::check_files(project, target)?;
     check::has_terraform(base, target)?;
@@ -110,6 +114,7 @@ pub(crate) async fn check(
         backing,
         not_yet: project.file.not_yet(target),
         former,
+        part,
         objects: Objects::default(),
         translation: Translation::default(),
         sensitive: Vec::new(),
@@ -123,8 +128,14 @@ pub(crate) async fn check(
     let outputs = outputs.into_iter().filter(|o| o.sensitive).map(|o| o.value);
     checked.sensitive = outputs.chain(checked.secrets.values()).collect();
     known::terraform_variables(project, target, &checked.facts(base, settings))?;
-    checked.objects =
-        checked.render(base, project, settings, options, &home, &facts, Purpose::Check, &supervisor).await?;
+    let render = async |checked: &Checked| {
+        checked.render(base, project, settings, options, &home, &facts, Purpose::Check, &supervisor).await
+    };
+    checked.objects = render(&checked).await?;
+    if !options.only.is_empty() {
+        checked.part = checked.part.without_the_rest(stack, &checked.objects.list)?;
+        checked.objects = render(&checked).await?;
+    }
     checked.translation = checked.translate_as_it_is(&checked.objects, settings, &home)?;
     checked.refuse_strangers().await?;
     Ok(checked)
@@ -208,7 +219,9 @@ impl Checked {
         supervisor: &Supervisor,
     ) -> Result<Objects, Failure> {
         let target = &project.file.stack.targets[&settings.target.value];
-        let values = known::chart_values(project, target, facts, options.images == Some(Images::Pinned))?;
+        let stack = &project.file.stack;
+        let mut values = known::chart_values(project, target, facts, options.images == Some(Images::Pinned))?;
+        self.part.switch(stack, &mut values)?;
         let (files, set) = (&options.values, &options.set);
         let inputs = ChartInputs { target, name: settings.name.value.as_str(), values, files, set };
         let mut objects = chart::render(base, project, home, inputs, purpose, supervisor).await?;
@@ -217,6 +230,7 @@ impl Checked {
         for secret in self.secrets.objects() {
             objects.list.extend(chart::parse(&secret.to_string(), "secrets")?);
         }
+        self.part.leave_out(stack, &mut objects.list);
         Ok(objects)
     }
 
