@@ -45,6 +45,10 @@ pub(super) struct Chart {
     /// Start only these components, and what their init containers wait for; the next `up` says anew what runs
     #[arg(long, value_name = "COMPONENT,..", value_delimiter = ',')]
     only: Vec<String>,
+    /// Have components run the working tree instead of their image, as `dev` of the target says; an `up` without
+    /// it takes that away
+    #[arg(long)]
+    dev: bool,
 }
 
 pub(super) fn name_and_reference(text: &str) -> Result<(String, String), String> {
@@ -65,6 +69,7 @@ impl Chart {
             images: self.images,
             image: self.image.into_iter().collect::<BTreeMap<_, _>>(),
             only: self.only,
+            dev: self.dev,
             yes: false,
             rollback: false,
             timeout: Duration::ZERO,

@@ -18,6 +18,7 @@ pub(crate) mod init;
 mod interrupts;
 mod known;
 pub(crate) mod list;
+mod live;
 pub(crate) mod local;
 pub(crate) mod locate;
 pub(crate) mod logs;

@@ -73,7 +73,7 @@ pub(crate) async fn plan(base: &Base, options: &Options) -> Result<Report, Failu
         TargetKind::Compose => {
             let checked = local::up::check(base, &project, &settings, options).await?;
             let (plan, left_out) = (checked.plan()?, checked.part.left_out());
-            Ok(Report { steps: steps(plan), left_out, drift: Vec::new(), warnings: Vec::new() })
+            Ok(Report { steps: steps(plan), left_out, drift: Vec::new(), warnings: checked.warnings })
         }
         TargetKind::Eks => {
             let checked = cluster::up::check(base, &project, &settings, options).await?;

@@ -52,6 +52,9 @@ pub struct Record {
     /// Components that its last `up` left out (`--only`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<String>,
+    /// Components that run the working tree (`--dev`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub live: Vec<String>,
 }
 
 /// An environment that sleeps: nothing of it runs, and all else is as it was.

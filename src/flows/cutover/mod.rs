@@ -72,6 +72,7 @@ impl Options {
             images: None,
             image: self.image.clone(),
             only: Vec::new(),
+            dev: false,
             yes: false,
             rollback: false,
             timeout: Duration::ZERO,

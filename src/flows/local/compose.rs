@@ -11,8 +11,8 @@ use envctl_local::engine::EngineFacts;
 use envctl_local::router;
 use envctl_model::labels;
 use envctl_translate::{
-    BackingInput, Environment, HostFile, Input, MissingReferences, Network, Object, Router, Stage,
-    Translation,
+    BackingInput, Environment, HostFile, Input, LiveSource, MissingReferences, Network, Object, Router,
+    Stage, Translation,
 };
 use envctl_wire::{CONTROL_PORT, ROUTER_ALIAS};
 use ipnet::Ipv4Net;
@@ -62,6 +62,8 @@ pub(crate) struct Translated<'a> {
     pub(crate) stage: Stage,
     /// Where single files of volumes may be put.
     pub(crate) host_files: PathBuf,
+    /// Workloads that run the working tree.
+    pub(crate) live: Vec<LiveSource>,
 }
 
 /// Labels on everything of an environment.
@@ -114,6 +116,7 @@ pub(crate) fn translate(from: &Translated<'_>) -> Result<Translation, Failure> {
         stage: from.stage,
         missing_references: MissingReferences::Deny,
         host_files: Some(from.host_files.clone()),
+        live: from.live.clone(),
     };
     run(&input)
 }
@@ -142,6 +145,7 @@ pub(crate) fn translate_manifests(objects: Vec<Object>) -> Result<Translation, F
         stage: Stage::Install,
         missing_references: MissingReferences::Placeholder,
         host_files: None,
+        live: Vec::new(),
     };
     run(&input)
 }

@@ -85,6 +85,13 @@ pub(crate) async fn check(
     let target = &stack.targets[&settings.target.value];
     let name = settings.name.value.as_str();
     let part = Part::named(stack, &options.only)?;
+    if options.dev {
+        return Err(Failure::Usage(format!(
+            "--dev mounts the working tree of this machine, and target `{}` is a cluster\n  \
+             name a target of kind `compose` with --target, or type `envctl up` without it: that takes an image",
+            settings.target.value
+        )));
+    }
     check::guard_names(&stack.protected, name)?;
     check::check_files(project, target)?;
     check::has_terraform(base, target)?;

@@ -9,7 +9,7 @@ use envctl_local::lookup::{self, Existence};
 use envctl_model::facts::Facts;
 use envctl_model::plan::Plan;
 use envctl_model::record::{BackingRecord, Phase, Place as Lives, Record};
-use envctl_model::stack::{NotYet, Target};
+use envctl_model::stack::Target;
 use envctl_model::{Thing, ThingKind};
 use envctl_programs::git::{WorkTree, work_tree};
 use envctl_programs::process::Supervisor;
@@ -23,12 +23,13 @@ use crate::config::{Base, Project, Settings};
 use crate::flows::chart::{self, ChartInputs, Objects, Purpose};
 use crate::flows::images::{self, StackImage};
 use crate::flows::known::{self, Sources};
+use crate::flows::live::Live;
 use crate::flows::local::agent;
 use crate::flows::local::compose::{self, Ownership, Translated};
 use crate::flows::local::machine::{Machine, explain};
+use crate::flows::part::Part;
 use crate::flows::secrets::Secrets;
 use crate::flows::terraform::{Place, declared};
-use crate::flows::part::Part;
 use crate::flows::up::{Images, Options};
 use crate::flows::{Home, Store, check};
 use crate::ui::Failure;
@@ -50,12 +51,12 @@ pub(crate) struct Checked {
     pub(crate) secrets: Secrets,
     /// What is worth saying before anything is done.
     pub(crate) warnings: Vec<String>,
-    /// What the stack file asks for and is not there yet.
-    pub(crate) not_yet: Vec<NotYet>,
     /// The record of an earlier `up`.
     pub(crate) former: Option<Record>,
     /// Which components run.
     pub(crate) part: Part,
+    /// Which of them run the working tree.
+    pub(crate) live: Live,
     /// What was rendered, with placeholders for what is not known yet.
     pub(crate) objects: Objects,
     /// What it translates to, with a placeholder subnet.
@@ -80,6 +81,7 @@ pub(crate) async fn check(
     check::guard_names(&stack.protected, name)?;
     check::check_files(project, target)?;
     check::has_terraform(base, target)?;
+    let live = if options.dev { Live::of(project, &settings.target.value, target)? } else { Live::default() };
     let home = Store::new(base.state_dir.value.clone()).home(&settings.name.value);
     let former = home.record()?;
     check::same_project(project, former.as_ref())?;
@@ -112,9 +114,9 @@ pub(crate) async fn check(
         git,
         images,
         backing,
-        not_yet: project.file.not_yet(target),
         former,
         part,
+        live,
         objects: Objects::default(),
         translation: Translation::default(),
         sensitive: Vec::new(),
@@ -135,6 +137,13 @@ pub(crate) async fn check(
     if !options.only.is_empty() {
         checked.part = checked.part.without_the_rest(stack, &checked.objects.list)?;
         checked.objects = render(&checked).await?;
+    }
+    for component in checked.live.without_workload(&checked.objects.list) {
+        if !checked.part.left_out().contains(&component) {
+            checked
+                .warnings
+                .push(format!("`dev` of {component}: nothing that is delivered is of this component"));
+        }
     }
     checked.translation = checked.translate_as_it_is(&checked.objects, settings, &home)?;
     checked.refuse_strangers().await?;
@@ -260,6 +269,7 @@ impl Checked {
             backing: self.backing.as_ref(),
             stage,
             host_files: home.file("files"),
+            live: self.live.sources(&objects.list),
         })
     }
 
