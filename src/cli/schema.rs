@@ -35,6 +35,8 @@ pub(super) enum Subject {
     Receipt,
     /// `parity --json`
     Parity,
+    /// `diff --json`
+    Diff,
     /// `whoami --json`
     Whoami,
     /// `doctor --json`
@@ -61,6 +63,7 @@ pub(super) fn schema(of: Subject) -> schemars::Schema {
         Subject::Gc => schema_for!(Vec<crate::flows::gc::Found>),
         Subject::Receipt => schema_for!(envctl_model::Receipt),
         Subject::Parity => schema_for!(super::parity::Report),
+        Subject::Diff => schema_for!(crate::flows::diff::Report),
         Subject::Doctor => schema_for!(Vec<crate::flows::doctor::Finding>),
         Subject::Whoami => schema_for!(super::whoami::Report),
         Subject::Evidence => schema_for!(super::evidence::Shown),

@@ -273,7 +273,8 @@ pub(crate) fn hide_secret(object: &Value, show: bool) -> Value {
     object
 }
 
-const HIDDEN: &str = "(hidden)";
+/// What stands for a secret.
+pub(crate) const HIDDEN: &str = "(hidden)";
 
 /// A Compose file, or an object, with everything hidden that stands in one of the Secrets or is a
 /// sensitive output of Terraform.

@@ -1,5 +1,6 @@
 //! The wiring: what each verb does, out of the crates that know how.
 
+mod apart;
 pub(crate) mod asleep;
 pub(crate) mod chart;
 mod check;
@@ -7,6 +8,7 @@ pub(crate) mod cluster;
 mod component;
 pub(crate) mod cutover;
 pub(crate) mod cutover_plan;
+pub(crate) mod diff;
 pub(crate) mod doctor;
 pub(crate) mod down;
 pub(crate) mod extend;
