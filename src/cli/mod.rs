@@ -4,6 +4,7 @@ mod choose;
 mod completions;
 mod config;
 mod cutover;
+mod diff;
 mod doctor;
 mod down;
 mod evidence;
@@ -133,6 +134,8 @@ enum Verb {
     Render(render::Arguments),
     /// Show what differs from a cluster
     Parity(parity::Arguments),
+    /// Show what two targets, or two sets of values, would run differently
+    Diff(diff::Arguments),
     /// Show what the last `down` proved
     Receipt,
     /// Rehearse the cutover of a component in a sandbox, step by step
@@ -225,6 +228,7 @@ fn run(global: &Global, verb: Verb) -> Result<(), Failure> {
         Verb::Gc(arguments) => wait_for(gc::run(&base, &arguments, format)),
         Verb::Render(arguments) => wait_for(render::run(&base, arguments)),
         Verb::Parity(arguments) => wait_for(parity::run(&base, arguments, format)),
+        Verb::Diff(arguments) => wait_for(diff::run(&base, arguments, format)),
         Verb::Receipt => receipt::run(&base, format),
         Verb::Rehearse(arguments) => wait_for(rehearse::run(&base, arguments, format)),
         Verb::Cutover(arguments) => wait_for(cutover::run(&base, arguments, format)),

@@ -31,6 +31,9 @@ pub(super) async fn run(base: &Base, arguments: Arguments, format: Format) -> Re
             vec![step.id, step.subject, step.after.join(", "), things]
         }),
     ));
+    if !report.left_out.is_empty() {
+        print(&format!("\nleft out (--only): {}", report.left_out.join(", ")));
+    }
     if !report.drift.is_empty() {
         print("\nchanged since the last `up`, which the next one sets back:");
     }

@@ -37,6 +37,8 @@ pub(super) enum Subject {
     Parity,
     /// `parity --explain CODE --json`
     ParityCode,
+    /// `diff --json`
+    Diff,
     /// `whoami --json`
     Whoami,
     /// `doctor --json`
@@ -64,6 +66,7 @@ pub(super) fn schema(of: Subject) -> schemars::Schema {
         Subject::Receipt => schema_for!(envctl_model::Receipt),
         Subject::Parity => schema_for!(super::parity::Report),
         Subject::ParityCode => schema_for!(super::parity::Explanation),
+        Subject::Diff => schema_for!(crate::flows::diff::Report),
         Subject::Doctor => schema_for!(Vec<crate::flows::doctor::Finding>),
         Subject::Whoami => schema_for!(super::whoami::Report),
         Subject::Evidence => schema_for!(super::evidence::Shown),

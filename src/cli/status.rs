@@ -25,6 +25,12 @@ pub(super) async fn run(base: &Base, format: Format) -> Result<(), Failure> {
         "{} · {} · target {} · owner {} · {expires}{asleep}",
         report.name, report.phase, report.target, report.owner
     ));
+    if !report.left_out.is_empty() {
+        print(&format!("left out (--only): {}; `envctl up` starts all", report.left_out.join(", ")));
+    }
+    if !report.live.is_empty() {
+        print(&format!("live source (--dev): {}; `envctl up` takes it away", report.live.join(", ")));
+    }
     for url in &report.urls {
         print(url);
     }

@@ -42,6 +42,13 @@ pub(super) struct Chart {
     /// Take this image instead of building it
     #[arg(long, value_name = "NAME=REF", value_parser = name_and_reference)]
     image: Vec<(String, String)>,
+    /// Start only these components, and what their init containers wait for; the next `up` says anew what runs
+    #[arg(long, value_name = "COMPONENT,..", value_delimiter = ',')]
+    only: Vec<String>,
+    /// Have components run the working tree instead of their image, as `dev` of the target says; an `up` without
+    /// it takes that away
+    #[arg(long)]
+    dev: bool,
 }
 
 pub(super) fn name_and_reference(text: &str) -> Result<(String, String), String> {
@@ -61,6 +68,8 @@ impl Chart {
             values: Vec::new(),
             images: self.images,
             image: self.image.into_iter().collect::<BTreeMap<_, _>>(),
+            only: self.only,
+            dev: self.dev,
             yes: false,
             rollback: false,
             timeout: Duration::ZERO,

@@ -49,6 +49,10 @@ struct Kept {
     manifests: String,
     /// The objects of `manifests`, with former values where the chart draws them at random.
     objects: Vec<Value>,
+    /// Secrets that were rendered before and are not now, of components that are switched off: volumes remember what was
+    /// drawn for them, and it has to be the same when they come back.
+    #[serde(default)]
+    away: Vec<Value>,
 }
 
 impl Kept {
@@ -63,6 +67,22 @@ impl Kept {
         }
         Ok(Objects { list, source })
     }
+
+    /// What later renders look up.
+    fn known(self) -> Vec<Value> {
+        self.objects.into_iter().chain(self.away).collect()
+    }
+}
+
+/// The Secrets of `former` that are not among `objects`.
+fn away(former: Vec<Value>, objects: &[Value]) -> Vec<Value> {
+    let is_there = |secret: &Value| {
+        objects.iter().any(|object| {
+            object["kind"] == secret["kind"]
+                && ["name", "namespace"].iter().all(|key| object["metadata"][key] == secret["metadata"][key])
+        })
+    };
+    former.into_iter().filter(|object| object["kind"] == "Secret" && !is_there(object)).collect()
 }
 
 /// Where in an environment's home Helm finds generated values; cleared when a run begins.
@@ -110,7 +130,7 @@ pub(crate) async fn render(
     if let Some(kept) = delivered.iter().chain(&checked).find(|kept| kept.inputs == digest) {
         return kept.objects(source);
     }
-    let former = delivered.map(|kept| kept.objects).unwrap_or_default();
+    let former = delivered.map(Kept::known).unwrap_or_default();
     let rendered = match purpose {
         // What is only checked may draw at random.
         Purpose::Check => template.render(&former, supervisor).await.map(|rendered| (rendered, None)),
@@ -124,7 +144,8 @@ pub(crate) async fn render(
     if let Some(again) = again {
         objects = envctl_programs::helm::carry(&former, objects, &bodies(&again.manifests)?);
     }
-    let kept = Kept { inputs: digest, manifests: rendered.manifests, objects };
+    let away = away(former, &objects);
+    let kept = Kept { inputs: digest, manifests: rendered.manifests, objects, away };
     if home.exists() {
         home.write_json(purpose.file(), &kept)?;
     }
@@ -273,7 +294,8 @@ pub(crate) fn hide_secret(object: &Value, show: bool) -> Value {
     object
 }
 
-const HIDDEN: &str = "(hidden)";
+/// What stands for a secret.
+pub(crate) const HIDDEN: &str = "(hidden)";
 
 /// A Compose file, or an object, with everything hidden that stands in one of the Secrets or is a
 /// sensitive output of Terraform.
@@ -314,5 +336,23 @@ fn hide(value: Value, secrets: &[String]) -> Value {
             })
             .collect(),
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn secrets_of_what_is_switched_off_are_remembered_until_they_are_back() {
+        let secret =
+            |name: &str| json!({"kind": "Secret", "metadata": {"name": name}, "data": {"x": "eA=="}});
+        let other = json!({"kind": "ConfigMap", "metadata": {"name": "db"}});
+        let former = vec![secret("api"), secret("db"), other];
+        let without = away(former, &[secret("api")]);
+        assert_eq!(without, [secret("db")]);
+        assert!(away(without, &[secret("db")]).is_empty());
     }
 }

@@ -1,11 +1,14 @@
 //! The wiring: what each verb does, out of the crates that know how.
 
+mod apart;
 pub(crate) mod asleep;
 pub(crate) mod chart;
 mod check;
 pub(crate) mod cluster;
+mod component;
 pub(crate) mod cutover;
 pub(crate) mod cutover_plan;
+pub(crate) mod diff;
 pub(crate) mod doctor;
 pub(crate) mod down;
 pub(crate) mod extend;
@@ -17,10 +20,12 @@ pub(crate) mod init;
 mod interrupts;
 mod known;
 pub(crate) mod list;
+mod live;
 pub(crate) mod local;
 pub(crate) mod locate;
 pub(crate) mod logs;
 mod moving;
+mod part;
 pub(crate) mod plan;
 pub(crate) mod rehearse;
 pub(crate) mod run;

@@ -21,6 +21,8 @@ use crate::ui::Failure;
 pub(crate) struct Report {
     /// The steps, in an order in which they can be done.
     pub(crate) steps: Vec<Step>,
+    /// Components that are left out (`--only`).
+    pub(crate) left_out: Vec<String>,
     /// In a cluster: objects that are not as the last `up` delivered them.
     pub(crate) drift: Vec<Drift>,
     /// What is worth knowing beforehand.
@@ -69,14 +71,16 @@ pub(crate) async fn plan(base: &Base, options: &Options) -> Result<Report, Failu
     let settings = base.settings(&project)?;
     match project.file.stack.targets[&settings.target.value].kind.value {
         TargetKind::Compose => {
-            let plan = local::up::check(base, &project, &settings, options).await?.plan()?;
-            Ok(Report { steps: steps(plan), drift: Vec::new(), warnings: Vec::new() })
+            let checked = local::up::check(base, &project, &settings, options).await?;
+            let (plan, left_out) = (checked.plan()?, checked.part.left_out());
+            Ok(Report { steps: steps(plan), left_out, drift: Vec::new(), warnings: checked.warnings })
         }
         TargetKind::Eks => {
             let checked = cluster::up::check(base, &project, &settings, options).await?;
             let plan = checked.plan(&settings, &project)?;
             let warnings = checked.cluster.warnings().iter().chain(&checked.warnings).cloned().collect();
-            Ok(Report { steps: steps(plan), drift: drift_of(&checked).await?, warnings })
+            let (left_out, drift) = (checked.part.left_out(), drift_of(&checked).await?);
+            Ok(Report { steps: steps(plan), left_out, drift, warnings })
         }
     }
 }

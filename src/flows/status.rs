@@ -29,6 +29,10 @@ pub(crate) struct Report {
     /// Since when it sleeps (RFC 3339); nothing: it is awake.
     #[schemars(with = "Option<String>")]
     pub(crate) asleep: Option<Timestamp>,
+    /// Components that its last `up` left out (`--only`).
+    pub(crate) left_out: Vec<String>,
+    /// Components that run the working tree instead of their image (`--dev`).
+    pub(crate) live: Vec<String>,
     /// Where it answers.
     pub(crate) urls: Vec<String>,
     /// Its pods.
@@ -80,6 +84,8 @@ pub(crate) async fn status(base: &Base) -> Result<Report, Failure> {
         owner: record.owner.clone(),
         expires: record.expires,
         asleep: record.asleep.as_ref().map(|asleep| asleep.since),
+        left_out: record.left_out.clone(),
+        live: record.live.clone(),
         urls: record.urls.clone(),
         pods,
     })

@@ -26,6 +26,10 @@ pub(crate) struct Options {
     pub(crate) images: Option<Images>,
     /// `--image NAME=REF`.
     pub(crate) image: BTreeMap<String, String>,
+    /// The components to start; none: all of them.
+    pub(crate) only: Vec<String>,
+    /// Whether components run the working tree, as the target's `dev` says.
+    pub(crate) dev: bool,
     /// Consent to what destroys something.
     pub(crate) yes: bool,
     /// Remove everything again if it fails.
@@ -44,6 +48,8 @@ impl Options {
             values: Vec::new(),
             images: None,
             image: BTreeMap::new(),
+            only: Vec::new(),
+            dev: false,
             yes: false,
             rollback: false,
             timeout: Duration::from_secs(600),
@@ -149,6 +155,8 @@ pub(crate) fn begin(
         terraform,
         images,
         asleep: former.as_ref().and_then(|f| f.asleep.clone()),
+        left_out: Vec::new(),
+        live: Vec::new(),
         urls: former.map(|f| f.urls).unwrap_or_default(),
     })
 }

@@ -66,6 +66,26 @@ fn an_unknown_target_is_named_with_those_that_exist() {
 }
 
 #[test]
+fn an_unknown_component_is_named_with_those_that_exist() {
+    up(&House::small("only"), &["--only", "web,shop"])
+        .exits(2)
+        .says("--only shop: the stack has no component `shop`; its components: web");
+}
+
+#[test]
+fn live_source_that_is_not_there_is_pointed_at() {
+    let house = House::small("live");
+    house.edit("envctl.yaml", |text| {
+        text.replace("{kind: compose}", "{kind: compose, dev: {web: {mounts: ['./app:/srv/app']}}}")
+    });
+    up(&house, &["--dev"])
+        .exits(2)
+        .says("./app cannot be mounted: No such file or directory")
+        .says("envctl.yaml:10:47")
+        .says("paths are relative to");
+}
+
+#[test]
 fn a_wrong_time_to_live_says_what_is_accepted() {
     up(&House::small("ttl"), &["--ttl", "soon"]).exits(2).says("`soon` is not a time to live").says("`24h`");
 }
@@ -99,6 +119,8 @@ fn what_is_of_the_other_kind_of_target_says_so() {
         )
     });
     house.envctl(&["parity", "--target", "dev"]).exits(2).says("name a target of kind `compose`");
+    house.envctl(&["up", "--dev", "--target", "dev"]).exits(2).says("target `dev` is a cluster");
+    house.envctl(&["up", "--dev"]).exits(2).says("target `local` has none").says("dev: {web: {mounts:");
     house.envctl(&["render", "--target", "dev"]).exits(2).says("--format objects --target dev");
     house.envctl(&["whoami"]).exits(2).says("name a target of kind `eks`");
 }

@@ -49,9 +49,15 @@ fn made(house: &House) -> Vec<String> {
 
 /// When the container of the application was started; nothing if none runs.
 fn started(house: &House) -> String {
+    started_of(house, "web")
+}
+
+/// Likewise, of a container of another name.
+fn started_of(house: &House, container: &str) -> String {
     let label = format!("label=dev.envctl.environment={}", house.environment());
+    let container = format!("label=dev.envctl.container={container}");
     let mut list = Command::new("docker");
-    list.args(["ps", "-q", "--filter", &label, "--filter", "label=dev.envctl.container=web"]);
+    list.args(["ps", "-q", "--filter", &label, "--filter", &container]);
     let ids = Ran::of(&mut list).exits(0).stdout;
     if ids.is_empty() {
         return ids;
@@ -177,6 +183,84 @@ fn an_environment_restarts_sleeps_wakes_and_is_reached_by_its_ports() {
         .envctl(&["port-forward", "shop", "80"])
         .exits(2)
         .says("there is no Service and no component `shop`");
+    house.envctl(&["down", "--yes"]).exits(0).says("0 left");
+    assert_eq!(house.on_engine(), [""; 0]);
+}
+
+const MAILER: &str = "
+{{- if .Values.mailer.enabled }}
+apiVersion: v1
+kind: Secret
+metadata: {name: mailer}
+stringData: {password: {{ randAlphaNum 24 }}}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: mailer}
+spec:
+  selector: {matchLabels: {app: mailer}}
+  template:
+    metadata: {labels: {app: mailer}}
+    spec:
+      terminationGracePeriodSeconds: 0
+      containers:
+        - name: mailer
+          image: debian:bookworm-slim
+          command: [sleep, infinity]
+          env: [{name: PASSWORD, valueFrom: {secretKeyRef: {name: mailer, key: password}}}]
+{{- end }}
+";
+
+#[test]
+fn a_part_runs_live_source_and_the_next_up_adds_the_rest_and_takes_it_away() {
+    if !have(&["docker", "helm", "curl"]) {
+        return;
+    }
+    let house = House::small("daily");
+    std::fs::write(house.src().join("chart/templates/mailer.yaml"), MAILER).unwrap();
+    house.edit("chart/values.yaml", |text| text + "mailer: {enabled: true}\n");
+    let live = house.src().join("live");
+    std::fs::create_dir(&live).unwrap();
+    std::fs::write(live.join("message"), "first").unwrap();
+    house.edit("envctl.yaml", |text| {
+        let command = "[sh, -c, 'MESSAGE=$(cat /live/message) exec perl /etc/web/server.pl']";
+        let dev = format!("dev: {{web: {{mounts: ['./live:/live'], command: {command}}}}}");
+        text.replace(
+            "web: {kind: service}",
+            "web: {kind: service}\n  mailer: {kind: worker, enabledBy: mailer.enabled}",
+        )
+        .replace("{kind: compose}", &format!("{{kind: compose, {dev}}}"))
+    });
+    let web = format!("web.{}.localhost", house.environment());
+    let said = || house.get(&web, "/").1.split(' ').next().unwrap().to_owned();
+    let status = || {
+        let status = house.envctl(&["status", "--json"]).exits(0).json();
+        (status["leftOut"].to_string(), status["live"].to_string())
+    };
+    let part = ["--only", "web", "--dev"];
+    let with = |verb: &'static str, more: &'static str| house.envctl(&[&[verb], &part[..], &[more]].concat());
+
+    assert_eq!(with("plan", "--json").exits(0).json()["leftOut"], serde_json::json!(["mailer"]));
+    with("parity", "--json").exits(0).says("live-source").says("not what the image holds");
+    with("up", "--json").exits(0);
+    assert_eq!(said(), "first");
+    assert_eq!(status(), (r#"["mailer"]"#.to_owned(), r#"["web"]"#.to_owned()));
+    assert_eq!(started_of(&house, "mailer"), "");
+    std::fs::write(live.join("message"), "second").unwrap();
+    house.envctl(&["restart", "web"]).exits(0);
+    assert_eq!(said(), "second");
+    house.envctl(&["logs", "web"]).exits(0).says("listening");
+
+    house.envctl(&["up"]).exits(0).says("mailer ✔");
+    assert_eq!(said(), "hello");
+    assert_eq!(status(), ("[]".to_owned(), "[]".to_owned()));
+    let password = || house.envctl(&["exec", "mailer", "--", "printenv", "PASSWORD"]).exits(0).stdout;
+    let drawn = password();
+    house.envctl(&["up", "--only", "web"]).exits(0);
+    assert_eq!(started_of(&house, "mailer"), "", "each `up` says what runs");
+    house.envctl(&["status"]).exits(0).says("left out (--only): mailer; `envctl up` starts all");
+    house.envctl(&["up"]).exits(0).says("mailer ✔");
+    assert_eq!(password(), drawn, "what was drawn for it is the same when it is back");
     house.envctl(&["down", "--yes"]).exits(0).says("0 left");
     assert_eq!(house.on_engine(), [""; 0]);
 }

@@ -53,6 +53,12 @@ pub struct Record {
     /// Since when it sleeps, and how it was before.
     #[serde(default)]
     pub asleep: Option<Asleep>,
+    /// Components that its last `up` left out (`--only`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<String>,
+    /// Components that run the working tree (`--dev`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub live: Vec<String>,
 }
 
 /// An environment that sleeps: nothing of it runs, and all else is as it was.

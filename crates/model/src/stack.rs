@@ -431,11 +431,36 @@ impl Terraform {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Dev {
-    /// `HOST:CONTAINER`.
+    /// `HOST:CONTAINER`, such as `./app:/srv/app`: a path relative to the stack file, and where it is
+    /// mounted in the first container.
     #[serde(default)]
-    pub mounts: Vec<String>,
-    /// The command instead of the image's.
+    #[schemars(with = "Vec<String>")]
+    pub mounts: Vec<Spanned<DevMount>>,
+    /// The command instead of the container's and the image's.
     pub command: Option<Vec<String>>,
+}
+
+/// A path of the working tree in a container.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct DevMount {
+    /// Relative to the stack file.
+    pub host: PathBuf,
+    /// Absolute.
+    pub container: String,
+}
+
+impl TryFrom<String> for DevMount {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        match text.split_once(':') {
+            Some((host, container)) if !host.is_empty() && container.starts_with('/') => {
+                Ok(Self { host: host.into(), container: container.to_owned() })
+            }
+            _ => Err(format!("`{text}` is no mount: write HOST:CONTAINER, such as ./app:/srv/app")),
+        }
+    }
 }
 
 /// How to sign in to AWS.
@@ -484,15 +509,6 @@ pub struct Defaults {
     /// `--ttl`, such as `24h`.
     #[schemars(with = "Option<String>")]
     pub ttl: Option<Spanned<String>>,
-}
-
-/// What the stack file asks for and this envctl cannot do yet.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NotYet {
-    /// The key: `secrets`.
-    pub key: String,
-    /// What does not happen.
-    pub message: String,
 }
 
 /// A stack file that was parsed and checked.
@@ -661,6 +677,13 @@ impl StackFile {
                 format!("target `{name}` is of kind `{kind}`, and `{key}` belongs to kind `{other}`");
             return Err(self.error_at(&target.kind, message, None));
         }
+        if let Some(dev) = &target.dev
+            && let Some(unknown) = dev.value.keys().find(|name| !self.stack.components.contains_key(*name))
+        {
+            let known: Vec<_> = self.stack.components.keys().map(String::as_str).collect();
+            let message = format!("`dev` names `{unknown}`, which is no component of the stack");
+            return Err(self.error_at(dev, message, Some(format!("its components: {}", known.join(", ")))));
+        }
         if target.kind.value == TargetKind::Eks {
             let missing: Vec<_> = [
                 ("account", target.account.is_none()),
@@ -735,20 +758,6 @@ impl StackFile {
             return Err(self.error_at(value, format!("`{variable}` is envctl's to set: {why}"), None));
         }
         Ok(())
-    }
-
-    /// What this file asks for on `target` and this envctl does not do yet, by name.
-    #[must_use]
-    pub fn not_yet(&self, target: &Target) -> Vec<NotYet> {
-        let not_yet = |key: &str, message: &str| NotYet { key: key.to_owned(), message: message.to_owned() };
-        let mut list = Vec::new();
-        if target.dev.is_some() {
-            list.push(not_yet(
-                "dev",
-                "`up --dev` does not exist yet; a changed source is built into the image by `up`",
-            ));
-        }
-        list
     }
 }
 
@@ -905,15 +914,19 @@ mod tests {
     const WHOLE: &str = include_str!("../tests/whole.yaml");
 
     #[test]
-    fn the_whole_file_of_the_design_parses_and_what_is_not_there_yet_says_so_by_name() {
+    fn the_whole_file_of_the_design_parses() {
         let file = StackFile::parse("envctl.yaml", WHOLE).unwrap_or_else(|e| panic!("{e}"));
         assert_eq!(file.stack.components["mailer"].kind, ComponentKind::Worker);
         assert_eq!(
             file.stack.targets["dev"].account.as_ref().map(|a| a.value.as_str()),
             Some("333333333333")
         );
-        let keys: Vec<_> = file.not_yet(&file.stack.targets["local"]).into_iter().map(|n| n.key).collect();
-        assert_eq!(keys, ["dev"]);
+        let dev = file.stack.targets["local"].dev.as_ref().map(|dev| &dev.value["mailer"]);
+        let mounts = dev.into_iter().flat_map(|dev| &dev.mounts).map(|mount| mount.value.clone());
+        assert_eq!(
+            mounts.collect::<Vec<_>>(),
+            [DevMount { host: "./app".into(), container: "/srv/app".into() }]
+        );
     }
 
     fn error(source: &str) -> String {
@@ -983,6 +996,12 @@ mod tests {
     #[test]
     fn keys_of_the_other_kind_are_refused() {
         insta::assert_snapshot!(error(&WHOLE.replace("kind: compose", "kind: eks")));
+    }
+
+    #[test]
+    fn live_source_says_what_goes_where_and_for_which_component() {
+        insta::assert_snapshot!(error(&WHOLE.replace("./app:/srv/app", "./app")));
+        insta::assert_snapshot!(error(&WHOLE.replace("dev: {mailer:", "dev: {mialer:")));
     }
 
     #[test]

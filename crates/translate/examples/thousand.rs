@@ -209,5 +209,6 @@ fn input(objects: Vec<Object>) -> Result<Input, Box<dyn Error>> {
         stage: Stage::Install,
         missing_references: MissingReferences::Deny,
         host_files: Some("/var/lib/envctl/files".into()),
+        live: Vec::new(),
     })
 }

@@ -89,6 +89,15 @@ pub(crate) enum Mount {
     },
 }
 
+impl Mount {
+    /// Where it is in the container.
+    pub(crate) fn target(&self) -> &str {
+        match self {
+            Self::Volume { target, .. } | Self::Bind { target, .. } => target,
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct VolumeOptions {
     pub(crate) nocopy: bool,

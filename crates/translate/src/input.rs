@@ -32,6 +32,19 @@ pub struct Input {
     /// before 26 cannot mount one file of a volume; without a directory those mounts are dropped,
     /// with a finding.
     pub host_files: Option<PathBuf>,
+    /// Workloads that run the working tree.
+    pub live: Vec<LiveSource>,
+}
+
+/// What the pods of one workload run instead of what their image holds: it goes into their first container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LiveSource {
+    /// Kind and name of the workload.
+    pub workload: (String, String),
+    /// Paths of the Engine's host, each with where it is mounted.
+    pub mounts: Vec<(PathBuf, String)>,
+    /// The command instead of the container's and the image's.
+    pub command: Option<Vec<String>>,
 }
 
 /// Who the environment is.

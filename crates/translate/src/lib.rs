@@ -27,6 +27,7 @@ mod input;
 mod kinds;
 mod labels;
 mod leftover;
+mod live;
 mod names;
 mod objects;
 mod order;
@@ -45,7 +46,8 @@ mod workload;
 pub use error::{Problem, SubnetFull, TranslateError};
 pub use gateway::GATEWAY;
 pub use input::{
-    Backing, BackingInput, EngineFacts, Environment, Input, MissingReferences, Network, Router, Stage,
+    Backing, BackingInput, EngineFacts, Environment, Input, LiveSource, MissingReferences, Network, Router,
+    Stage,
 };
 pub use objects::{Object, Origin, ParseError, ParseProblem, parse};
 pub use output::{HostFile, Phase, Pod, PodService, Translation, Url};

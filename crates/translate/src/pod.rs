@@ -15,6 +15,7 @@ use crate::cursor::{Cursor, Remark};
 use crate::downward::Downward;
 use crate::environment::{self, Variables};
 use crate::input::Input;
+use crate::live;
 use crate::names::hex_digest;
 use crate::output::PodService;
 use crate::probe::{self, Probes};
@@ -109,11 +110,15 @@ impl<'p, 'a> Prepared<'p, 'a> {
         };
         let mut members = Vec::new();
         let mut network_probes = Vec::new();
+        let mut live = input.live.iter().find(|live| live.workload == plan.workload);
         for container in &containers {
             let Probes { network, health } = probe::read(&container.at, container.name, &input.engine);
             network_probes.extend(network);
             let mut service = container::service(spec, &container.at, &container.variables, &input.engine);
             service.volumes = container.requests.iter().flat_map(|request| builder.mounts(request)).collect();
+            if let Some(live) = live.take_if(|_| container.step == Step::Main) {
+                live::apply(spec, &container.at, live, &mut service);
+            }
             join(spec, &plan.name, &mut service);
             service.restart = Some(restart(container.step, plan.restart).compose());
             let health_is_own = health.is_some();

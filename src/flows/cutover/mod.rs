@@ -71,6 +71,8 @@ impl Options {
             values: Vec::new(),
             images: None,
             image: self.image.clone(),
+            only: Vec::new(),
+            dev: false,
             yes: false,
             rollback: false,
             timeout: Duration::ZERO,

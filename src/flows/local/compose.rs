@@ -12,8 +12,8 @@ use envctl_local::router;
 use envctl_model::host::Hosts;
 use envctl_model::labels;
 use envctl_translate::{
-    BackingInput, Environment, HostFile, Input, MissingReferences, Network, Object, Router, Stage,
-    Translation,
+    BackingInput, Environment, HostFile, Input, LiveSource, MissingReferences, Network, Object, Router,
+    Stage, Translation,
 };
 use envctl_wire::{CONTROL_PORT, ROUTER_ALIAS};
 use ipnet::Ipv4Net;
@@ -65,6 +65,8 @@ pub(crate) struct Translated<'a> {
     pub(crate) stage: Stage,
     /// Where single files of volumes may be put.
     pub(crate) host_files: PathBuf,
+    /// Workloads that run the working tree.
+    pub(crate) live: Vec<LiveSource>,
 }
 
 /// Labels on everything of an environment.
@@ -115,6 +117,7 @@ pub(crate) fn translate(from: &Translated<'_>) -> Result<Translation, Failure> {
         stage: from.stage,
         missing_references: MissingReferences::Deny,
         host_files: Some(from.host_files.clone()),
+        live: from.live.clone(),
     };
     run(&input)
 }
@@ -143,6 +146,7 @@ pub(crate) fn translate_manifests(objects: Vec<Object>) -> Result<Translation, F
         stage: Stage::Install,
         missing_references: MissingReferences::Placeholder,
         host_files: None,
+        live: Vec::new(),
     };
     run(&input)
 }

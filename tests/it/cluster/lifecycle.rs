@@ -3,13 +3,43 @@
 use crate::support::House;
 use crate::support::cluster::{Cluster, IMAGE};
 
+/// A component that has no pods.
+const MAILER: &str = "
+{{- if .Values.mailer }}
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: mailer}
+spec:
+  replicas: 0
+  selector: {matchLabels: {app: mailer}}
+  template:
+    metadata: {labels: {app: mailer}}
+    spec: {containers: [{name: mailer, image: debian:bookworm-slim}]}
+{{- end }}
+";
+
 #[test]
 fn up_use_change_down() {
     let Some(cluster) = Cluster::shared() else { return };
     let house = House::on_cluster(cluster, "klife");
     let name = house.environment();
     let before = cluster.object(&["namespaces"])["items"].as_array().unwrap().len();
-    let up = house.envctl(&["up"]).exits(0);
+    house.edit("envctl.yaml", |text| {
+        text.replace(
+            "web: {kind: service}",
+            "web: {kind: service}\n  mailer: {kind: worker, enabledBy: mailer}",
+        )
+    });
+    house.edit("chart/values.yaml", |text| text + "mailer: true\n");
+    std::fs::write(house.src().join("chart/templates/mailer.yaml"), MAILER).unwrap();
+    house
+        .envctl(&["up", "--only", "mailer"])
+        .exits(2)
+        .says("--only leaves `web` out")
+        .says("enabledBy: web.enabled");
+    let up = house.envctl(&["up", "--only", "web"]).exits(0);
+    assert!(cluster.object(&["deployment", "mailer", "-n", &name]).is_null());
+    house.envctl(&["status"]).exits(0).says("left out (--only): mailer");
     assert!(up.stdout.contains(&format!("http://web.{name}.dev.example.com")), "{}", up.stdout);
     let web = cluster.object(&["deployment", "web", "-n", &name]);
     assert_eq!(web["status"]["availableReplicas"], 1);
@@ -21,6 +51,10 @@ fn up_use_change_down() {
     }
     house.envctl(&["up", "--set", "replicas=2"]).exits(0);
     assert_eq!(cluster.object(&["deployment", "web", "-n", &name])["status"]["availableReplicas"], 2);
+    assert!(
+        cluster.object(&["deployment", "mailer", "-n", &name]).is_object(),
+        "the next `up` adds the rest"
+    );
     let down = house.envctl(&["down", "--yes"]).exits(0).says("0 left");
     assert!(!down.stdout.contains("unverified"), "{}", down.stdout);
     assert_eq!(house.in_cluster(cluster), [""; 0]);

@@ -40,6 +40,7 @@ pub(crate) fn input(objects: Vec<Object>, engine: EngineFacts) -> Input {
         stage: Stage::Install,
         missing_references: MissingReferences::Deny,
         host_files: Some(PathBuf::from("/var/lib/envctl/files")),
+        live: Vec::new(),
     }
 }
 

@@ -93,6 +93,7 @@ async fn locked_up(call: Call<'_>, checked: &Checked, locked: &Locked) -> Result
     let has_state = checked.has_state();
     let mut record = begin(base, project, settings, former, lives, images.collect(), has_state)?;
     record.owner.clone_from(&checked.cluster.facts().username);
+    record.left_out = checked.part.left_out();
     let mut journal = open_journal(home, screen, interrupts).await?;
     if !home.is_of(Some(&record.identity))? {
         // What an earlier environment left here would be taken for this one's: its workspace, its outputs.

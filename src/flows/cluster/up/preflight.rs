@@ -27,6 +27,7 @@ use crate::flows::cluster::terraform::allowed;
 use crate::flows::images::{self, StackImage};
 use crate::flows::known::{self, Sources};
 use crate::flows::local::machine::Machine;
+use crate::flows::part::Part;
 use crate::flows::secrets::Secrets;
 use crate::flows::terraform::{Place, declared};
 use crate::flows::up::{Images, Options, begin};
@@ -59,6 +60,8 @@ pub(crate) struct Checked {
     pub(crate) images: BTreeMap<String, StackImage>,
     /// The record of an earlier `up`.
     pub(crate) former: Option<Record>,
+    /// Which components run.
+    pub(crate) part: Part,
     /// What was rendered, with placeholders for what is not known yet.
     pub(crate) objects: Objects,
     /// Objects that belong to the whole cluster.
@@ -83,6 +86,14 @@ pub(crate) async fn check(
     let name = settings.name.value.as_str();
     let workspace = known::workspace(project, settings)?;
     check::guard_names(&stack.protected, name, workspace.as_deref())?;
+    let part = Part::named(stack, &options.only)?;
+    if options.dev {
+        return Err(Failure::Usage(format!(
+            "--dev mounts the working tree of this machine, and target `{}` is a cluster\n  \
+             name a target of kind `compose` with --target, or type `envctl up` without it: that takes an image",
+            settings.target.value
+        )));
+    }
     check::check_files(project, target)?;
     check::has_terraform(base, target)?;
     let destination = Destination::of_target(base, &stack.protected, target)
@@ -125,6 +136,7 @@ pub(crate) async fn check(
         git,
         images,
         former,
+        part,
         objects: Objects::default(),
         cluster_wide: Vec::new(),
         secrets,
@@ -150,6 +162,12 @@ pub(crate) async fn check(
     let providers = declared.providers(workspace.as_deref().unwrap_or(name), &variables);
     guard::check_providers(&providers, &allowed(&checked.cluster, target.terraform.as_ref()))
         .map_err(|e| explain(&e))?;
+    if !options.only.is_empty() {
+        let inputs = checked.inputs(project, target, settings, options, &facts)?;
+        let whole = chart::render(base, project, &checked.home, inputs, Purpose::Check, &supervisor).await?;
+        checked.part = checked.part.without_the_rest(stack, &whole.list)?;
+        checked.part.needs_switches(stack)?;
+    }
     let inputs = checked.inputs(project, target, settings, options, &facts)?;
     let (objects, kinds) = tokio::join!(
         chart::render(base, project, &checked.home, inputs, Purpose::Check, &supervisor),
@@ -316,7 +334,8 @@ impl Checked {
         options: &'a Options,
         facts: &Facts,
     ) -> Result<ChartInputs<'a>, Failure> {
-        let values = known::chart_values(project, target, facts, self.pinned)?;
+        let mut values = known::chart_values(project, target, facts, self.pinned)?;
+        self.part.switch(&project.file.stack, &mut values)?;
         let (files, set) = (&options.values, &options.set);
         Ok(ChartInputs { target, name: settings.name.value.as_str(), values, files, set })
     }

@@ -39,9 +39,6 @@ async fn run(call: Call<'_>, checked: Checked) -> Result<(), Failure> {
     for warning in &checked.warnings {
         screen.show(Event::Warning { message: warning.clone() });
     }
-    for not_yet in &checked.not_yet {
-        screen.show(Event::Warning { message: format!("`{}`: {}", not_yet.key, not_yet.message) });
-    }
     let name = &settings.name.value;
     let backing = checked.backing.as_ref().map(|b| b.project.clone());
     let locked = Locked::acquire(base, &checked.machine, name.as_str(), backing.as_deref(), "up").await?;
@@ -62,7 +59,9 @@ async fn run(call: Call<'_>, checked: Checked) -> Result<(), Failure> {
             backing: checked.backing_record(&home),
         });
         let has_state = Place::of(&home).claims(&home);
-        let record = begin(base, project, settings, former, place, images.collect(), has_state)?;
+        let mut record = begin(base, project, settings, former, place, images.collect(), has_state)?;
+        record.left_out = checked.part.left_out();
+        record.live = checked.live.components(&checked.objects.list);
         let journal = open_journal(&home, screen, interrupts).await?;
         home.save_record(&record)?;
         checked.secrets.keep(&home)?;

@@ -10,7 +10,7 @@ use envctl_model::facts::Facts;
 use envctl_model::host::LOCAL_DOMAIN;
 use envctl_model::plan::Plan;
 use envctl_model::record::{BackingRecord, Phase, Place as Lives, Record};
-use envctl_model::stack::{NotYet, Target};
+use envctl_model::stack::Target;
 use envctl_model::{Thing, ThingKind};
 use envctl_programs::git::{WorkTree, work_tree};
 use envctl_programs::process::Supervisor;
@@ -24,9 +24,11 @@ use crate::config::{Base, Project, Settings};
 use crate::flows::chart::{self, ChartInputs, Objects, Purpose};
 use crate::flows::images::{self, StackImage};
 use crate::flows::known::{self, Sources};
+use crate::flows::live::Live;
 use crate::flows::local::agent;
 use crate::flows::local::compose::{self, Ownership, Translated};
 use crate::flows::local::machine::{Machine, explain};
+use crate::flows::part::Part;
 use crate::flows::secrets::Secrets;
 use crate::flows::terraform::{Place, declared};
 use crate::flows::up::{Images, Options};
@@ -50,10 +52,12 @@ pub(crate) struct Checked {
     pub(crate) secrets: Secrets,
     /// What is worth saying before anything is done.
     pub(crate) warnings: Vec<String>,
-    /// What the stack file asks for and is not there yet.
-    pub(crate) not_yet: Vec<NotYet>,
     /// The record of an earlier `up`.
     pub(crate) former: Option<Record>,
+    /// Which components run.
+    pub(crate) part: Part,
+    /// Which of them run the working tree.
+    pub(crate) live: Live,
     /// What was rendered, with placeholders for what is not known yet.
     pub(crate) objects: Objects,
     /// What it translates to, with a placeholder subnet.
@@ -77,8 +81,10 @@ pub(crate) async fn check(
     let name = settings.name.value.as_str();
     let workspace = known::workspace(project, settings)?;
     check::guard_names(&stack.protected, name, workspace.as_deref())?;
+    let part = Part::named(stack, &options.only)?;
     check::check_files(project, target)?;
     check::has_terraform(base, target)?;
+    let live = if options.dev { Live::of(project, &settings.target.value, target)? } else { Live::default() };
     let home = Store::new(base.state_dir.value.clone()).home(&settings.name.value);
     let former = home.record()?;
     check::same_project(project, former.as_ref())?;
@@ -111,8 +117,9 @@ pub(crate) async fn check(
         git,
         images,
         backing,
-        not_yet: project.file.not_yet(target),
         former,
+        part,
+        live,
         objects: Objects::default(),
         translation: Translation::default(),
         sensitive: Vec::new(),
@@ -127,8 +134,21 @@ pub(crate) async fn check(
     let outputs = outputs.into_iter().filter(|o| o.sensitive).map(|o| o.value);
     checked.sensitive = outputs.chain(checked.secrets.values()).collect();
     known::terraform_variables(project, target, &checked.facts(base, settings))?;
-    checked.objects =
-        checked.render(base, project, settings, options, &home, &facts, Purpose::Check, &supervisor).await?;
+    let render = async |checked: &Checked| {
+        checked.render(base, project, settings, options, &home, &facts, Purpose::Check, &supervisor).await
+    };
+    checked.objects = render(&checked).await?;
+    if !options.only.is_empty() {
+        checked.part = checked.part.without_the_rest(stack, &checked.objects.list)?;
+        checked.objects = render(&checked).await?;
+    }
+    for component in checked.live.without_workload(&checked.objects.list) {
+        if !checked.part.left_out().contains(&component) {
+            checked
+                .warnings
+                .push(format!("`dev` of {component}: nothing that is delivered is of this component"));
+        }
+    }
     checked.translation = checked.translate_as_it_is(&checked.objects, settings, &home)?;
     checked.refuse_strangers().await?;
     Ok(checked)
@@ -211,7 +231,9 @@ impl Checked {
         supervisor: &Supervisor,
     ) -> Result<Objects, Failure> {
         let target = &project.file.stack.targets[&settings.target.value];
-        let values = known::chart_values(project, target, facts, options.images == Some(Images::Pinned))?;
+        let stack = &project.file.stack;
+        let mut values = known::chart_values(project, target, facts, options.images == Some(Images::Pinned))?;
+        self.part.switch(stack, &mut values)?;
         let (files, set) = (&options.values, &options.set);
         let inputs = ChartInputs { target, name: settings.name.value.as_str(), values, files, set };
         let mut objects = chart::render(base, project, home, inputs, purpose, supervisor).await?;
@@ -220,6 +242,7 @@ impl Checked {
         for secret in self.secrets.objects() {
             objects.list.extend(chart::parse(&secret.to_string(), "secrets")?);
         }
+        self.part.leave_out(stack, &mut objects.list);
         Ok(objects)
     }
 
@@ -250,6 +273,7 @@ impl Checked {
             backing: self.backing.as_ref(),
             stage,
             host_files: home.file("files"),
+            live: self.live.sources(&objects.list),
         })
     }
 
