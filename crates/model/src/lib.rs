@@ -9,6 +9,7 @@ pub mod event;
 pub mod facts;
 pub mod finding;
 pub mod labels;
+pub mod lifecycle;
 pub mod lifetime;
 pub mod log;
 pub mod name;

@@ -9,6 +9,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 mod address;
+mod annotations;
 mod compose;
 mod container;
 mod content;
@@ -20,17 +21,20 @@ mod expand;
 mod fields;
 mod gateway;
 mod hook;
+mod http_route;
 mod ingress;
 mod input;
 mod kinds;
 mod labels;
 mod leftover;
+mod limit_range;
 mod names;
 mod objects;
 mod order;
 mod output;
 mod pod;
 mod probe;
+mod published;
 mod resources;
 mod sandbox;
 mod security;
@@ -43,8 +47,9 @@ mod workload;
 pub use error::{Problem, SubnetFull, TranslateError};
 pub use gateway::GATEWAY;
 pub use input::{
-    Backing, BackingInput, EngineFacts, Environment, Input, MissingReferences, Network, Router, Stage,
+    Backing, BackingInput, EngineFacts, Environment, Input, Loopback, MissingReferences, Network, Router,
+    Stage,
 };
 pub use objects::{Object, Origin, ParseError, ParseProblem, parse};
-pub use output::{HostFile, Phase, Pod, PodService, Translation, Url};
+pub use output::{HostFile, Phase, Pod, PodService, Published, Translation, Url};
 pub use translate::translate;
