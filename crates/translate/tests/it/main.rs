@@ -5,6 +5,7 @@
 mod containers;
 mod corpus;
 mod findings;
+mod mutation;
 mod network;
 mod pods;
 #[path = "../../../../tests/support/skip.rs"]
