@@ -17,6 +17,7 @@ mod evidence;
 mod faults;
 mod lifecycle;
 mod rehearse;
+mod rows;
 mod secrets;
 mod shells;
 mod verbs;
