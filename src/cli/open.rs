@@ -38,16 +38,18 @@ pub(super) async fn run(base: &Base, arguments: &Arguments) -> Result<(), Failur
 }
 
 fn choose<'a>(urls: &'a [String], host: Option<&str>) -> Result<&'a str, String> {
+    // Ports of Services are for other programs than browsers.
+    let urls: Vec<&'a str> = urls.iter().map(String::as_str).filter(|url| url.starts_with("http")).collect();
     let Some(host) = host else {
-        return match urls {
-            [one] => Ok(one),
+        return match urls.as_slice() {
+            [one] => Ok(*one),
             _ => Err("say which host".to_owned()),
         };
     };
-    let of = |url: &&String| url.split_once("://").is_some_and(|(_, rest)| rest.starts_with(host));
-    let found: Vec<_> = urls.iter().filter(of).collect();
+    let of = |url: &&str| url.split_once("://").is_some_and(|(_, rest)| rest.starts_with(host));
+    let found: Vec<_> = urls.into_iter().filter(of).collect();
     match found.as_slice() {
-        [one] => Ok(one),
+        [one] => Ok(*one),
         [] => Err(format!("no host begins with `{host}`")),
         _ => Err(format!("several hosts begin with `{host}`")),
     }
@@ -59,9 +61,13 @@ mod tests {
 
     #[test]
     fn a_host_is_chosen_and_never_guessed() {
-        let urls = ["http://web.a.localhost:8080".to_owned(), "http://admin.a.localhost:8080".to_owned()];
+        let urls = [
+            "http://web.a.localhost:8080".to_owned(),
+            "http://admin.a.localhost:8080".to_owned(),
+            "tcp://127.9.9.9:5432".to_owned(),
+        ];
         assert_eq!(choose(&urls, Some("adm")), Ok(urls[1].as_str()));
-        assert_eq!(choose(&urls[..1], None), Ok(urls[0].as_str()));
+        assert_eq!(choose(&[urls[0].clone(), urls[2].clone()], None), Ok(urls[0].as_str()));
         assert!(choose(&urls, None).is_err() && choose(&urls, Some("x")).is_err());
         assert!(choose(&urls, Some("")).unwrap_err().contains("several"));
     }

@@ -21,6 +21,7 @@ mod lifecycle;
 mod manifests;
 mod newcomer;
 mod rehearse;
+mod rows;
 mod secrets;
 mod shelf;
 mod shells;

@@ -41,7 +41,15 @@ pub(crate) trait Directory: Send + Sync + 'static {
         host: &str,
         path: &str,
         client: IpAddr,
-    ) -> impl Future<Output = Result<SocketAddr, Page>> + Send;
+    ) -> impl Future<Output = Result<Destination, Page>> + Send;
+}
+
+/// Where a request goes.
+#[derive(Debug)]
+pub(crate) struct Destination {
+    pub(crate) to: SocketAddr,
+    /// The path by which it is known there, if that is another one.
+    pub(crate) path: Option<String>,
 }
 
 /// An answer of our own, in plain text.
@@ -105,7 +113,7 @@ impl<D: Directory> Proxy<D> {
         let host = host_of(&request);
         let found = self.directory.find(&host, request.uri().path(), client.to_canonical()).await;
         let answer = match found {
-            Ok(to) => self.forward(request, to, client.to_canonical()).await,
+            Ok(destination) => self.forward(request, destination, client.to_canonical()).await,
             Err(page) => Err(page),
         };
         answer.unwrap_or_else(|page| {
@@ -121,7 +129,7 @@ impl<D: Directory> Proxy<D> {
     async fn forward(
         &self,
         mut request: Request<Incoming>,
-        to: SocketAddr,
+        Destination { to, path }: Destination,
         client: IpAddr,
     ) -> Result<Answer, Page> {
         let bad = |text: &str| Page { status: StatusCode::BAD_REQUEST, text: format!("{text}\n") };
@@ -132,7 +140,12 @@ impl<D: Directory> Proxy<D> {
         let client_side = upgrade.is_some().then(|| hyper::upgrade::on(&mut request));
 
         note_client(&mut request, client);
-        let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+        let written = request.uri().path_and_query().map_or("/", |path| path.as_str());
+        let path = match (path, request.uri().query()) {
+            (None, _) => written.to_owned(),
+            (Some(path), None) => path,
+            (Some(path), Some(query)) => format!("{path}?{query}"),
+        };
         *request.uri_mut() = Uri::builder()
             .scheme("http")
             .authority(to.to_string())
@@ -267,11 +280,12 @@ mod tests {
         fn admits(&self, _: SocketAddr) -> bool {
             true
         }
-        async fn find(&self, host: &str, _: &str, _: IpAddr) -> Result<SocketAddr, Page> {
-            self.0.ok_or_else(|| Page {
+        async fn find(&self, host: &str, path: &str, _: IpAddr) -> Result<Destination, Page> {
+            let to = self.0.ok_or_else(|| Page {
                 status: StatusCode::NOT_FOUND,
                 text: format!("nobody serves {host}\n"),
-            })
+            })?;
+            Ok(Destination { to, path: path.strip_prefix("/old").map(|rest| format!("/new{rest}")) })
         }
     }
 
@@ -328,6 +342,17 @@ mod tests {
         assert!(heard.contains("x-forwarded-for: 192.0.2.7, 127.0.0.1"), "{heard}");
         assert!(heard.contains("x-forwarded-host: web.shop.localhost:8080"), "{heard}");
         assert!(heard.contains("x-forwarded-proto: http"), "{heard}");
+    }
+
+    #[tokio::test]
+    async fn another_path_keeps_its_query() {
+        for (asked, told) in [("/old/a?b=c", "/new/a?b=c"), ("/old", "/new")] {
+            let (server, heard) = canned("HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n").await;
+            let proxy = proxy_to(Some(server)).await;
+            ask(proxy, &format!("GET {asked} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")).await;
+            let heard = heard.await.unwrap();
+            assert!(heard.starts_with(&format!("GET {told} HTTP/1.1\r\n")), "{heard}");
+        }
     }
 
     #[tokio::test]

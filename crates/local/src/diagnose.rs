@@ -112,22 +112,23 @@ fn suspect<'a>(members: &[&'a ActualContainer], probes: &Probes) -> Option<&'a A
         let name = container.container.as_deref().unwrap_or_default();
         let ended = container.exit_code.is_some_and(|code| code != 0);
         let run_once = container.role.is_some_and(Role::is_run_once);
+        let kept = container.role.is_some_and(Role::is_kept_running);
         match container.state {
             _ if container.error.is_some() => 0,
             _ if container.oom_killed => 1,
             _ if ended && run_once => 2,
-            _ if ended && container.role == Some(Role::Container) => 3,
+            _ if ended && kept => 3,
             ContainerState::Restarting => 4,
-            _ if container.restarts > 0 && container.role == Some(Role::Container) => 5,
-            ContainerState::Exited | ContainerState::Dead if container.role == Some(Role::Container) => 6,
-            _ if container.role == Some(Role::Container) && container.health == Some(Health::Unhealthy) => 7,
+            _ if container.restarts > 0 && kept => 5,
+            ContainerState::Exited | ContainerState::Dead if kept => 6,
+            _ if kept && container.health == Some(Health::Unhealthy) => 7,
             _ if probes.contains_key(name) => 8,
             _ if ended => 9,
             // An init container that runs on is what the others wait for.
             ContainerState::Running if run_once => 10,
             _ if container.health == Some(Health::Starting) => 11,
             ContainerState::Created => 12,
-            _ if container.role == Some(Role::Container) => 13,
+            _ if kept => 13,
             _ => 14,
         }
     };

@@ -99,7 +99,8 @@ pub fn select<'a>(
     containers: &'a [ActualContainer],
     name: Option<&str>,
 ) -> Result<Vec<&'a ActualContainer>, SelectionError> {
-    let application = || containers.iter().filter(|c| matches!(c.role, Some(Role::Container | Role::Init)));
+    let is_told = |role: Role| role == Role::Init || role.is_kept_running();
+    let application = || containers.iter().filter(|c| c.role.is_some_and(is_told));
     let Some(name) = name else {
         return Ok(application().collect());
     };
@@ -122,9 +123,9 @@ pub fn exec_target<'a>(
     };
     chosen
         .into_iter()
-        .filter(|c| c.state == ContainerState::Running && c.role == Some(Role::Container))
-        // As kubectl does: the first container of the first pod's spec.
-        .min_by_key(|c| (c.pod.clone(), c.index))
+        .filter(|c| c.state == ContainerState::Running && c.role.is_some_and(Role::is_kept_running))
+        // As kubectl does: the first container of the first pod's spec. Sidecars are none of these.
+        .min_by_key(|c| (c.role == Some(Role::Sidecar), c.pod.clone(), c.index))
         .ok_or_else(|| SelectionError::NotRunning { component: component.to_owned() })
 }
 

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use bollard::models::NetworkDisconnectRequest;
 use bollard::query_parameters::{
-    RemoveContainerOptionsBuilder, RemoveVolumeOptionsBuilder, StopContainerOptionsBuilder,
-    WaitContainerOptionsBuilder,
+    RemoveContainerOptionsBuilder, RemoveVolumeOptionsBuilder, WaitContainerOptionsBuilder,
 };
 use envctl_model::receipt::{End, Item, ThingKind};
 use futures_util::StreamExt as _;
 use futures_util::future::{join_all, try_join_all};
 
+use crate::ending;
 use crate::engine::{EngineError, VerifiedEngine, found};
 use crate::state::{self, ActualContainer, Inventory, Named};
 use envctl_model::labels::{self, Role};
@@ -87,10 +87,7 @@ fn refusal<T>(result: Result<T, EngineError>) -> Result<Option<String>, EngineEr
 
 async fn container(engine: &VerifiedEngine, container: &ActualContainer) -> Result<(End, Item), EngineError> {
     let doing = format!("removing the container {}", container.name);
-    // Without a number the Engine takes the container's own grace period.
-    let options = StopContainerOptionsBuilder::default().build();
-    let stopped = engine.docker().stop_container(&container.id, Some(options)).await;
-    refusal(stopped.map_err(engine.failed(&doing)))?;
+    refusal(ending::stop(engine, container, &doing).await)?;
     let options = RemoveContainerOptionsBuilder::default().v(true).force(true).build();
     let removed = engine.docker().remove_container(&container.id, Some(options)).await;
     let refused = refusal(removed.map_err(engine.failed(&doing)))?;

@@ -11,6 +11,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _};
 use crate::backing::{COMPOSE_PROJECT, COMPOSE_SERVICE};
 use crate::engine::{EngineError, EngineReader, found, with_label};
 use envctl_model::labels::{self, Role};
+use envctl_model::lifecycle::BeforeStop;
 
 /// Containers inspected at the same time.
 const PARALLEL: usize = 16;
@@ -76,6 +77,8 @@ pub struct ActualContainer {
     pub index: Option<usize>,
     /// What tells its pod from others, if that was made for one command.
     pub one_off: Option<String>,
+    /// What it wants done before it is asked to end.
+    pub before_stop: Option<BeforeStop>,
 }
 
 /// Where a container stands.
@@ -209,6 +212,7 @@ pub(crate) fn actual(inspected: ContainerInspectResponse) -> ActualContainer {
         service: marks.remove(COMPOSE_SERVICE),
         hash: marks.remove(labels::POD_HASH),
         one_off: marks.remove(labels::ONE_OFF),
+        before_stop: marks.get(labels::BEFORE_STOP).and_then(|wanted| serde_json::from_str(wanted).ok()),
         image: inspected.image.unwrap_or_default(),
         state: status,
         exit_code: state.exit_code.filter(|_| ended),
@@ -374,6 +378,7 @@ pub(crate) mod tests {
             stop_timeout: None,
             index: None,
             one_off: None,
+            before_stop: None,
         }
     }
 

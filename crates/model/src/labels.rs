@@ -21,6 +21,9 @@ pub const CONTAINER: &str = "dev.envctl.container";
 pub const INDEX: &str = "dev.envctl.index";
 /// On the containers of a pod that was made for one command: what tells it from others.
 pub const ONE_OFF: &str = "dev.envctl.one-off";
+/// On a container with a preStop hook: [`crate::lifecycle::BeforeStop`] as JSON. Compose has a field for
+/// it, and runs it only where Compose itself ends the container.
+pub const BEFORE_STOP: &str = "dev.envctl.before-stop";
 /// What a container is for: one of [`Role`].
 pub const ROLE: &str = "dev.envctl.role";
 /// Who holds a lock, as JSON.
@@ -44,6 +47,8 @@ pub enum Role {
     Seeder,
     /// An init container.
     Init,
+    /// An init container that goes on running beside the application: a native sidecar.
+    Sidecar,
     /// A container of the application.
     Container,
     /// An environment's gateway.
@@ -63,10 +68,11 @@ pub enum Role {
 }
 
 impl Role {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Sandbox,
         Self::Seeder,
         Self::Init,
+        Self::Sidecar,
         Self::Container,
         Self::Gateway,
         Self::Router,
@@ -84,6 +90,7 @@ impl Role {
             Self::Sandbox => "sandbox",
             Self::Seeder => "seeder",
             Self::Init => "init",
+            Self::Sidecar => "sidecar",
             Self::Container => "container",
             Self::Gateway => "gateway",
             Self::Router => "router",
@@ -105,6 +112,12 @@ impl Role {
     #[must_use]
     pub fn is_run_once(self) -> bool {
         matches!(self, Self::Seeder | Self::Init)
+    }
+
+    /// Whether it runs as long as the pod's application does, and is not the agent's.
+    #[must_use]
+    pub fn is_kept_running(self) -> bool {
+        matches!(self, Self::Sidecar | Self::Container)
     }
 }
 

@@ -10,6 +10,7 @@ pub mod facts;
 pub mod finding;
 pub mod host;
 pub mod labels;
+pub mod lifecycle;
 pub mod lifetime;
 pub mod log;
 pub mod name;

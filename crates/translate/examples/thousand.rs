@@ -189,6 +189,7 @@ fn input(objects: Vec<Object>) -> Result<Input, Box<dyn Error>> {
             name: "bench".to_owned(),
             namespace: "bench".to_owned(),
             project: "bench".to_owned(),
+            loopback: None,
             labels: [("dev.envctl.owner".to_owned(), "bench".to_owned())].into(),
         },
         network: Network { name: "bench".to_owned(), subnet: "10.64.0.0/20".parse()? },

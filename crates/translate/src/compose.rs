@@ -42,7 +42,6 @@ pub(crate) struct Service {
     pub(crate) configs: Vec<ConfigMount>,
     pub(crate) healthcheck: Option<HealthCheck>,
     pub(crate) post_start: Vec<Hook>,
-    pub(crate) pre_stop: Vec<Hook>,
     pub(crate) restart: Option<String>,
     pub(crate) stop_signal: Option<String>,
     pub(crate) stop_grace_period: Option<String>,

@@ -1,6 +1,8 @@
 //! A container of a pod as a Compose service.
 
 use envctl_model::finding::Severity;
+use envctl_model::labels::BEFORE_STOP;
+use envctl_model::lifecycle::BeforeStop;
 
 use crate::compose::{Hook, Service};
 use crate::cursor::{Cursor, Remark};
@@ -49,8 +51,12 @@ pub(crate) fn service(
     }
     resources::apply(container, engine, &mut service);
     security::apply(pod, container, &mut service);
-    service.post_start = hook(container, "postStart", engine);
-    service.pre_stop = hook(container, "preStop", engine);
+    service.post_start = post_start(container, engine);
+    if let Some(wanted) = before_stop(container) {
+        // The type consists of strings and numbers: this cannot fail.
+        let wanted = serde_json::to_string(&wanted).unwrap_or_default();
+        service.labels.insert(BEFORE_STOP.to_owned(), wanted);
+    }
     service
 }
 
@@ -68,27 +74,63 @@ fn pull_policy(container: &Cursor<'_>, image: &str) -> &'static str {
     }
 }
 
-fn hook(container: &Cursor<'_>, event: &'static str, engine: &EngineFacts) -> Vec<Hook> {
-    let hook = container.at(&["lifecycle", event]);
+/// Compose runs it as soon as the container has started.
+fn post_start(container: &Cursor<'_>, engine: &EngineFacts) -> Vec<Hook> {
+    let hook = container.at(&["lifecycle", "postStart"]);
     if !hook.present() {
         return Vec::new();
     }
-    let command = hook.at(&["exec", "command"]);
+    let (command, sleep) = (hook.at(&["exec", "command"]), hook.get("sleep"));
+    if sleep.present() {
+        hook.take();
+        hook.remark(Remark::dropped(Severity::Info, HOOK, "the pod is ready without waiting for it"));
+        return Vec::new();
+    }
     if !command.present() || !engine.has_lifecycle_hooks() {
         hook.take();
         let reason =
-            if command.present() { "needs Compose 2.30 or newer" } else { "only exec hooks are carried" };
-        hook.remark(Remark::dropped(Severity::Major, "lifecycle-hook", format!("is not run: {reason}")));
+            if command.present() { "needs Compose 2.30 or newer" } else { "only commands are carried" };
+        hook.remark(Remark::dropped(Severity::Major, HOOK, format!("is not run: {reason}")));
         return Vec::new();
     }
     hook.remark(Remark::approximated(
         Severity::Minor,
-        "lifecycle-hook",
-        if event == "postStart" {
-            "runs when `up` starts the container, not when Docker restarts it"
-        } else {
-            "runs when `down` or `up` stops the container"
-        },
+        HOOK,
+        "runs when `up` starts the container, not when Docker restarts it",
     ));
-    vec![Hook { command: command.strings().into_iter().map(str::to_owned).collect() }]
+    vec![Hook { command: owned(&command) }]
 }
+
+/// envctl runs it when it ends the container.
+fn before_stop(container: &Cursor<'_>) -> Option<BeforeStop> {
+    let hook = container.at(&["lifecycle", "preStop"]);
+    if !hook.present() {
+        return None;
+    }
+    let (command, sleep) = (hook.at(&["exec", "command"]), hook.at(&["sleep", "seconds"]));
+    let wanted = match (command.present(), sleep.number()) {
+        (true, _) => BeforeStop::Exec(owned(&command)),
+        (false, Some(seconds)) => BeforeStop::Sleep(seconds),
+        (false, None) => {
+            hook.take();
+            hook.remark(Remark::dropped(
+                Severity::Major,
+                HOOK,
+                "is not run: only commands and sleep are carried",
+            ));
+            return None;
+        }
+    };
+    hook.remark(Remark::approximated(
+        Severity::Info,
+        HOOK,
+        "runs when envctl ends the container, not when Docker does",
+    ));
+    Some(wanted)
+}
+
+fn owned(words: &Cursor<'_>) -> Vec<String> {
+    words.strings().into_iter().map(str::to_owned).collect()
+}
+
+const HOOK: &str = "lifecycle-hook";

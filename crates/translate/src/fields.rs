@@ -43,6 +43,7 @@ const fn row(
 }
 
 const ONE_NODE: &str = "there is one node";
+const ANY_ACCESS: &str = "any number of pods may write to a Docker volume";
 const RECREATED: &str = "changed pods are recreated at once";
 
 /// `*` stands for any key or index.
@@ -79,7 +80,6 @@ const ROWS: &[Row] = &[
     row(Scope::PodSpec, "imagePullSecrets", Approximated, Minor, "image-pull-secret", "the credentials of the local `docker login` are used"),
     row(Scope::PodSpec, "serviceAccount", Meaningless, Info, "service-account", "there is no API server here"),
     row(Scope::PodSpec, "activeDeadlineSeconds", Dropped, Minor, "deadline", "the pod is not ended by time"),
-    row(Scope::PodSpec, "setHostnameAsFQDN", Dropped, Minor, "host-name", "the host name stays short"),
     row(Scope::PodSpec, "resources", Dropped, Minor, "pod-resources", "only the containers' own limits apply"),
     row(Scope::PodSpec, "resourceClaims", Dropped, Major, "resource-claim", "no devices are allocated"),
     row(Scope::PodSpec, "securityContext.seLinuxOptions", Dropped, Minor, "security-profile", "Docker's label applies"),
@@ -97,6 +97,11 @@ const ROWS: &[Row] = &[
     row(Scope::Kind, "StatefulSet.spec.minReadySeconds", Dropped, Info, "update-strategy", RECREATED),
     row(Scope::Kind, "StatefulSet.spec.revisionHistoryLimit", Meaningless, Info, "update-strategy", RECREATED),
     row(Scope::Kind, "StatefulSet.spec.persistentVolumeClaimRetentionPolicy", Approximated, Info, "claim-retention", "volumes live until `down`"),
+    row(Scope::PodSpec, "volumes.*.ephemeral.volumeClaimTemplate.metadata", Meaningless, Info, "storage", "claims are Docker volumes here"),
+    row(Scope::PodSpec, "volumes.*.ephemeral.volumeClaimTemplate.spec.accessModes", Meaningless, Info, "storage", ANY_ACCESS),
+    row(Scope::PodSpec, "volumes.*.ephemeral.volumeClaimTemplate.spec.storageClassName", Meaningless, Info, "storage", "claims are Docker volumes here"),
+    row(Scope::PodSpec, "volumes.*.ephemeral.volumeClaimTemplate.spec.dataSource", Dropped, Major, "storage", "the volume starts empty"),
+    row(Scope::Kind, "StatefulSet.spec.volumeClaimTemplates.*.spec.accessModes", Meaningless, Info, "storage", ANY_ACCESS),
     row(Scope::Kind, "StatefulSet.spec.volumeClaimTemplates.*.spec.storageClassName", Meaningless, Info, "storage", "claims are Docker volumes here"),
     row(Scope::Kind, "StatefulSet.spec.volumeClaimTemplates.*.spec.selector", Meaningless, Info, "storage", "claims are Docker volumes here"),
     row(Scope::Kind, "StatefulSet.spec.volumeClaimTemplates.*.spec.dataSource", Dropped, Major, "storage", "the volume starts empty"),
@@ -115,6 +120,7 @@ const ROWS: &[Row] = &[
     row(Scope::Kind, "Job.spec.podReplacementPolicy", Meaningless, Info, "job-retry", "a failed container is started again in its pod"),
     row(Scope::Kind, "Job.spec.successPolicy", Dropped, Minor, "job-retry", "all completions are required"),
     row(Scope::Kind, "Job.spec.manualSelector", Meaningless, Info, "job-selector", "each pod knows its Job"),
+    row(Scope::Kind, "PersistentVolumeClaim.spec.accessModes", Meaningless, Info, "storage", ANY_ACCESS),
     row(Scope::Kind, "PersistentVolumeClaim.spec.storageClassName", Meaningless, Info, "storage", "claims are Docker volumes here"),
     row(Scope::Kind, "PersistentVolumeClaim.spec.volumeName", Meaningless, Minor, "storage", "claims are Docker volumes here"),
     row(Scope::Kind, "PersistentVolumeClaim.spec.selector", Meaningless, Info, "storage", "claims are Docker volumes here"),
@@ -137,6 +143,15 @@ const ROWS: &[Row] = &[
     row(Scope::Kind, "Endpoints.subsets.*.notReadyAddresses", Meaningless, Info, "endpoints", "only ready addresses are used"),
     row(Scope::Kind, "EndpointSlice.endpoints", Approximated, Minor, "endpoints", "addresses are used, other details are not"),
     row(Scope::Kind, "Ingress.metadata.annotations.*", Dropped, Minor, "ingress-annotation", "the router does not know it"),
+    row(Scope::Kind, "HTTPRoute.metadata.annotations.*", Dropped, Minor, "ingress-annotation", "the router does not know it"),
+    row(Scope::Kind, "HTTPRoute.spec.rules.*.timeouts", Dropped, Minor, "gateway-api", "requests take as long as they take"),
+    row(Scope::Kind, "HTTPRoute.spec.rules.*.retry", Dropped, Minor, "gateway-api", "the router repeats no request"),
+    row(Scope::Kind, "HTTPRoute.spec.rules.*.sessionPersistence", Dropped, Minor, "gateway-api", "requests of one client reach all pods"),
+    row(Scope::Kind, "HTTPRoute.spec.rules.*.backendRefs.*.filters", Dropped, Major, "gateway-api", "requests and answers are passed on unchanged"),
+    row(Scope::Kind, "HTTPRoute.spec.rules.*.name", Meaningless, Info, "gateway-api", "nothing refers to it"),
+    row(Scope::Kind, "Gateway.metadata.annotations.*", Dropped, Minor, "ingress-annotation", "the router does not know it"),
+    row(Scope::Kind, "Gateway.spec.addresses", Dropped, Minor, "gateway-api", "the router has its own address"),
+    row(Scope::Kind, "Gateway.spec.infrastructure", Meaningless, Info, "gateway-api", "one router serves every Gateway"),
     row(Scope::Kind, "Ingress.spec.ingressClassName", Meaningless, Info, "ingress-class", "one router serves every Ingress class"),
     row(Scope::Any, "metadata.finalizers", Meaningless, Info, "metadata", "nothing finalizes objects here"),
     row(Scope::Any, "metadata.ownerReferences", Meaningless, Info, "metadata", "nothing collects garbage here"),

@@ -2,10 +2,12 @@
 
 use std::net::Ipv4Addr;
 
-use envctl_wire::{BackingService, CONFIG_VARIABLE, GatewayConfig, Route, Service as WireService};
+use envctl_wire::{
+    BackingService, CONFIG_VARIABLE, GatewayConfig, PublishedPort, Route, Service as WireService,
+};
 
 use crate::address::Division;
-use crate::compose::{Attachment, ConfigMount, File, Service};
+use crate::compose::{Attachment, ConfigMount, File, Port, Service};
 use crate::input::Input;
 use crate::sandbox::{agent, health, json};
 
@@ -31,6 +33,9 @@ pub(crate) struct Served {
     pub(crate) services: Vec<WireService>,
     pub(crate) backing: Vec<BackingService>,
     pub(crate) routes: Vec<Route>,
+    pub(crate) published: Vec<PublishedPort>,
+    /// What Docker publishes of it.
+    pub(crate) ports: Vec<Port>,
 }
 
 /// Adds the gateway with its networks to the file.
@@ -45,6 +50,7 @@ pub(crate) fn add(input: &Input, division: Division, served: Served, file: &mut 
         services: served.services,
         backing: served.backing,
         routes: served.routes,
+        published: served.published,
         http_port: input.router.as_ref().map_or(HTTP_PORT, |router| router.http_port),
         router: input.router.as_ref().map(|router| router.control.clone()),
     });
@@ -58,6 +64,7 @@ pub(crate) fn add(input: &Input, division: Division, served: Served, file: &mut 
     };
     service.environment.insert(CONFIG_VARIABLE.to_owned(), variable);
     service.cap_add = vec!["NET_ADMIN".to_owned()];
+    service.ports = served.ports;
     service.restart = Some("unless-stopped".to_owned());
     service.healthcheck = Some(health());
     networks(input, address, &mut service, file);

@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use envctl_model::finding::Severity;
 use envctl_wire::{PathMatch, Route, RouteTarget};
 
+use crate::annotations;
 use crate::cursor::{Cursor, Remark};
 use crate::output::Url;
-use crate::service::ServicePlan;
+use crate::service::{self, ServicePlan};
 
 /// The routes of one Ingress; hosts of its rules are added to `urls`.
 pub(crate) fn routes(
@@ -17,6 +18,7 @@ pub(crate) fn routes(
     urls: &mut BTreeSet<Url>,
 ) -> Vec<Route> {
     let spec = root.get("spec");
+    let annotated = annotations::read(root);
     let mut routes = Vec::new();
     for rule in spec.get("rules").items() {
         let host = rule.get("host").string().filter(|host| !host.is_empty());
@@ -26,15 +28,23 @@ pub(crate) fn routes(
                 // ImplementationSpecific is up to the controller; all common ones take a prefix.
                 _ => PathMatch::Prefix,
             };
-            let text = path.get("path").string().filter(|text| !text.is_empty()).unwrap_or("/");
+            let written = path.get("path").string().filter(|text| !text.is_empty()).unwrap_or("/");
             let Some((name, port)) = backend(&path.get("backend"), namespace, services) else {
+                continue;
+            };
+            let Some((text, rewrite)) = annotated.path(written) else {
+                path.get("path").remark(Remark::dropped(
+                    Severity::Major,
+                    "ingress-path",
+                    "is not routed: of regular expressions only `PATH(/|$)(.*)` and the like are carried",
+                ));
                 continue;
             };
             match host {
                 // A wildcard is no place to go to.
                 Some(host) if host.contains('*') => {}
                 Some(host) => {
-                    urls.insert(Url { host: host.to_owned(), path: text.to_owned(), service: name.clone() });
+                    urls.insert(Url { host: host.to_owned(), path: text.clone(), service: name.clone() });
                 }
                 None => path.remark(
                     Remark::approximated(
@@ -47,9 +57,10 @@ pub(crate) fn routes(
             }
             routes.push(Route {
                 host: host.map(str::to_owned),
-                path: text.to_owned(),
+                path: text,
                 match_kind,
                 to: RouteTarget::Service { name, port },
+                rewrite,
             });
         }
     }
@@ -57,7 +68,13 @@ pub(crate) fn routes(
         ["defaultBackend", "backend"].map(|field| spec.get(field)).into_iter().find(Cursor::present);
     if let Some((name, port)) = default.and_then(|default| backend(&default, namespace, services)) {
         let to = RouteTarget::Service { name, port };
-        routes.push(Route { host: None, path: "/".to_owned(), match_kind: PathMatch::Prefix, to });
+        routes.push(Route {
+            host: None,
+            path: "/".to_owned(),
+            match_kind: PathMatch::Prefix,
+            to,
+            rewrite: None,
+        });
     }
     let tls = spec.get("tls");
     if !tls.items().is_empty() {
@@ -77,19 +94,5 @@ fn backend(field: &Cursor<'_>, namespace: &str, services: &[ServicePlan<'_>]) ->
     let name = service.get("name").required();
     let (number, port_name) = (service.at(&["port", "number"]), service.at(&["port", "name"]));
     let wanted = number.int_or_string().or_else(|| port_name.string().map(str::to_owned)).unwrap_or_default();
-    let found = services.iter().find(|own| own.namespace == namespace && own.name == name);
-    let port = found.and_then(|own| own.port(&wanted));
-    if port.is_none() {
-        let what = if found.is_some() {
-            format!("Service `{name}` has no port `{wanted}`")
-        } else {
-            format!("there is no Service `{name}`")
-        };
-        service.remark(Remark::dropped(
-            Severity::Major,
-            "ingress-backend",
-            format!("{what}: nothing is routed"),
-        ));
-    }
-    Some((name.to_owned(), port?))
+    Some((name.to_owned(), service::routed(&service, services, namespace, name, &wanted)?))
 }

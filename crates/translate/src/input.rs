@@ -1,10 +1,12 @@
 //! What a translation starts from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use ipnet::Ipv4Net;
 
+use crate::names::stable_hash;
 use crate::objects::Object;
 
 /// All that a translation depends on: equal inputs give equal results.
@@ -58,6 +60,27 @@ pub struct Environment {
     pub project: String,
     /// Labels for everything that is created.
     pub labels: BTreeMap<String, String>,
+    /// Where Services that the outside reaches are published, if the Engine can.
+    pub loopback: Option<Loopback>,
+}
+
+/// An environment's own address on the loopback of this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loopback {
+    /// It.
+    pub address: Ipv4Addr,
+    /// Ports that somebody has on all addresses.
+    pub taken: BTreeSet<u16>,
+}
+
+impl Loopback {
+    /// That of an environment, by its name.
+    #[must_use]
+    pub fn of(environment: &str) -> Self {
+        let [.., b, c, d] = stable_hash(environment).to_be_bytes();
+        // 127.0 and the ends of the network are everybody's.
+        Self { address: Ipv4Addr::new(127, b.clamp(1, 254), c, d.clamp(1, 254)), taken: BTreeSet::new() }
+    }
 }
 
 /// The environment's Docker network.
@@ -93,7 +116,7 @@ impl EngineFacts {
         self.api_version >= (1, 44) && self.compose_version >= (2, 20, 2)
     }
 
-    /// `post_start` and `pre_stop`: silently ignored by older Compose.
+    /// `post_start`: silently ignored by older Compose.
     pub(crate) fn has_lifecycle_hooks(&self) -> bool {
         self.compose_version >= (2, 30, 0)
     }

@@ -16,6 +16,9 @@ pub(crate) enum Kind {
     Endpoints,
     EndpointSlice,
     Ingress,
+    HttpRoute,
+    Gateway,
+    LimitRange,
     Claim,
     /// Nothing here acts on it; the finding for the whole object.
     Unsupported(Remark),
@@ -48,6 +51,9 @@ impl Kind {
             ("", "Endpoints") => Self::Endpoints,
             ("discovery.k8s.io", "EndpointSlice") => Self::EndpointSlice,
             ("networking.k8s.io", "Ingress") => Self::Ingress,
+            ("gateway.networking.k8s.io", "HTTPRoute") => Self::HttpRoute,
+            ("gateway.networking.k8s.io", "Gateway") => Self::Gateway,
+            ("", "LimitRange") => Self::LimitRange,
             ("", "PersistentVolumeClaim") => Self::Claim,
             (group, kind) => Self::Unsupported(unsupported(group, kind)),
         }
@@ -112,7 +118,6 @@ const UNSUPPORTED: &[Row] = &[
     row("rbac.authorization.k8s.io", "*", Meaningless, Info, "rbac", NO_API, ""),
     row("", "ServiceAccount", Meaningless, Info, "service-account", NO_API, ""),
     row("", "Namespace", Meaningless, Info, "namespace", "the environment is the namespace", ""),
-    row("", "LimitRange", Dropped, Minor, "limit-range", "its default requests and limits are not applied", "write the limits into the pods"),
     row("", "ResourceQuota", Meaningless, Info, "resource-quota", "the machine is the quota", ""),
     row("", "PersistentVolume", Meaningless, Minor, "persistent-volume", "claims are Docker volumes here", ""),
     row("storage.k8s.io", "*", Meaningless, Info, "storage", "claims are Docker volumes here", ""),
@@ -126,7 +131,9 @@ const UNSUPPORTED: &[Row] = &[
     row("cert-manager.io", "*", Dropped, Major, "certificate", "no certificate is issued", "let the chart make the Secret from values"),
     row("external-secrets.io", "*", Dropped, Critical, "external-secret", "the Secret it stands for is not made", "let the chart make the Secret from values"),
     row("bitnami.com", "SealedSecret", Dropped, Critical, "external-secret", "the Secret it stands for is not made", "let the chart make the Secret from values"),
-    row("gateway.networking.k8s.io", "*", Dropped, Major, "gateway-api", "is not routed here", "use an Ingress in this target's values"),
+    row("gateway.networking.k8s.io", "GatewayClass", Meaningless, Info, "gateway-api", "one router serves every Gateway", ""),
+    row("gateway.networking.k8s.io", "ReferenceGrant", Meaningless, Info, "gateway-api", "references across namespaces are not checked", ""),
+    row("gateway.networking.k8s.io", "*", Dropped, Major, "gateway-api", "is not routed here", "use an Ingress or an HTTPRoute in this target's values"),
 ];
 
 #[cfg(test)]

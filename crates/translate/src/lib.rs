@@ -9,6 +9,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 mod address;
+mod annotations;
 mod carried;
 pub mod codes;
 mod compose;
@@ -22,11 +23,13 @@ mod expand;
 mod fields;
 mod gateway;
 mod hook;
+mod http_route;
 mod ingress;
 mod input;
 mod kinds;
 mod labels;
 mod leftover;
+mod limit_range;
 mod live;
 mod names;
 mod objects;
@@ -34,6 +37,7 @@ mod order;
 mod output;
 mod pod;
 mod probe;
+mod published;
 mod resources;
 mod sandbox;
 mod security;
@@ -46,9 +50,9 @@ mod workload;
 pub use error::{Problem, SubnetFull, TranslateError};
 pub use gateway::GATEWAY;
 pub use input::{
-    Backing, BackingInput, EngineFacts, Environment, Input, LiveSource, MissingReferences, Network, Router,
-    Stage,
+    Backing, BackingInput, EngineFacts, Environment, Input, LiveSource, Loopback, MissingReferences, Network,
+    Router, Stage,
 };
 pub use objects::{Object, Origin, ParseError, ParseProblem, parse};
-pub use output::{HostFile, Phase, Pod, PodService, Translation, Url};
+pub use output::{HostFile, Phase, Pod, PodService, Published, Translation, Url};
 pub use translate::translate;

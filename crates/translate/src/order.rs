@@ -1,19 +1,21 @@
-//! The order among pods: hooks before and after the release, StatefulSets one by one.
+//! The order among pods: hooks before and after the release, StatefulSets one by one, Jobs so many at
+//! a time.
 
 use std::collections::BTreeMap;
 
 use crate::compose::{Condition, Dependency, Service};
 use crate::gateway::GATEWAY;
 use crate::output::{Phase, Pod};
+use crate::workload::After;
 use envctl_model::labels::Role;
 
 type Dependencies = BTreeMap<String, Dependency>;
 
 /// Adds `depends_on` between pods. `pods` are sorted in starting order; `after` names the pod that
-/// has to be ready first.
+/// each of them follows.
 pub(crate) fn arrange(
     pods: &[Pod],
-    after: &BTreeMap<String, String>,
+    after: &BTreeMap<&str, &After>,
     services: &mut BTreeMap<String, Service>,
 ) {
     let by_name: BTreeMap<&str, &Pod> = pods.iter().map(|pod| (pod.name.as_str(), pod)).collect();
@@ -28,9 +30,16 @@ pub(crate) fn arrange(
         for pod in group {
             let mut needed = last_hook.clone();
             needed.insert(GATEWAY.to_owned(), Dependency::after(Condition::Healthy));
-            if let Some(before) = after.get(&pod.name).and_then(|name| by_name.get(name.as_str())) {
-                needed.extend(ready(before));
-            }
+            needed.extend(
+                match after.get(pod.name.as_str()) {
+                    Some(After::Ready(name)) => by_name.get(name.as_str()).map(|before| ready(before)),
+                    Some(After::Completed(name)) => {
+                        by_name.get(name.as_str()).map(|before| self::completed(before))
+                    }
+                    None => None,
+                }
+                .unwrap_or_default(),
+            );
             if matches!(pod.phase, Phase::PostHook(_)) {
                 needed.extend(release.clone());
             }

@@ -23,6 +23,8 @@ pub struct Translation {
     pub findings: Vec<Finding>,
     /// Where Ingress rules and backing services can be reached, sorted.
     pub urls: Vec<Url>,
+    /// Where Services can be reached from this machine without the router.
+    pub published: Vec<Published>,
     /// How many objects there were.
     pub objects: usize,
     /// How many of them have no effect here although the cluster would act on them.
@@ -102,4 +104,17 @@ pub struct Url {
     pub path: String,
     /// The Service or backing service behind it.
     pub service: String,
+}
+
+/// A port of a Service on this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Published {
+    /// The Service.
+    pub service: String,
+    /// The environment's address on loopback.
+    pub address: Ipv4Addr,
+    /// The port.
+    pub port: u16,
+    /// Its protocol.
+    pub protocol: envctl_wire::Protocol,
 }

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 
 use envctl_model::finding::Severity;
 use envctl_model::labels::Role;
-use envctl_wire::{SEED_FILE, SeedConfig, SeedVolume};
+use envctl_wire::{ProbeKind, SEED_FILE, SeedConfig, SeedVolume};
 use serde_json::json;
 
 use crate::compose::{Condition, ConfigMount, Dependency, HealthCheck, Mount, Service, VolumeOptions};
@@ -113,6 +113,14 @@ impl<'p, 'a> Prepared<'p, 'a> {
         let mut live = input.live.iter().find(|live| live.workload == plan.workload);
         for container in &containers {
             let Probes { network, health } = probe::read(&container.at, container.name, &input.engine);
+            if container.step == Step::Sidecar && network.iter().any(|probe| probe.kind == ProbeKind::Startup)
+            {
+                container.at.get("startupProbe").remark(Remark::approximated(
+                    Severity::Minor,
+                    "sidecar-order",
+                    "what comes after the sidecar does not wait for it; the pod's readiness does",
+                ));
+            }
             network_probes.extend(network);
             let mut service = container::service(spec, &container.at, &container.variables, &input.engine);
             service.volumes = container.requests.iter().flat_map(|request| builder.mounts(request)).collect();
@@ -123,7 +131,11 @@ impl<'p, 'a> Prepared<'p, 'a> {
             service.restart = Some(restart(container.step, plan.restart).compose());
             let health_is_own = health.is_some();
             service.healthcheck = health.or(Some(HealthCheck::Disabled { disable: true }));
-            let role = if container.step == Step::Init { Role::Init } else { Role::Container };
+            let role = match container.step {
+                Step::Init => Role::Init,
+                Step::Sidecar => Role::Sidecar,
+                Step::Main => Role::Container,
+            };
             let member = PodService {
                 service: format!("{}.{}", plan.name, container.name),
                 container: Some(container.name.to_owned()),

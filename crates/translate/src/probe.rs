@@ -73,6 +73,9 @@ pub(crate) fn read(container: &Cursor<'_>, name: &str, engine: &EngineFacts) -> 
                 },
             ));
         }
+        if kind != ProbeKind::Readiness && timing.success != 1 {
+            probe.get("successThreshold").invalid(&timing.success.to_string(), "1, as it must be here");
+        }
         if command.present() {
             let exec = Exec { command: command.strings(), timing };
             if kind != ProbeKind::Liveness {
@@ -80,6 +83,13 @@ pub(crate) fn read(container: &Cursor<'_>, name: &str, engine: &EngineFacts) -> 
                     Severity::Minor,
                     "exec-probe",
                     "runs as Docker's health check: Services send requests before it has succeeded",
+                ));
+            }
+            if timing.success > 1 {
+                probe.get("successThreshold").remark(Remark::dropped(
+                    Severity::Minor,
+                    "exec-probe",
+                    "one success is enough for Docker",
                 ));
             }
             match kind {
@@ -95,7 +105,7 @@ pub(crate) fn read(container: &Cursor<'_>, name: &str, engine: &EngineFacts) -> 
                 initial_delay_seconds: timing.initial_delay,
                 period_seconds: timing.period,
                 timeout_seconds: timing.timeout,
-                success_threshold: if kind == ProbeKind::Readiness { timing.success } else { 1 },
+                success_threshold: timing.success,
                 failure_threshold: timing.failure,
             });
         }

@@ -12,6 +12,7 @@ use crate::cursor::{Cursor, Remark};
 use crate::downward::Downward;
 use crate::gateway::{CLUSTER_DOMAIN, NETWORK};
 use crate::input::Input;
+use crate::names::LABEL_MAX;
 
 pub(crate) fn service(
     input: &Input,
@@ -34,9 +35,9 @@ pub(crate) fn service(
     };
     let mut service = agent(input, "pause");
     service.environment.insert(CONFIG_VARIABLE.to_owned(), json(&config));
-    service.hostname = Some(pod.hostname.clone());
     // `hostname -f` gives the name under the governing Service, as the kubelet's /etc/hosts does.
     service.domainname = pod.subdomain.map(|name| format!("{name}.{}.svc.{CLUSTER_DOMAIN}", pod.namespace));
+    service.hostname = Some(hostname(spec, &pod.hostname, service.domainname.as_deref()));
     let attachment = Attachment { ipv4_address: Some(downward.address.to_string()), ..Attachment::default() };
     service.networks.insert(NETWORK.to_owned(), attachment);
     service.ports = ports(spec);
@@ -49,6 +50,20 @@ pub(crate) fn service(
     service.restart = Some("unless-stopped".to_owned());
     service.healthcheck = Some(health());
     service
+}
+
+/// What `hostname` says: the whole name where the pod asks for it, and the kernel takes it.
+fn hostname(spec: &Cursor<'_>, short: &str, domain: Option<&str>) -> String {
+    let whole = spec.get("setHostnameAsFQDN");
+    let (Some(true), Some(domain)) = (whole.boolean(), domain) else {
+        return short.to_owned();
+    };
+    let name = format!("{short}.{domain}");
+    if name.len() > LABEL_MAX {
+        // The kubelet would keep the pod from starting.
+        whole.invalid(&name, "a host name: more than 63 characters");
+    }
+    name
 }
 
 /// A service that runs one of the agent's roles.

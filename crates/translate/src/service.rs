@@ -19,6 +19,27 @@ pub(crate) struct ServicePlan<'a> {
     selector: BTreeMap<String, String>,
     publish_not_ready: bool,
     affinity: Option<u32>,
+    /// How the outside reaches it.
+    pub(crate) external: Option<External<'a>>,
+}
+
+/// A Service that the outside reaches.
+#[derive(Debug)]
+pub(crate) struct External<'a> {
+    /// Its `type`.
+    pub(crate) at: Cursor<'a>,
+    pub(crate) kind: &'a str,
+}
+
+impl External<'_> {
+    /// The port by which the outside knows a port of the Service.
+    pub(crate) fn port(&self, number: u16, node_port: Option<u16>) -> u16 {
+        match self.kind {
+            // Without one the cluster would draw it.
+            "NodePort" => node_port.unwrap_or(number),
+            _ => number,
+        }
+    }
 }
 
 /// What the Service's name stands for.
@@ -37,6 +58,7 @@ pub(crate) struct Port {
     pub(crate) name: String,
     pub(crate) number: u16,
     pub(crate) protocol: Protocol,
+    pub(crate) node_port: Option<u16>,
     target: Target,
 }
 
@@ -77,16 +99,6 @@ impl<'a> ServicePlan<'a> {
             }
             Access::ClusterIp
         };
-        if matches!(kind, "NodePort" | "LoadBalancer") {
-            spec.get("type").remark(
-                Remark::approximated(
-                    Severity::Minor,
-                    "external-service",
-                    format!("{kind} is reachable inside of the environment only"),
-                )
-                .fix("use an Ingress"),
-            );
-        }
         let affinity = spec.get("sessionAffinity").string() == Some("ClientIP");
         let timeout = spec.at(&["sessionAffinityConfig", "clientIP", "timeoutSeconds"]).number();
         Self {
@@ -97,6 +109,8 @@ impl<'a> ServicePlan<'a> {
             selector: spec.get("selector").string_map(),
             publish_not_ready: spec.get("publishNotReadyAddresses").boolean().unwrap_or(false),
             affinity: affinity.then(|| timeout.unwrap_or(10_800)),
+            external: matches!(kind, "NodePort" | "LoadBalancer")
+                .then(|| External { at: spec.get("type"), kind }),
         }
     }
 
@@ -199,6 +213,27 @@ impl<'a> ServicePlan<'a> {
     }
 }
 
+/// The port of a Service that a route leads to; a finding at `field` where there is none.
+pub(crate) fn routed(
+    field: &Cursor<'_>,
+    services: &[ServicePlan<'_>],
+    namespace: &str,
+    name: &str,
+    wanted: &str,
+) -> Option<u16> {
+    let found = services.iter().find(|own| own.namespace == namespace && own.name == name);
+    let port = found.and_then(|own| own.port(wanted));
+    if port.is_none() {
+        let what = match found {
+            Some(_) => format!("Service `{name}` has no port `{wanted}`"),
+            None => format!("there is no Service `{name}`"),
+        };
+        let message = format!("{what}: nothing is routed");
+        field.remark(Remark::dropped(Severity::Major, "ingress-backend", message));
+    }
+    port
+}
+
 impl Port {
     fn read(field: &Cursor<'_>) -> Option<Self> {
         let number = field.get("port");
@@ -212,8 +247,9 @@ impl Port {
                 .parse()
                 .map_or(Target::Name(text), |port| Target::Number(if port == 0 { number } else { port })),
         };
-        field.get("nodePort").take();
+        let node_port = field.get("nodePort").number().filter(|port| *port != 0);
         Some(Self {
+            node_port,
             name: field.get("name").string().unwrap_or_default().to_owned(),
             number,
             protocol: protocol(&field.get("protocol"))?,
@@ -221,7 +257,7 @@ impl Port {
         })
     }
 
-    fn protocol_name(&self) -> &'static str {
+    pub(crate) fn protocol_name(&self) -> &'static str {
         match self.protocol {
             Protocol::Tcp => "tcp",
             Protocol::Udp => "udp",

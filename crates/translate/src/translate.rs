@@ -14,16 +14,18 @@ use crate::downward::Downward;
 use crate::error::{Problem, SubnetFull, TranslateError};
 use crate::gateway::{self, Served};
 use crate::hook::{self, Schedule};
+use crate::http_route::{self, Listeners};
 use crate::input::{BackingInput, Input};
 use crate::kinds::{Kind, Workload};
 use crate::names::{Names, hex_digest};
+use crate::objects::Object;
 use crate::output::{HostFile, Phase, Pod, Translation, Url};
 use crate::pod::{Built, Prepared};
 use crate::service::{Access, Endpoints, ServicePlan};
 use crate::store::{Source, Store};
 use crate::volume::{self, SubPaths};
 use crate::workload::{self, PodPlan};
-use crate::{carried, ingress, labels, leftover, order};
+use crate::{carried, ingress, labels, leftover, limit_range, order, published};
 
 /// Translates Kubernetes objects into a Compose file.
 ///
@@ -32,7 +34,8 @@ use crate::{carried, ingress, labels, leftover, order};
 /// references to Secrets that do not exist; and a network that is too small.
 pub fn translate(input: &Input) -> Result<Translation, Vec<TranslateError>> {
     let notes = Notes::default();
-    let translation = with_notes(input, &notes);
+    let objects = limit_range::defaulted(&input.objects, &input.environment.namespace);
+    let translation = with_notes(input, &objects, &notes);
     let findings = notes.finish()?;
     let translation = translation.map_err(|full| vec![full.into()])?;
     let whole = findings.iter().filter(|finding| finding.fate == Fate::Dropped && finding.path.is_empty());
@@ -47,12 +50,14 @@ struct Sorted<'a> {
     services: Vec<ServicePlan<'a>>,
     endpoints: Vec<Endpoints<'a>>,
     ingresses: Vec<(Cursor<'a>, String)>,
+    http_routes: Vec<(Cursor<'a>, String)>,
+    listeners: Listeners<'a>,
     /// Namespace and name.
     claims: BTreeSet<(String, String)>,
 }
 
-fn with_notes(input: &Input, notes: &Notes) -> Result<Translation, SubnetFull> {
-    let mut sorted = sort(input, notes);
+fn with_notes(input: &Input, objects: &[Object], notes: &Notes) -> Result<Translation, SubnetFull> {
+    let mut sorted = sort(input, objects, notes);
     let pods = plan(&mut sorted.workloads);
     let division = Division::of(input.network.subnet);
     let addresses = division.pods(&pods.iter().map(|pod| pod.name.clone()).collect())?;
@@ -68,16 +73,22 @@ fn with_notes(input: &Input, notes: &Notes) -> Result<Translation, SubnetFull> {
         .iter()
         .flat_map(|(root, namespace)| ingress::routes(root, namespace, &sorted.services, &mut urls))
         .collect();
+    routes.extend(sorted.http_routes.iter().flat_map(|(root, namespace)| {
+        http_route::routes(root, namespace, &sorted.listeners, &sorted.services, &mut urls)
+    }));
     routes.extend(backing(input).filter_map(|service| backing_route(service, &mut urls)));
     let services: Vec<_> = sorted
         .services
         .iter()
         .map(|service| service.wire(vips.get(&service.key()).copied(), &pods, &addresses, &sorted.endpoints))
         .collect();
+    let published = published::plan(&sorted.services, input.environment.loopback.as_ref());
     let served = Served {
         services: services.clone(),
         backing: backing(input).filter_map(|service| backing_service(service, &vips)).collect(),
         routes,
+        published: published.listening,
+        ports: published.ports,
     };
     gateway::add(input, division, served, &mut file);
     if let Some(gateway) = file.services.get_mut(gateway::GATEWAY) {
@@ -85,9 +96,9 @@ fn with_notes(input: &Input, notes: &Notes) -> Result<Translation, SubnetFull> {
         let content = file.configs.get(gateway::GATEWAY).map(|content| hex_digest(content.as_bytes()));
         gateway.labels = labels::gateway(input, &format!("{hash}{}", content.unwrap_or_default()));
     }
-    let after = pods.iter().filter_map(|pod| Some((pod.name.clone(), pod.after.clone()?))).collect();
+    let after = pods.iter().filter_map(|pod| Some((pod.name.as_str(), pod.after.as_ref()?))).collect();
     order::arrange(&described, &after, &mut file.services);
-    for object in &input.objects {
+    for object in objects {
         leftover::report(object, notes);
     }
     Ok(Translation {
@@ -97,23 +108,26 @@ fn with_notes(input: &Input, notes: &Notes) -> Result<Translation, SubnetFull> {
         services,
         findings: Vec::new(),
         urls: urls.into_iter().collect(),
-        objects: input.objects.len(),
+        published: published.told,
+        objects: objects.len(),
         dropped: 0,
         carried: 0,
     })
 }
 
-fn sort<'a>(input: &'a Input, notes: &'a Notes) -> Sorted<'a> {
+fn sort<'a>(input: &Input, objects: &'a [Object], notes: &'a Notes) -> Sorted<'a> {
     let mut sorted = Sorted {
         store: Store::new(input.missing_references),
         workloads: Vec::new(),
         services: Vec::new(),
         endpoints: Vec::new(),
         ingresses: Vec::new(),
+        http_routes: Vec::new(),
+        listeners: Listeners::new(),
         claims: BTreeSet::new(),
     };
     let mut seen = BTreeMap::new();
-    for object in &input.objects {
+    for object in objects {
         let root = Cursor::new(object, notes);
         let namespace = object.namespace.as_ref().unwrap_or(&input.environment.namespace).clone();
         let identity = (object.group(), object.kind.as_str(), namespace.clone(), object.name.as_str());
@@ -145,6 +159,11 @@ fn sort<'a>(input: &'a Input, notes: &'a Notes) -> Sorted<'a> {
             Kind::Endpoints => sorted.endpoints.push(Endpoints::read(&root, namespace)),
             Kind::EndpointSlice => sorted.endpoints.push(Endpoints::read_slice(&root, namespace)),
             Kind::Ingress => sorted.ingresses.push((root, namespace)),
+            Kind::HttpRoute => sorted.http_routes.push((root, namespace)),
+            Kind::Gateway => {
+                sorted.listeners.insert((namespace, object.name.as_str()), http_route::listeners(&root));
+            }
+            Kind::LimitRange => limit_range::read(&root),
             Kind::Claim => {
                 volume::claim_spec(&root);
                 sorted.claims.insert((namespace, object.name.clone()));
@@ -167,7 +186,7 @@ fn metadata(root: &Cursor<'_>, kind: &Kind) {
     for field in ["name", "namespace", "labels"] {
         metadata.get(field).take();
     }
-    let telling = matches!(kind, Kind::Service | Kind::Ingress);
+    let telling = matches!(kind, Kind::Service | Kind::Ingress | Kind::HttpRoute | Kind::Gateway);
     for (name, annotation) in metadata.get("annotations").entries() {
         if !telling || name.starts_with("helm.sh/") || name.starts_with("meta.helm.sh/") {
             annotation.take();
@@ -241,7 +260,7 @@ fn backing_route(service: &BackingInput, urls: &mut BTreeSet<Url>) -> Option<Rou
     let (host, port) = service.host.clone()?;
     urls.insert(Url { host: host.clone(), path: "/".to_owned(), service: service.name.clone() });
     let to = RouteTarget::Backing { name: service.name.clone(), port };
-    Some(Route { host: Some(host), path: "/".to_owned(), match_kind: PathMatch::Prefix, to })
+    Some(Route { host: Some(host), path: "/".to_owned(), match_kind: PathMatch::Prefix, to, rewrite: None })
 }
 
 fn backing_service(service: &BackingInput, vips: &BTreeMap<String, Ipv4Addr>) -> Option<BackingService> {
@@ -296,7 +315,7 @@ fn build(
         host_files.extend(layout.host_files);
         let mut members = Vec::new();
         for (member, mut service) in services {
-            service.labels = labels::member(input, plan, &member, members.len(), &hash);
+            service.labels.extend(labels::member(input, plan, &member, members.len(), &hash));
             file.services.insert(member.service.clone(), service);
             members.push(member);
         }

@@ -115,7 +115,6 @@ pub(crate) fn claim_spec(claim: &Cursor<'_>) {
         size.take();
         size.remark(Remark::approximated(Severity::Info, "claim-size", "the size is not enforced"));
     }
-    spec.get("accessModes").take();
     let mode = spec.get("volumeMode");
     if mode.string() == Some("Block") {
         mode.remark(Remark::dropped(
@@ -292,6 +291,13 @@ impl Builder<'_> {
             request.at.get("name").fail(Problem::NoVolume(request.volume.to_owned()));
             return Vec::new();
         };
+        if request.propagation.is_some() && !matches!(volume.kind, Kind::Host { .. }) {
+            request.at.get("mountPropagation").remark(Remark::dropped(
+                Severity::Minor,
+                "mount-propagation",
+                "only paths of the host pass mounts on",
+            ));
+        }
         match &volume.kind {
             Kind::Host { path, create } => vec![host_mount(request, path, *create)],
             Kind::Content(files) => self.content(request, &volume.key, files).into_iter().collect(),
@@ -422,8 +428,9 @@ impl Builder<'_> {
             );
             return None;
         };
-        // fsGroup makes files readable for the group; the owner here is whoever writes the file.
-        let mode = if self.fs_group.is_some() { mode | 0o440 } else { mode };
+        // fsGroup makes files readable for the group; the owner and the group here are those of whoever
+        // writes the file. What keeps others out is the directory.
+        let mode = if self.fs_group.is_some() { mode | 0o444 } else { mode };
         let name = hex_digest(&[&mode.to_be_bytes(), content.as_slice()].concat());
         let path = directory.join(name);
         let source = path.to_string_lossy().into_owned();

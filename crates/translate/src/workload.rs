@@ -27,11 +27,20 @@ pub(crate) struct PodPlan<'a> {
     pub(crate) restart: Restart,
     pub(crate) run_once: bool,
     pub(crate) phase: Phase,
-    /// The pod that has to be ready before this one starts (ordered StatefulSets).
-    pub(crate) after: Option<String>,
+    /// The pod that this one follows.
+    pub(crate) after: Option<After>,
     /// Variables that the controller gives to all containers.
     pub(crate) environment: Vec<(String, String)>,
     pub(crate) named_ports: BTreeMap<(String, Protocol), u16>,
+}
+
+/// What another pod must have reached before one starts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum After {
+    /// It is ready: StatefulSets make their pods one by one.
+    Ready(String),
+    /// It has completed: a Job runs so many pods at a time.
+    Completed(String),
 }
 
 /// When containers are started again.
@@ -81,7 +90,7 @@ pub(crate) fn pods<'a>(
     let first: u32 = spec.at(&["ordinals", "start"]).number().unwrap_or(0);
     let mut planned: Vec<PodPlan<'a>> = Vec::new();
     for ordinal in first..first.saturating_add(count) {
-        let after = planned.last().filter(|_| shared.ordered).map(|pod| pod.name.clone());
+        let after = shared.after(&planned);
         planned.push(shared.pod(ordinal, after, names));
     }
     planned
@@ -104,17 +113,19 @@ fn replicas(kind: Workload, spec: &Cursor<'_>) -> u32 {
             }
             let parallelism = spec.get("parallelism").number::<u32>();
             let completions = spec.get("completions").number::<u32>();
-            let count = completions.or(parallelism).unwrap_or(1);
-            if parallelism.unwrap_or(1) < count {
-                spec.get("completions").remark(Remark::approximated(
-                    Severity::Minor,
-                    "job-parallelism",
-                    "all completions run at the same time",
-                ));
-            }
-            count
+            // Nothing may run at a time: that, too, suspends it.
+            if parallelism == Some(0) { 0 } else { completions.or(parallelism).unwrap_or(1) }
         }
     }
+}
+
+/// How many pods of a workload come up at a time.
+#[derive(Debug, Clone, Copy)]
+enum Window {
+    /// Each waits until the former is ready.
+    OneByOne,
+    /// So many run, each of the others when one of those before has completed.
+    AtATime(usize),
 }
 
 struct Shared<'a> {
@@ -127,7 +138,7 @@ struct Shared<'a> {
     annotations: BTreeMap<String, String>,
     subdomain: Option<&'a str>,
     claim_templates: Vec<Cursor<'a>>,
-    ordered: bool,
+    window: Option<Window>,
     indexed: bool,
     restart: Restart,
     run_once: bool,
@@ -155,7 +166,11 @@ impl<'a> Shared<'a> {
             }
             (Workload::Pod, "Never") => Restart::Never,
             (Workload::Pod, "OnFailure") => Restart::OnFailure(None),
-            _ => Restart::Always,
+            (Workload::Pod, _) | (_, "Always") => Restart::Always,
+            _ => {
+                spec.get("restartPolicy").invalid(policy, "`Always`, as pods of this kind must have");
+                Restart::Always
+            }
         };
         let stateful = kind == Workload::StatefulSet;
         let service_name = if stateful { workload.get("serviceName").string() } else { None };
@@ -171,7 +186,7 @@ impl<'a> Shared<'a> {
             annotations: metadata.get("annotations").string_map(),
             subdomain: service_name.or_else(|| spec.get("subdomain").string()),
             claim_templates: if stateful { workload.get("volumeClaimTemplates").items() } else { Vec::new() },
-            ordered: stateful && workload.get("podManagementPolicy").string() != Some("Parallel"),
+            window: window(kind, &workload),
             indexed: kind == Workload::Job && workload.get("completionMode").string() == Some("Indexed"),
             restart,
             run_once: kind == Workload::Job || (kind == Workload::Pod && restart != Restart::Always),
@@ -181,7 +196,18 @@ impl<'a> Shared<'a> {
         }
     }
 
-    fn pod(&self, ordinal: u32, after: Option<String>, names: &mut Names) -> PodPlan<'a> {
+    /// What the next pod after `planned` follows.
+    fn after(&self, planned: &[PodPlan<'a>]) -> Option<After> {
+        match self.window? {
+            Window::OneByOne => planned.last().map(|pod| After::Ready(pod.name.clone())),
+            Window::AtATime(count) => {
+                let before = planned.get(planned.len().checked_sub(count)?)?;
+                Some(After::Completed(before.name.clone()))
+            }
+        }
+    }
+
+    fn pod(&self, ordinal: u32, after: Option<After>, names: &mut Names) -> PodPlan<'a> {
         let wanted = if self.kind == Workload::Pod {
             names::cut(&self.name.replace('.', "-"), names::LABEL_MAX)
         } else {
@@ -225,6 +251,19 @@ impl<'a> Shared<'a> {
             named_ports: self.named_ports.clone(),
             name,
         }
+    }
+}
+
+fn window(kind: Workload, spec: &Cursor<'_>) -> Option<Window> {
+    match kind {
+        Workload::StatefulSet if spec.get("podManagementPolicy").string() != Some("Parallel") => {
+            Some(Window::OneByOne)
+        }
+        Workload::Job => {
+            let count = spec.get("parallelism").number::<u32>().unwrap_or(1);
+            Some(Window::AtATime(usize::try_from(count).unwrap_or(usize::MAX)))
+        }
+        _ => None,
     }
 }
 

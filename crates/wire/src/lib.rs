@@ -286,6 +286,8 @@ pub struct GatewayConfig {
     pub backing: Vec<BackingService>,
     /// Ingress rules.
     pub routes: Vec<Route>,
+    /// Ports of the gateway's own addresses that lead to Services: Docker publishes them.
+    pub published: Vec<PublishedPort>,
     /// The port on which the gateway serves `routes` (and pods reach them through loopback
     /// forwards): the machine router's port.
     pub http_port: u16,
@@ -356,6 +358,22 @@ pub struct Backend {
     pub announced: bool,
 }
 
+/// A port of the gateway's own addresses that leads to a Service: NodePort, LoadBalancer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PublishedPort {
+    /// The port.
+    pub listen: u16,
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// The Service's name.
+    pub service: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// The Service's port.
+    pub port: u16,
+}
+
 /// A service of the backing Compose project.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -383,6 +401,18 @@ pub struct Route {
     pub match_kind: PathMatch,
     /// Where requests go.
     pub to: RouteTarget,
+    /// What becomes of their path; `None` leaves it.
+    pub rewrite: Option<Rewrite>,
+}
+
+/// The path by which a route's target knows a request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Rewrite {
+    /// This one for all requests.
+    Whole(String),
+    /// The route's own path is replaced by this; what comes after it stays.
+    Prefix(String),
 }
 
 /// `networking.k8s.io/v1` `pathType`.

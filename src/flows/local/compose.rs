@@ -1,8 +1,8 @@
 //! From Kubernetes objects to a Compose file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{DirBuilder, Permissions};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::PathBuf;
 
@@ -12,10 +12,10 @@ use envctl_local::router;
 use envctl_model::host::Hosts;
 use envctl_model::labels;
 use envctl_translate::{
-    BackingInput, Environment, HostFile, Input, LiveSource, MissingReferences, Network, Object, Router,
-    Stage, Translation,
+    BackingInput, Environment, HostFile, Input, LiveSource, Loopback, MissingReferences, Network, Object,
+    Router, Stage, Translation,
 };
-use envctl_wire::{CONTROL_PORT, ROUTER_ALIAS};
+use envctl_wire::{CONTROL_PORT, Protocol, ROUTER_ALIAS};
 use ipnet::Ipv4Net;
 use serde_json::Value;
 
@@ -85,13 +85,16 @@ pub(crate) fn environment_labels(name: &str, ownership: Ownership<'_>) -> BTreeM
 /// Translates.
 pub(crate) fn translate(from: &Translated<'_>) -> Result<Translation, Failure> {
     let hosts = Hosts::new(from.name, from.domain);
-    let input = Input {
+    // Elsewhere, and without root, Docker has no loopback address to give but the first.
+    let own_loopback = cfg!(target_os = "linux") && !from.engine.is_remote && !from.engine.rootless;
+    let mut input = Input {
         objects: from.objects.list.clone(),
         environment: Environment {
             name: from.name.to_owned(),
             namespace: from.name.to_owned(),
             project: from.name.to_owned(),
             labels: environment_labels(from.name, from.ownership),
+            loopback: own_loopback.then(|| Loopback::of(from.name)),
         },
         network: Network { name: from.name.to_owned(), subnet: from.subnet },
         engine: engine_facts(from.engine, from.compose_version),
@@ -119,7 +122,23 @@ pub(crate) fn translate(from: &Translated<'_>) -> Result<Translation, Failure> {
         host_files: Some(from.host_files.clone()),
         live: from.live.clone(),
     };
-    run(&input)
+    let translation = run(&input)?;
+    let taken: BTreeSet<_> =
+        translation.published.iter().map(|one| one.port).filter(|port| is_taken_everywhere(*port)).collect();
+    match &mut input.environment.loopback {
+        Some(loopback) if !taken.is_empty() => {
+            loopback.taken = taken;
+            run(&input)
+        }
+        _ => Ok(translation),
+    }
+}
+
+/// Whether a program listens on a port of all addresses: then it has that of every loopback address,
+/// too. No environment has this one.
+fn is_taken_everywhere(port: u16) -> bool {
+    let listening = TcpListener::bind((Ipv4Addr::new(127, 255, 255, 254), port));
+    listening.is_err_and(|error| error.kind() == std::io::ErrorKind::AddrInUse)
 }
 
 /// Translates manifests that belong to no environment, as for a current Engine.
@@ -132,6 +151,7 @@ pub(crate) fn translate_manifests(objects: Vec<Object>) -> Result<Translation, F
             namespace: name.to_owned(),
             project: name.to_owned(),
             labels: environment_labels(name, Ownership::UNKNOWN),
+            loopback: None,
         },
         network: Network { name: name.to_owned(), subnet: PLACEHOLDER_SUBNET },
         engine: envctl_translate::EngineFacts {
@@ -175,7 +195,8 @@ pub(crate) fn write_host_files(files: &[HostFile]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Where an environment answers: the hosts of its Ingresses first, then those of its backing services.
+/// Where an environment answers: the hosts of its Ingresses first, then those of its backing services,
+/// then the ports of its Services.
 pub(crate) fn urls(translation: &Translation, port: u16, backing: Option<&Backing>) -> Vec<String> {
     let is_backing = |service: &str| backing.is_some_and(|b| b.services.iter().any(|s| s.name == service));
     let (last, first): (Vec<_>, Vec<_>) = translation.urls.iter().partition(|url| is_backing(&url.service));
@@ -187,6 +208,13 @@ pub(crate) fn urls(translation: &Translation, port: u16, backing: Option<&Backin
             urls.push(text);
         }
     }
+    urls.extend(translation.published.iter().map(|one| {
+        let protocol = match one.protocol {
+            Protocol::Tcp => "tcp",
+            Protocol::Udp => "udp",
+        };
+        format!("{protocol}://{}:{}", one.address, one.port)
+    }));
     urls
 }
 

@@ -33,12 +33,13 @@ fn of_containers(containers: &[ActualContainer]) -> Vec<PodReport> {
             let running = |c: &&ActualContainer| c.state == ContainerState::Running;
             let succeeded = |c: &ActualContainer| c.state == ContainerState::Exited && c.exit_code == Some(0);
             let mains: Vec<_> = members.iter().copied().filter(|c| c.role == Some(Role::Container)).collect();
+            let kept = |c: &&&ActualContainer| c.role.is_some_and(Role::is_kept_running);
             let sandbox = members.iter().filter(|c| c.role == Some(Role::Sandbox));
             PodReport {
                 name: name.to_owned(),
                 workload: members.iter().find_map(|c| c.workload.clone()).unwrap_or_default(),
                 ready: !mains.is_empty()
-                    && mains.iter().all(|c| running(c) && healthy(c))
+                    && members.iter().filter(kept).all(|c| running(c) && healthy(c))
                     && gateway
                     && sandbox.clone().count() == 1
                     && sandbox.clone().all(|c| running(c) && healthy(c)),

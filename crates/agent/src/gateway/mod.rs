@@ -3,7 +3,7 @@
 //! ```text
 //! anyip       makes the virtual addresses ours
 //! services    which pods are ready, and whose turn it is
-//! tcp, udp    ClusterIPs and backing services
+//! tcp, udp    ClusterIPs, published ports and backing services
 //! zone        cluster DNS: what the names mean
 //! nameserver  cluster DNS: the sockets
 //! routes      Ingress
@@ -45,6 +45,7 @@ pub(crate) async fn run(config: GatewayConfig) -> anyhow::Result<()> {
     let control = listen(SocketAddr::from((config.address, CONTROL_PORT)))?;
     tokio::spawn(control::serve(control, Arc::clone(&services)));
     serve_cluster_ips(&services)?;
+    serve_published(&config, &services)?;
     serve_backing(&config, &resolver)?;
     serve_dns(&config, &services, &resolver)?;
     serve_http(&config, services, resolver.clone())?;
@@ -61,19 +62,44 @@ fn serve_cluster_ips(services: &Arc<Services>) -> anyhow::Result<()> {
     for (index, service) in services.iter() {
         let Some(vip) = service.vip else { continue };
         for port in &service.ports {
-            let address = SocketAddr::from((vip, port.port));
-            match port.protocol {
-                Protocol::Tcp => {
-                    let upstream =
-                        Upstream::Service { services: Arc::clone(services), service: index, port: port.port };
-                    tokio::spawn(tcp::serve(listen(address)?, upstream));
-                }
-                Protocol::Udp => {
-                    let socket = net::listen_udp(address)
-                        .with_context(|| format!("cannot listen on {address}/UDP"))?;
-                    tokio::spawn(udp::serve(socket, Arc::clone(services), index, port.port));
-                }
-            }
+            serve(services, index, port.port, port.protocol, (vip, port.port).into())?;
+        }
+    }
+    Ok(())
+}
+
+fn serve_published(config: &GatewayConfig, services: &Arc<Services>) -> anyhow::Result<()> {
+    for published in &config.published {
+        let found = services.iter().find(|(_, service)| {
+            service.name == published.service && service.namespace == published.namespace
+        });
+        let Some((index, _)) = found else {
+            bail!("there is no Service {}/{}", published.namespace, published.service);
+        };
+        // Docker leads published ports to the network that it likes best, which may be the router's.
+        let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, published.listen));
+        serve(services, index, published.port, published.protocol, address)?;
+    }
+    Ok(())
+}
+
+/// Listens on `address` for a port of the Service with this index.
+fn serve(
+    services: &Arc<Services>,
+    service: usize,
+    port: u16,
+    protocol: Protocol,
+    address: SocketAddr,
+) -> anyhow::Result<()> {
+    match protocol {
+        Protocol::Tcp => {
+            let upstream = Upstream::Service { services: Arc::clone(services), service, port };
+            tokio::spawn(tcp::serve(listen(address)?, upstream));
+        }
+        Protocol::Udp => {
+            let socket =
+                net::listen_udp(address).with_context(|| format!("cannot listen on {address}/UDP"))?;
+            tokio::spawn(udp::serve(socket, Arc::clone(services), service, port));
         }
     }
     Ok(())

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use envctl_wire::{BackingService, GatewayConfig, PathMatch, Protocol, Route, RouteTarget};
+use envctl_wire::{BackingService, GatewayConfig, PathMatch, Protocol, Rewrite, Route, RouteTarget};
 use hyper::StatusCode;
 use ipnet::Ipv4Net;
 
 use super::services::Services;
-use crate::proxy::{Directory, Page};
+use crate::proxy::{Destination, Directory, Page};
 use crate::resolver::Resolver;
 
 /// The hosts of all routes.
@@ -86,12 +86,13 @@ impl Directory for Ingress {
         }
     }
 
-    async fn find(&self, host: &str, path: &str, client: IpAddr) -> Result<SocketAddr, Page> {
+    async fn find(&self, host: &str, path: &str, client: IpAddr) -> Result<Destination, Page> {
         let route = find(&self.routes, host, path).ok_or_else(|| self.unknown(host, path))?;
-        match &route.to {
+        let to = match &route.to {
             RouteTarget::Service { name, port } => self.pod(name, *port, client).await,
             RouteTarget::Backing { name, port } => self.backing(name, *port).await,
-        }
+        };
+        Ok(Destination { to: to?, path: rewritten(route, path) })
     }
 }
 
@@ -135,6 +136,18 @@ fn path_matches(route: &Route, path: &str) -> bool {
     }
 }
 
+/// The path by which the route's target knows a request; `None` if it is the one that was asked for.
+fn rewritten(route: &Route, path: &str) -> Option<String> {
+    match route.rewrite.as_ref()? {
+        Rewrite::Whole(whole) => Some(whole.clone()),
+        Rewrite::Prefix(prefix) => {
+            let rest = path.strip_prefix(route.path.trim_end_matches('/'))?;
+            let path = format!("{}{rest}", prefix.trim_end_matches('/'));
+            Some(if path.starts_with('/') { path } else { format!("/{path}") })
+        }
+    }
+}
+
 /// Whether some rule names this host: cluster DNS leads it to the gateway.
 pub(super) fn is_host(routes: &[Route], name: &str) -> bool {
     routes.iter().any(|route| host_rank(route, name).is_some_and(|rank| rank > HostRank::Any))
@@ -150,6 +163,7 @@ mod tests {
             path: path.to_owned(),
             match_kind,
             to: RouteTarget::Service { name: name.to_owned(), port: 80 },
+            rewrite: None,
         }
     }
 
@@ -192,5 +206,24 @@ mod tests {
         assert_eq!(found(&routes, "only.shop.localhost", "/"), None, "its host has other paths only");
         assert_eq!(found(&routes[1..], "elsewhere", "/"), None);
         assert_eq!(hosts(&routes), ["*.shop.localhost", "only.shop.localhost", "web.shop.localhost"]);
+    }
+
+    #[test]
+    fn paths_are_rewritten_by_element() {
+        let with = |path, rewrite| Route { rewrite, ..route(None, path, PathMatch::Prefix, "") };
+        let prefix = |path, to: &str, request| {
+            rewritten(&with(path, Some(Rewrite::Prefix(to.to_owned()))), request).unwrap()
+        };
+        // The table in the documentation of HTTPRoute.
+        assert_eq!(prefix("/foo", "/xyz", "/foo/bar"), "/xyz/bar");
+        assert_eq!(prefix("/foo", "/xyz/", "/foo/bar"), "/xyz/bar");
+        assert_eq!(prefix("/foo/", "/xyz", "/foo/bar"), "/xyz/bar");
+        assert_eq!(prefix("/foo", "/xyz", "/foo"), "/xyz");
+        assert_eq!(prefix("/foo", "/xyz", "/foo/"), "/xyz/");
+        assert_eq!(prefix("/foo", "", "/foo/bar"), "/bar");
+        assert_eq!(prefix("/foo", "/", "/foo"), "/");
+        assert_eq!(prefix("/", "/v1", "/a"), "/v1/a");
+        assert_eq!(rewritten(&with("/a", Some(Rewrite::Whole("/b".to_owned()))), "/a/c").unwrap(), "/b");
+        assert_eq!(rewritten(&with("/a", None), "/a"), None);
     }
 }

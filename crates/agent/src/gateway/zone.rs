@@ -317,7 +317,9 @@ pub(super) mod tests {
                 path: "/".to_owned(),
                 match_kind: PathMatch::Prefix,
                 to: RouteTarget::Service { name: "web".to_owned(), port: 80 },
+                rewrite: None,
             }],
+            published: Vec::new(),
             http_port: 8080,
             router: None,
         };

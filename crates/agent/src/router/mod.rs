@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use self::claims::Claims;
 use crate::health::{self, Health};
-use crate::proxy::{self, Directory, Page};
+use crate::proxy::{self, Destination, Directory, Page};
 use crate::{control, net};
 
 /// Starts the listeners.
@@ -39,7 +39,10 @@ impl Directory for Claims {
         true
     }
 
-    async fn find(&self, host: &str, _: &str, _: IpAddr) -> Result<SocketAddr, Page> {
-        self.upstream(host).ok_or_else(|| Page { status: StatusCode::NOT_FOUND, text: self.overview(host) })
+    async fn find(&self, host: &str, _: &str, _: IpAddr) -> Result<Destination, Page> {
+        let to = self
+            .upstream(host)
+            .ok_or_else(|| Page { status: StatusCode::NOT_FOUND, text: self.overview(host) })?;
+        Ok(Destination { to, path: None })
     }
 }

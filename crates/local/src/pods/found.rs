@@ -39,7 +39,7 @@ const KEPT_RUNNING: [&str; 4] = ["Deployment", "StatefulSet", "DaemonSet", "Repl
 impl Pod {
     /// The containers of the application. Native sidecars come first.
     pub(super) fn application(&self) -> impl Iterator<Item = &ActualContainer> {
-        self.members.iter().filter(|member| member.role == Some(Role::Container))
+        self.members.iter().filter(|member| member.role.is_some_and(Role::is_kept_running))
     }
 }
 
@@ -73,7 +73,7 @@ pub(super) fn is_up(container: &ActualContainer) -> bool {
 
 /// Whether it runs as long as its pod does.
 pub(super) fn is_kept(container: &ActualContainer) -> bool {
-    matches!(container.role, Some(Role::Sandbox | Role::Container))
+    container.role.is_some_and(|role| role == Role::Sandbox || role.is_kept_running())
 }
 
 /// Whether its health check, if it has one, is content.

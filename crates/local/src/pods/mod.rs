@@ -14,7 +14,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use bollard::query_parameters::{
-    KillContainerOptionsBuilder, StartContainerOptions, StopContainerOptions, WaitContainerOptionsBuilder,
+    KillContainerOptionsBuilder, StartContainerOptions, WaitContainerOptionsBuilder,
 };
 use envctl_model::labels::Role;
 use envctl_model::lifetime::{Change, State};
@@ -25,6 +25,7 @@ use futures_util::stream::{self, BoxStream};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use jiff::Timestamp;
 
+use crate::ending;
 use crate::engine::{EngineError, EngineReader, VerifiedEngine};
 use crate::logs::lines_of_each;
 use crate::state::{self, ActualContainer};
@@ -308,9 +309,7 @@ impl Pods {
             .partition(|member| member.role == Some(Role::Sandbox));
         for together in [members, sandbox] {
             let stopping = together.into_iter().map(|member| async {
-                let stopped =
-                    self.engine.docker().stop_container(&member.id, None::<StopContainerOptions>).await;
-                stopped.map_err(self.engine.failed(&format!("stopping {}", member.name)))
+                ending::stop(&self.engine, member, &format!("stopping {}", member.name)).await
             });
             try_join_all(stopping).await?;
         }
@@ -343,7 +342,7 @@ impl Pods {
 
     /// The container of a pod that is the component.
     fn main<'p>(&self, pod: &'p Pod) -> Option<&'p ActualContainer> {
-        let mut application = pod.application();
+        let mut application = pod.application().filter(|container| container.role == Some(Role::Container));
         let named = self.main.as_deref().and_then(|name| {
             pod.application().find(|container| container.container.as_deref() == Some(name))
         });

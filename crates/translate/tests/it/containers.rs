@@ -138,6 +138,7 @@ fn lifecycle_hooks_run_where_compose_can() {
     let main = service(&translation, "p.main");
     assert_eq!(main["post_start"], json!([{"command": ["a", "$$B"]}]));
     assert_eq!(main["stop_signal"], "SIGINT");
+    assert_eq!(main["labels"].get("dev.envctl.before-stop"), None);
     assert_eq!(
         findings(&translation, "Pod/p"),
         [
@@ -145,4 +146,18 @@ fn lifecycle_hooks_run_where_compose_can() {
             "lifecycle-hook spec.containers[0].lifecycle.preStop"
         ]
     );
+}
+
+#[test]
+fn what_is_done_before_the_end_is_a_label_and_a_part_of_the_pod() {
+    let hash = |hook: &str| {
+        let translation = translated(&pod(&format!("    lifecycle: {{preStop: {hook}}}")));
+        let label = service(&translation, "p.main")["labels"]["dev.envctl.before-stop"].clone();
+        (label, translation.pods[0].hash.clone())
+    };
+    let (label, one) = hash("{exec: {command: [say, $BYE]}}");
+    assert_eq!(label, json!({"exec": ["say", "$$BYE"]}).to_string());
+    let (label, other) = hash("{sleep: {seconds: 5}}");
+    assert_eq!(label, json!({"sleep": 5}).to_string());
+    assert_ne!(one, other);
 }

@@ -9,7 +9,7 @@ use crate::skip::skip;
 use crate::support::{Compose, NEW_ENGINE, OLD_ENGINE, hashes, input};
 
 /// The rendered charts; none, with the reason printed, where they are not there.
-fn corpus() -> Vec<(String, Vec<Object>)> {
+pub(crate) fn corpus() -> Vec<(String, Vec<Object>)> {
     let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/corpus");
     let directory = std::env::var_os("ENVCTL_CORPUS").map_or(default, PathBuf::from);
     let Ok(entries) = std::fs::read_dir(&directory) else {

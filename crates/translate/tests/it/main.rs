@@ -6,6 +6,7 @@ mod containers;
 mod corpus;
 mod findings;
 mod live;
+mod mutation;
 mod network;
 mod pods;
 #[path = "../../../../tests/support/skip.rs"]

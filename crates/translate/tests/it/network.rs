@@ -1,7 +1,7 @@
 //! Services, Ingress, the gateway and what sandboxes know of it.
 
-use envctl_translate::{Backing, BackingInput, Url, parse, translate};
-use envctl_wire::{GatewayConfig, PathMatch, RouteTarget, SandboxConfig};
+use envctl_translate::{Backing, BackingInput, Loopback, Url, parse, translate};
+use envctl_wire::{GatewayConfig, PathMatch, Rewrite, RouteTarget, SandboxConfig};
 use serde_json::json;
 
 use crate::support::{OLD_ENGINE, config, findings, input, service, translated};
@@ -61,7 +61,7 @@ subsets: [{addresses: [{ip: 10.9.9.9}], ports: [{name: http, port: 8080}]}]
 ---
 apiVersion: networking.k8s.io/v1
 kind: Ingress
-metadata: {name: web, annotations: {nginx.ingress.kubernetes.io/rewrite-target: /}}
+metadata: {name: web, annotations: {nginx.ingress.kubernetes.io/proxy-body-size: 8m, nginx.ingress.kubernetes.io/auth-url: x}}
 spec:
   ingressClassName: nginx
   tls: [{hosts: [web.localhost], secretName: tls}]
@@ -118,8 +118,9 @@ fn ingress_rules_are_routes() {
     assert_eq!(
         findings(&translation, "Ingress/web"),
         [
+            "ingress-annotation metadata.annotations['nginx.ingress.kubernetes.io/proxy-body-size']",
             "ingress-class spec.ingressClassName",
-            "ingress-annotation metadata.annotations['nginx.ingress.kubernetes.io/rewrite-target']",
+            "ingress-annotation metadata.annotations['nginx.ingress.kubernetes.io/auth-url']",
             "ingress-tls spec.tls",
             "ingress-backend spec.rules[0].http.paths[2].backend.service",
         ]
@@ -188,4 +189,115 @@ fn a_configuration_too_large_for_a_variable_is_a_file() {
     assert_eq!(gateway["environment"]["ENVCTL_AGENT_CONFIG"], "@/envctl-gateway.json");
     let content = translation.compose["configs"]["envctl-gateway"]["content"].as_str().unwrap();
     assert_eq!(serde_json::from_str::<GatewayConfig>(content).unwrap().services.len(), 600);
+}
+
+const ROUTES: &str = r#"
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec: {ports: [{port: 80}]}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: edge}
+spec: {gatewayClassName: any, listeners: [{name: a, port: 443, protocol: HTTPS, hostname: "*.edge.localhost", tls: {certificateRefs: [{name: x}]}}]}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: one}
+spec:
+  parentRefs: [{name: edge, sectionName: a}]
+  rules:
+  - backendRefs: [{name: web, port: 80, weight: 0}, {name: web, port: 80}, {name: other, port: 80}]
+  - matches: [{path: {type: Exact, value: /exact}}, {path: {value: /v2}, method: GET}, {path: {type: RegularExpression, value: /r.*}}]
+    filters: [{type: RequestHeaderModifier, requestHeaderModifier: {remove: [x]}}, {type: URLRewrite, urlRewrite: {path: {type: ReplacePrefixMatch, replacePrefixMatch: /new}}}]
+    backendRefs: [{name: web, port: 80}]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: two}
+spec: {parentRefs: [{name: elsewhere}], hostnames: [two.localhost], rules: [{matches: [{path: {value: /v1}}], backendRefs: [{name: web, port: 81}]}, {backendRefs: [{name: web, port: 80}]}]}
+"#;
+
+#[test]
+fn http_routes_are_routes() {
+    let translation = translated(ROUTES);
+    let gateway: GatewayConfig = config(&translation, "envctl-gateway");
+    let routes: Vec<_> = gateway
+        .routes
+        .iter()
+        .map(|route| (route.host.as_deref(), route.path.as_str(), route.match_kind))
+        .collect();
+    assert_eq!(
+        routes,
+        [
+            (Some("*.edge.localhost"), "/", PathMatch::Prefix),
+            (Some("*.edge.localhost"), "/exact", PathMatch::Exact),
+            (Some("two.localhost"), "/", PathMatch::Prefix)
+        ]
+    );
+    assert_eq!(gateway.routes[1].rewrite, Some(Rewrite::Prefix("/new".to_owned())));
+    let hosts: Vec<_> = translation.urls.iter().map(|url| url.host.as_str()).collect();
+    assert_eq!(hosts, ["two.localhost"], "a wildcard is no place to go to");
+    let mut one = findings(&translation, "HTTPRoute/one");
+    one.sort();
+    assert_eq!(
+        one,
+        [
+            "gateway-api spec.rules[0].backendRefs[0]",
+            "gateway-api spec.rules[0].backendRefs[2]",
+            "gateway-api spec.rules[1].filters[0]",
+            "gateway-api spec.rules[1].matches[1]",
+            "gateway-api spec.rules[1].matches[2]",
+        ]
+    );
+    assert_eq!(findings(&translation, "HTTPRoute/two"), ["ingress-backend spec.rules[0].backendRefs[0]"]);
+}
+
+#[test]
+fn what_the_outside_reaches_is_published_on_the_environments_own_address() {
+    let yaml = r#"
+apiVersion: v1
+kind: Service
+metadata: {name: lb}
+spec: {type: LoadBalancer, ports: [{port: 5432, nodePort: 30001}, {port: 53, protocol: UDP, name: dns}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: node}
+spec: {type: NodePort, ports: [{port: 80, nodePort: 30080}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: again}
+spec: {type: LoadBalancer, ports: [{port: 5432}]}
+"#;
+    let translation = translated(yaml);
+    let address = Loopback::of("album-aki").address;
+    assert!(address.is_loopback() && address.octets()[1] != 0);
+    assert_ne!(address, Loopback::of("album-bob").address);
+    let ports: Vec<_> = service(&translation, "envctl-gateway")["ports"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|port| {
+            format!("{} {} {}", port["host_ip"], port["published"], port["protocol"]).replace('"', "")
+        })
+        .collect();
+    assert_eq!(
+        ports,
+        [format!("{address} 5432 tcp"), format!("{address} 53 udp"), format!("{address} 30080 tcp")]
+    );
+    let gateway: GatewayConfig = config(&translation, "envctl-gateway");
+    let targets: Vec<_> =
+        gateway.published.iter().map(|one| (one.listen, one.service.as_str(), one.port)).collect();
+    assert_eq!(targets, [(30000, "lb", 5432), (30001, "lb", 53), (30002, "node", 80)]);
+    let again = translation.findings.iter().find(|finding| finding.object == "Service/again").unwrap();
+    assert_eq!(again.message, "LoadBalancer is reachable inside of the environment only: port 5432 is taken");
+
+    let mut input = input(parse(yaml, "t").unwrap(), OLD_ENGINE);
+    input.environment.loopback = None;
+    let nowhere = translate(&input).unwrap();
+    assert_eq!(service(&nowhere, "envctl-gateway").get("ports"), None);
+    assert_eq!(findings(&nowhere, "Service/node"), ["external-service spec.type"]);
 }

@@ -4,7 +4,7 @@ use envctl_model::labels::Role;
 use envctl_translate::{Phase, Stage, parse, translate};
 use serde_json::json;
 
-use crate::support::{NEW_ENGINE, hashes, input, service, translated};
+use crate::support::{NEW_ENGINE, errors, findings, hashes, input, service, translated};
 
 const STACK: &str = r#"
 apiVersion: apps/v1
@@ -90,7 +90,7 @@ fn pods_are_described_in_starting_order() {
         [
             ("api-0", Role::Sandbox),
             ("api-0.wait", Role::Init),
-            ("api-0.proxy", Role::Container),
+            ("api-0.proxy", Role::Sidecar),
             ("api-0.warm", Role::Init),
             ("api-0.main", Role::Container),
             ("api-0.log", Role::Container),
@@ -150,6 +150,13 @@ fn init_containers_run_one_after_another() {
     );
     assert_eq!(service(&translation, "api-0.wait")["restart"], "on-failure");
     assert_eq!(service(&translation, "api-0.proxy")["restart"], "unless-stopped");
+}
+
+#[test]
+fn nothing_waits_for_a_sidecars_probe_of_the_network() {
+    let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec:\n  containers: [{name: c, image: 'x:1'}]\n  \
+               initContainers: [{name: s, image: 'x:1', restartPolicy: Always, startupProbe: {tcpSocket: {port: 1}}}]\n";
+    assert_eq!(findings(&translated(pod), "Pod/p"), ["sidecar-order spec.initContainers[0].startupProbe"]);
 }
 
 #[test]
@@ -257,4 +264,53 @@ spec: {{template: {{spec: {{containers: [{{name: x, image: "x:1"}}]}}}}}}
     names.sort();
     names.dedup();
     assert_eq!(names.len(), 3);
+}
+
+#[test]
+fn a_job_runs_so_many_pods_at_a_time() {
+    let job = |fields: &str| {
+        format!(
+            "apiVersion: batch/v1\nkind: Job\nmetadata: {{name: j}}\nspec:\n  {fields}\n  template: {{spec: {{restartPolicy: Never, \
+             initContainers: [{{name: side, image: 'x:1', restartPolicy: Always}}], containers: [{{name: c, image: 'x:1'}}]}}}}\n"
+        )
+    };
+    let translation = translated(&job("completions: 3\n  parallelism: 2\n  completionMode: Indexed"));
+    let of = |name: &str| conditions(&service(&translation, name)["depends_on"]);
+    assert_eq!(of("j-1"), ["envctl-gateway service_healthy"]);
+    assert_eq!(of("j-2"), ["envctl-gateway service_healthy", "j-0.c service_completed_successfully"]);
+    assert_eq!(service(&translation, "j-2.c")["environment"]["JOB_COMPLETION_INDEX"], "2");
+    assert!(translation.findings.iter().all(|finding| finding.code != "job-parallelism"));
+    assert!(translated(&job("completions: 3\n  parallelism: 0")).pods.is_empty());
+}
+
+#[test]
+fn the_whole_name_is_the_host_name_where_it_fits() {
+    let pod = |name: &str| {
+        format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}}}\nspec: {{setHostnameAsFQDN: true, subdomain: far, containers: [{{name: c, image: 'x:1'}}]}}\n"
+        )
+    };
+    assert_eq!(service(&translated(&pod("p")), "p")["hostname"], "p.far.dev-alice.svc.cluster.local");
+    let errors = errors(&pod(&"p".repeat(40)));
+    assert!(
+        errors[0].contains("setHostnameAsFQDN") && errors[0].contains("more than 63 characters"),
+        "{errors:?}"
+    );
+}
+
+#[test]
+fn what_the_api_server_refuses_is_refused() {
+    let deployment = |fields: &str| {
+        format!(
+            "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: d}}\nspec: {{template: {{spec: {{{fields} containers: [{{name: c, image: 'x:1', \
+             livenessProbe: {{tcpSocket: {{port: 1}}, successThreshold: 2}}}}]}}}}}}\n"
+        )
+    };
+    assert_eq!(
+        errors(&deployment("restartPolicy: Never,")),
+        [
+            "Deployment/d spec.template.spec.restartPolicy: `Never` is not `Always`, as pods of this kind must have (test.yaml:1)",
+            "Deployment/d spec.template.spec.containers[0].livenessProbe.successThreshold: `2` is not 1, as it must be here (test.yaml:1)",
+        ]
+    );
 }

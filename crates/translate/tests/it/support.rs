@@ -9,8 +9,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use envctl_translate::{
-    EngineFacts, Environment, Input, MissingReferences, Network, Object, Router, Stage, TranslateError,
-    Translation, parse, translate,
+    EngineFacts, Environment, Input, Loopback, MissingReferences, Network, Object, Router, Stage,
+    TranslateError, Translation, parse, translate,
 };
 
 /// Debian 12's Engine.
@@ -27,6 +27,7 @@ pub(crate) fn input(objects: Vec<Object>, engine: EngineFacts) -> Input {
             namespace: "dev-alice".to_owned(),
             project: "envctl-album-aki".to_owned(),
             labels: [("dev.envctl.owner".to_owned(), "aki".to_owned())].into(),
+            loopback: Some(Loopback::of("album-aki")),
         },
         network: Network { name: "envctl-album-aki".to_owned(), subnet: "172.30.0.0/20".parse().unwrap() },
         engine,

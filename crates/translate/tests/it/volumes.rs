@@ -140,7 +140,7 @@ fn older_engines_get_volumes_split_along_sub_paths() {
     assert!(main.contains(&format!("{split} /tmp/cache")), "{main:?}");
     assert!(main.contains(&format!("{split} /cache")), "{main:?}");
     let file = &translation.host_files[0];
-    assert_eq!((file.mode, file.content.as_slice()), (0o440, b"a=$b".as_slice()));
+    assert_eq!((file.mode, file.content.as_slice()), (0o444, b"a=$b".as_slice()));
     assert!(main.contains(&format!("{} /etc/app.conf", file.path.display())), "{main:?}");
 }
 

@@ -7,7 +7,7 @@ use std::time::Instant;
 use envctl_local::compose::{ComposeError, ComposeProject};
 use envctl_local::state::{self, ActualContainer, DesiredContainer, DesiredPod, Why};
 use envctl_local::watch::{self, Outcome, PodState, Progress};
-use envctl_local::{diagnose, remove};
+use envctl_local::{diagnose, finished, remove};
 use envctl_model::labels::{self, CLAIM, Role};
 use envctl_model::{Thing, ThingKind};
 use envctl_programs::process::{ProgramError, Supervisor};
@@ -66,7 +66,12 @@ impl UpWorld<'_> {
         let mut states: BTreeMap<String, PodState> = BTreeMap::new();
         let outcome = self.compose_and_wait(context, &desired, &services, since, &mut states).await?;
         match outcome {
-            Outcome::Ready => {}
+            Outcome::Ready => {
+                let made = state::containers(reader, &identity).await.map_err(engine)?;
+                finished::stop_sidecars(&self.checked.machine.engine, &desired, &made)
+                    .await
+                    .map_err(engine)?;
+            }
             Outcome::Failed(pods) => {
                 let pods: Vec<_> =
                     pods.into_iter().map(|(pod, failure)| (pod, failure.reason.to_string())).collect();

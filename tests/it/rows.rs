@@ -1,0 +1,237 @@
+//! What fields mean, by behaviour: mimics tell what they see, in one environment for all rows.
+
+use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpListener};
+use std::time::{Duration, Instant};
+
+use crate::support::{House, Ran, free_port, have, root};
+
+/// A row: what it is about, what shows it in the container, and what has to be seen.
+type Row = (&'static str, &'static str, &'static str);
+
+/// Seen by `box-0`.
+const BOX: &[Row] = &[
+    ("command, args, $(VAR)", "cat /work/said", "hello box $(GREETING)"),
+    ("workingDir", "pwd", "/srv"),
+    ("env, envFrom, secretKeyRef", "echo $TOKEN $P_LEVEL", "s$cret info"),
+    (
+        "fieldRef",
+        "echo $POD $NS $NODE $ACCOUNT $TIER $NOTE",
+        "box-0 ENVIRONMENT localhost teller v1 remarkable",
+    ),
+    ("fieldRef status.podIP", "getent ahostsv4 box-0.box | grep -q \"^$IP \" && echo mine", "mine"),
+    ("resourceFieldRef, divisor", "echo $CPU", "1500"),
+    ("LimitRange: limits", "echo $MEMORY", "96"),
+    (
+        "LimitRange: enforced",
+        "cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max 2>/dev/null",
+        "100663296",
+    ),
+    ("service links", "echo $WEB_SERVICE_PORT $WEB_SERVICE_PORT_HTTP $WEB_PORT_80_TCP_PROTO", "80 80 tcp"),
+    ("initContainers, native sidecar: order", "tr '\\n' ' ' < /work/order", "first proxy second "),
+    ("native sidecar: runs on", "grep -ls ^sleep /proc/[0-9]*/comm | wc -l", "1"),
+    ("shareProcessNamespace", "tr '\\0' ' ' < /proc/1/cmdline", "/envctl-agent pause "),
+    ("lifecycle.postStart", "cat /work/started", "box-0"),
+    ("runAsUser, runAsGroup", "echo $(id -u) $(id -g)", "1000 1001"),
+    ("supplementalGroups, fsGroup", "id -G | tr ' ' '\\n' | sort -n | tr '\\n' ' '", "1001 3000 4000 "),
+    ("allowPrivilegeEscalation", "grep NoNewPrivs /proc/self/status | tr -d '[:space:]'", "NoNewPrivs:1"),
+    ("capabilities", "grep CapBnd /proc/self/status | tr -d '[:space:]'", "CapBnd:0000000000000400"),
+    ("seccompProfile RuntimeDefault", "grep ^Seccomp: /proc/self/status | tr -d '[:space:]'", "Seccomp:2"),
+    ("readOnlyRootFilesystem", "touch /x 2>&1 | grep -o 'Read-only file system'", "Read-only file system"),
+    ("sysctls", "cat /proc/sys/net/core/somaxconn", "1777"),
+    ("hostAliases", "getent hosts alias.example | tr -s ' '", "192.0.2.7 alias.example"),
+    (
+        "dnsConfig, search list",
+        "grep -v ^nameserver /etc/resolv.conf",
+        "search ENVIRONMENT.svc.cluster.local svc.cluster.local cluster.local\noptions ndots:3 timeout:2",
+    ),
+    ("hostname, subdomain", "hostname; hostname -f", "box-0\nbox-0.box.ENVIRONMENT.svc.cluster.local"),
+    (
+        "headless Service: per-pod names",
+        "getent hosts box-1.box.ENVIRONMENT | tr -s ' ' | cut -d' ' -f2",
+        "box-1.box.ENVIRONMENT.svc.cluster.local",
+    ),
+    ("emptyDir, fsGroup", "stat -c '%a %g' /work", "2777 3000"),
+    ("emptyDir Memory, sizeLimit", "df --output=fstype,size -k /memory | tail -1 | tr -s ' '", "tmpfs 8192"),
+    ("volumeClaimTemplates, fsGroup", "touch /data/x && stat -c %g /data/x", "3000"),
+    (
+        "configMap, defaultMode",
+        "cd /settings && ls && stat -Lc '%a %g' LEVEL && cat app.conf && wc -c < blob",
+        "LEVEL\napp.conf\nblob\nextra\n440 3000\na=$b3",
+    ),
+    ("..data", "readlink /settings/LEVEL", "..data/LEVEL"),
+    ("secret, items, defaultMode", "cat /keys/deep/token; stat -Lc ' %a' /keys/deep/token", "s$cret 440"),
+    ("projected", "cd /all && cat sub/extra user && stat -Lc ' %a' sub/extra user", "moreme 444\n 640"),
+    ("downwardAPI", "cat /all/cpu; grep tier /all/labels", "2tier=\"v1\""),
+    ("subPath of a file", "cat /etc/app.conf", "a=$b"),
+    ("subPath of a directory", "echo seen > /cache/f && cat /whole/a/b/f", "seen"),
+    ("subPathExpr", "echo own > /own/f && cat /whole/$POD/f", "own"),
+    (
+        "volumeMounts.readOnly",
+        "touch /read-only/x 2>&1 | grep -o 'Read-only file system'",
+        "Read-only file system",
+    ),
+    (
+        "Service: targetPort, replicas",
+        "for i in 1 2 3 4 5 6; do perl /mimic/get.pl web 80; done | sort -u",
+        "web-0 /\nweb-1 /",
+    ),
+    ("sessionAffinity", "for i in 1 2 3 4 5 6; do perl /mimic/get.pl sticky 80; done | sort -u | wc -l", "1"),
+    ("ExternalName", "perl /mimic/get.pl other 80 | cut -c1-4", "web-"),
+    ("Service without selector, EndpointSlice", "perl /mimic/get.pl outside 80", "outside"),
+    ("defaultBackend", "perl /mimic/get.pl 127.0.0.1 ROUTER_PORT | cut -c1-4", "web-"),
+    ("Job: completions, parallelism, Indexed, backoffLimit", "tr '\\n' ' ' < /ledger/jobs", "0 0 1 1 2 2 "),
+];
+
+/// Seen by the pod of `bare`.
+const BARE: &[Row] = &[
+    ("setHostnameAsFQDN", "hostname", "bare.far.ENVIRONMENT.svc.cluster.local"),
+    ("enableServiceLinks: false", "env | grep -c _SERVICE_HOST", "0"),
+    ("dnsPolicy None", "cat /etc/resolv.conf", "nameserver 192.0.2.53\nsearch example.test\noptions rotate"),
+    ("seccompProfile Unconfined", "grep ^Seccomp: /proc/self/status | tr -d '[:space:]'", "Seccomp:0"),
+];
+
+const MARK: &str = "@@";
+
+/// Asks a component for all of its rows at once, and compares each.
+fn judge(house: &House, component: &str, rows: &[Row]) -> Vec<String> {
+    let told = |text: &str| {
+        text.replace("ENVIRONMENT", &house.environment()).replace("ROUTER_PORT", &house.port.to_string())
+    };
+    let script: String = rows
+        .iter()
+        .enumerate()
+        .map(|(n, (_, ask, _))| format!("echo; echo {MARK}{n}; ( {} ) 2>&1\n", told(ask)))
+        .collect();
+    let said = house.envctl(&["exec", component, "--", "sh", "-c", &script]).stdout;
+    let answers: BTreeMap<usize, &str> = said
+        .split(&format!("\n{MARK}"))
+        .filter_map(|part| {
+            let (number, answer) = part.split_once('\n')?;
+            Some((number.trim_start_matches(MARK).parse().ok()?, answer.trim_end_matches('\n')))
+        })
+        .collect();
+    rows.iter()
+        .enumerate()
+        .filter_map(|(n, (row, _, wanted))| {
+            let (wanted, answer) = (told(wanted), answers.get(&n).copied().unwrap_or("nothing was said"));
+            (wanted.trim_end_matches('\n') != answer).then(|| format!("{row}: {answer:?}, not {wanted:?}"))
+        })
+        .collect()
+}
+
+/// What a component answers to one question.
+fn asked(house: &House, component: &str, question: &str) -> String {
+    house.envctl(&["exec", component, "--", "sh", "-c", question]).stdout.trim().to_owned()
+}
+
+/// Asks until the answer is this.
+#[track_caller]
+fn until(row: &str, wanted: &str, ask: impl Fn() -> String) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let answer = ask();
+        if answer == wanted {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{row}: {answer:?}, not {wanted:?}");
+    }
+}
+
+/// A server beside the Engine's containers. Its port.
+fn outside() -> u16 {
+    let listener = TcpListener::bind("0.0.0.0:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let _ = stream.read(&mut [0; 1024]);
+            let _ = stream.write_all(b"HTTP/1.0 200 OK\r\n\r\noutside\n");
+        }
+    });
+    port
+}
+
+fn docker(arguments: &[&str]) -> String {
+    Ran::of(std::process::Command::new("docker").args(arguments)).exits(0).stdout.trim().to_owned()
+}
+
+#[test]
+fn every_field_means_what_it_means_on_a_cluster() {
+    if !have(&["docker", "curl"]) {
+        return;
+    }
+    let house = House::with_sources("rows", &root().join("tests/fixtures/rows"), "rows");
+    let (host_port, outside_port) = (free_port(), outside());
+    let bridge = docker(&["network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Subnet}}"]);
+    let (network, _) = bridge.split_once('/').unwrap();
+    // The first address of a bridge is the host's.
+    let host = Ipv4Addr::from(u32::from(network.parse::<Ipv4Addr>().unwrap()) + 1);
+    house.edit("objects.yaml", |text| {
+        text.replace("ENVIRONMENT", &house.environment())
+            .replace("HOST_PORT", &host_port.to_string())
+            .replace("OUTSIDE_PORT", &outside_port.to_string())
+            .replace("OUTSIDE_ADDRESS", &host.to_string())
+    });
+    house.envctl(&["up"]).exits(0);
+    let mut wrong = judge(&house, "box", BOX);
+    wrong.extend(judge(&house, "bare", BARE));
+
+    // From outside.
+    let mut is = |row: &str, answer: &str, wanted: &str| {
+        // Any of the two.
+        let answer = answer.replace("web-1", "web-0");
+        if answer.trim_end() != wanted {
+            wrong.push(format!("{row}: {answer:?}, not {wanted:?}"));
+        }
+    };
+    let at = |url: &str| Ran::of(house.command("curl").args(["--silent", "--max-time", "10", url])).stdout;
+    is("hostPort", at(&format!("http://127.0.0.1:{host_port}/")).split('.').next().unwrap(), "bare");
+    let status = house.envctl(&["status", "--json"]).exits(0).json();
+    let published = |port: u16| {
+        let urls = status["urls"].as_array().unwrap().iter().filter_map(|url| url.as_str());
+        let found =
+            urls.filter(|url| url.ends_with(&format!(":{port}"))).find_map(|url| url.strip_prefix("tcp://"));
+        at(&format!("http://{}/", found.unwrap_or("127.0.0.1:9")))
+    };
+    is("LoadBalancer", &published(18080), "web-0 /");
+    is("NodePort", &published(31080), "web-0 /");
+    let routed = |name: &str, path: &str| {
+        let (status, body) = house.get(&format!("{name}.{}.localhost", house.environment()), path);
+        format!("{status} {body}")
+    };
+    is("Ingress: Exact", &routed("web", "/exact"), "200 web-0 /exact");
+    is("Ingress: not Exact", &routed("web", "/exact/more")[..3], "404");
+    is("Ingress: Prefix", &routed("web", "/prefix/more"), "200 web-0 /prefix/more");
+    is("rewrite-target", &routed("web", "/old/x?y=z"), "200 web-0 /new/x?y=z");
+    is("HTTPRoute: listener's hostname, URLRewrite", &routed("edge", "/v1/x"), "200 web-0 /whole");
+    is("HTTPRoute: other paths", &routed("edge", "/v2")[..3], "404");
+    let label = format!("label=dev.envctl.environment={}", house.environment());
+    let helpers = docker(&[
+        "ps",
+        "-a",
+        "--filter",
+        &label,
+        "--filter",
+        "label=dev.envctl.container=helper",
+        "--format",
+        "{{.State}}",
+    ]);
+    is("native sidecar of a Job ends with it", &helpers, "exited\nexited\nexited");
+    assert!(wrong.is_empty(), "{wrong:#?}");
+
+    // A pod that is not ready any more.
+    asked(&house, "web", "touch /work/sulk");
+    let found = |service: &str| asked(&house, "box", &format!("getent ahostsv4 {service} | grep -c STREAM"));
+    until("readinessProbe: not ready", "1", || found("ready"));
+    assert_eq!(found("all"), "2", "publishNotReadyAddresses");
+    until("Service: ready pods only", "web-1 /", || {
+        asked(&house, "box", "for i in 1 2 3 4; do perl /mimic/get.pl web 80; done | sort -u")
+    });
+
+    // A pod that ends.
+    house.envctl(&["restart", "bare"]).exits(0);
+    assert_eq!(asked(&house, "box", "tr '\\n' ' ' < /ledger/end"), "before signal", "preStop, stopSignal");
+    house.envctl(&["down", "--yes"]).exits(0).says("0 left");
+    assert_eq!(house.on_engine(), [""; 0]);
+}
