@@ -108,6 +108,7 @@ pub const CODES: &[Code] = &[
     code("ingress-annotation", Minor, "The Ingress controller reads annotations: rewrites, limits, authentication, timeouts.", "The router does not know it.", "Test what depends on it on a cluster, or let the application do it."),
     code("ingress-backend", Major, "A rule leads to a Service and a port that exist.", "This one does not, or leads to something else than a Service: nothing is routed.", "Correct the name or the port; on a cluster it would be answered with an error as well."),
     code("ingress-class", Info, "The class decides which controller serves an Ingress.", "One router serves all of them.", NOTHING),
+    code("ingress-path", Major, "A controller may read paths as regular expressions, and rewrite them by what those caught.", "Plain paths and the usual rewriting of a prefix are carried; this path is not routed.", "Write the path without a regular expression in this target's values."),
     code("ingress-tls", Minor, "The Ingress controller ends TLS.", "It is served over plain HTTP.", "Let nothing depend on `https` in this target's values: secure cookies, redirects, absolute URLs."),
     code("ingress-without-host", Major, "A rule without a host answers for all of them.", "The router finds environments by host: pods reach this rule, browsers do not.", "Set a host in this target's values: `{{ host.NAME }}`."),
     code("ip-family", Info, "Services can have IPv6 addresses, or both.", "IPv4 only.", NOTHING),
@@ -117,12 +118,17 @@ pub const CODES: &[Code] = &[
     code("job-selector", Info, "`manualSelector` lets a Job choose its pods by labels.", "Each pod knows its Job.", NOTHING),
     code("lifecycle-hook", Major, "`postStart` and `preStop` run in the container at each start and before each end.", "Commands run when `up` or `down` starts or stops the container, not when Docker restarts it; requests over HTTP do not.", "Do in the program what has to happen at every start and end."),
     code("limit-range", Minor, "Containers without requests and limits get default ones.", "They get none.", "Write the limits into the pods."),
+    code("live-command", Major, "A container runs its own command.", "With `up --dev` it runs the command of the target's `dev`.", "Type `envctl up` without `--dev` to run the image."),
+    code("live-source", Major, "A container sees what its image holds.", "With `up --dev` a path of the working tree is mounted over it.", "Type `envctl up` without `--dev` to run the image."),
+    code("live-source-owner", Minor, "Files of an image belong to whom it says.", "Files of the live source keep their owner on this machine, whom the container's user may not be.", "Make the files readable for all, or leave `runAsUser` out in this target's values."),
+    code("live-source-writable", Minor, "A read-only root file system keeps a container from writing.", "The live source can be written to all the same.", "Type `envctl up` without `--dev` to run the image."),
     code("liveness-not-restarted", Minor, "A container whose liveness or startup probe fails is restarted.", "A failure is reported at most; the container is not restarted.", "`envctl restart NAME` does it by hand."),
     code("memory-limit", Info, "A container may have any limit.", "It is raised to 6 MiB, the Engine's minimum.", NOTHING),
     code("metadata", Info, "Controllers and the API server use fields such as finalizers and owners.", "Nothing reads them here.", NOTHING),
     code("missing-reference", Critical, "A pod that refers to a ConfigMap or Secret that is not there does not start.", "It starts with an empty value: this is a translation of files, or the reference is allowed to be missing.", "Let the chart make it from values, or make a Secret with `secrets` of the stack file."),
     code("missing-sub-path", Major, "A `subPath` that the volume does not have becomes a directory.", "An empty directory is mounted.", "Check the key's name: a file was meant, most likely."),
     code("monitoring", Minor, "The Prometheus operator scrapes what monitors describe, and evaluates rules.", "Nothing does.", "Look at the metrics by hand: `envctl port-forward NAME PORT`."),
+    code("mount-propagation", Minor, "Mounts that a container makes may show on the node, and the other way round.", "Only what is mounted from this machine can have that; for other volumes it is left out.", "Test it in an environment on a cluster."),
     code("namespace", Info, "A namespace is made.", "The environment is the namespace.", NOTHING),
     code("network-policy", Major, "Only connections that a policy allows are possible.", "It is not enforced: all pods of the environment reach each other and the outside. A connection that is missing in the policy works here and fails there.", "Test policies on a cluster target."),
     code("no-api-server", Major, "Pods can call the Kubernetes API with a token that is mounted.", "There is no API server: no token, or a placeholder, and no CA.", "Do not call the Kubernetes API from this pod locally: switch that off in this target's values."),
@@ -147,6 +153,7 @@ pub const CODES: &[Code] = &[
     code("service-account", Info, "A pod has an identity in the Kubernetes API, and often one at the cloud.", "There is no API server here, and no identity at the cloud.", "Give the stand-in's credentials in this target's values."),
     code("service-annotation", Minor, "Controllers of load balancers and DNS read annotations.", "No controller reads it here.", NOTHING),
     code("service-links", Minor, "Each pod gets variables for each Service: `WEB_SERVICE_HOST`.", "There are too many Services for that: the variables are left out.", "Use DNS names, or set `enableServiceLinks: false` as most charts do."),
+    code("sidecar-order", Minor, "A sidecar's startup probe holds up the containers after it.", "The containers after it start when it has started.", "Have the application wait for what it needs, as it has to when a sidecar restarts."),
     code("stdin-once", Info, "Standard input is closed after the first session.", "It stays open.", NOTHING),
     code("storage", Major, "Storage classes, snapshots and selectors decide what a claim gets.", "Claims are Docker volumes, which begin empty; no snapshots are taken.", "Fill the volume once where it has to begin with data, or use a backing service."),
     code("supplemental-groups", Minor, "`supplementalGroupsPolicy: Strict` takes the groups away that the image gives a user.", "They are kept.", ON_CLUSTER),
@@ -171,13 +178,20 @@ mod tests {
 
     use super::*;
 
-    /// The texts in quotes that stand where a remark has its code: after its severity.
+    fn is_constant(word: &str) -> bool {
+        !word.is_empty() && word.bytes().all(|b| b.is_ascii_uppercase() || b == b'_')
+    }
+
+    /// The texts in quotes, or the constants, that stand where a remark has its code: after its severity.
     fn codes_in(source: &str) -> BTreeSet<String> {
         let mut found = BTreeSet::new();
         for constructor in ["Remark::new(", "Remark::approximated(", "Remark::dropped("] {
             for call in source.split(constructor).skip(1) {
-                let code = call.split('"').nth(1).unwrap_or_default();
-                found.insert(code.to_owned());
+                let mut words = call.split([',', '(', ')']).map(str::trim);
+                let name = words.find(|word| is_constant(word) || word.starts_with('"')).unwrap_or_default();
+                let defined = source.split_once(&format!("const {name}: &str = "));
+                let quoted = if name.starts_with('"') { name } else { defined.map_or("", |(_, rest)| rest) };
+                found.insert(quoted.split('"').nth(1).unwrap_or_default().to_owned());
             }
         }
         found
