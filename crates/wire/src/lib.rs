@@ -286,7 +286,9 @@ pub struct GatewayConfig {
     pub backing: Vec<BackingService>,
     /// Ingress rules.
     pub routes: Vec<Route>,
-    /// Ports of the gateway's own addresses that lead to Services: Docker publishes them.
+    /// Ports of the gateway's own addresses that lead to Services: Docker publishes them. What a gateway
+    /// was told by an older envctl has none.
+    #[serde(default)]
     pub published: Vec<PublishedPort>,
     /// The port on which the gateway serves `routes` (and pods reach them through loopback
     /// forwards): the machine router's port.

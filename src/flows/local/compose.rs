@@ -246,3 +246,18 @@ pub(crate) fn volume_names(translation: &Translation, project: &str) -> Vec<Stri
 fn keys<'a>(compose: &'a Value, section: &str) -> impl Iterator<Item = &'a String> {
     compose.get(section).and_then(Value::as_object).into_iter().flat_map(|map| map.keys())
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    // Elsewhere loopback has one address.
+    #[test]
+    fn a_port_of_all_addresses_is_taken_and_one_of_an_environment_is_not() {
+        let port = |listener: &TcpListener| listener.local_addr().unwrap().port();
+        let everywhere = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
+        assert!(is_taken_everywhere(port(&everywhere)));
+        let environment = TcpListener::bind((Loopback::of("album-aki").address, 0)).unwrap();
+        assert!(!is_taken_everywhere(port(&environment)));
+    }
+}
