@@ -232,7 +232,11 @@ impl Base {
         } else {
             Sourced { value: DEFAULT_ROUTER_PORT, origin: Origin::Default }
         };
-        Ok(Settings { name, target, ttl, router_port })
+        let warden = match stack.targets[&target.value].warden {
+            Some(wanted) => Sourced { value: wanted, origin: in_project() },
+            None => Sourced { value: true, origin: Origin::Default },
+        };
+        Ok(Settings { name, target, ttl, router_port, warden })
     }
 }
 
@@ -264,6 +268,8 @@ pub(crate) struct Settings {
     pub(crate) ttl: Sourced<String>,
     /// The port of the machine's HTTP router.
     pub(crate) router_port: Sourced<u16>,
+    /// Whether a container may hold the Engine's socket.
+    pub(crate) warden: Sourced<bool>,
 }
 
 /// One row of `envctl config`.
@@ -288,6 +294,7 @@ impl Settings {
             row("target", &self.target.value, &self.target.origin),
             row("ttl", &self.ttl.value, &self.ttl.origin),
             row("routerPort", self.router_port.value, &self.router_port.origin),
+            row("warden", self.warden.value, &self.warden.origin),
             row("stateDir", base.state_dir.value.display(), &base.state_dir.origin),
         ];
         rows.extend(base.programs.shown());

@@ -277,9 +277,14 @@ fn what_was_taken_apart_by_hand_is_put_together_again() {
         return;
     }
     let house = House::small("repair");
-    house.envctl(&["up"]).exits(0);
+    // By `up` alone: a warden would be faster.
+    house.edit("envctl.yaml", |text| text.replace("{kind: compose}", "{kind: compose, warden: false}"));
+    let up = house.envctl(&["up"]).exits(0);
+    assert!(!up.stderr.contains("socket"), "{}", up.stderr);
     let name = house.environment();
     let docker = |arguments: &[&str]| Ran::of(std::process::Command::new("docker").args(arguments));
+    assert_ne!(docker(&["inspect", &format!("{name}-envctl-warden-1")]).code, 0);
+    house.envctl(&["parity"]).exits(0).says("no-warden").says("stays out of the network");
     let answers = |house: &House| house.get(&web(house), "/").0 == 200;
     // The sandbox is restarted: its member is left in a network that is gone.
     docker(&["restart", &format!("{name}-web-0-1")]).exits(0);

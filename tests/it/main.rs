@@ -27,3 +27,4 @@ mod shelf;
 mod shells;
 mod verbs;
 mod waiting;
+mod warden;

@@ -1,31 +1,28 @@
 //! Docker's health check, without polling: the check asks the role over a socket and the role
 //! answers when there is news. See [`envctl_wire::HEALTH_TIMEOUT_SECONDS`].
 //!
-//! The socket has an abstract name, because the container's root may be read-only. Containers on
-//! the host's network share such names, so it carries a hash of the role's configuration, which
-//! Docker gives to the check too.
 
-use std::env;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, BufRead, BufReader};
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixListener as StdListener, UnixStream as StdStream};
+use std::os::unix::net::UnixStream as StdStream;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use envctl_wire::{CONFIG_VARIABLE, HEALTH_HOLD_SECONDS};
+use envctl_wire::HEALTH_HOLD_SECONDS;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixStream;
 use tokio::sync::watch;
 
-use crate::output;
+use crate::{net, output};
 
 /// How long a check waits for a role that has only just been started.
 const START: Duration = Duration::from_secs(10);
+
+/// Which socket of the container.
+const SOCKET: &str = "health";
 
 /// What there is to report.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,12 +41,6 @@ struct Answer {
     reason: String,
 }
 
-fn socket_name() -> io::Result<SocketAddr> {
-    let mut hasher = DefaultHasher::new();
-    env::var_os(CONFIG_VARIABLE).hash(&mut hasher);
-    SocketAddr::from_abstract_name(format!("envctl-agent/{:016x}", hasher.finish()))
-}
-
 /// The role `health`: prints what the role of this container says.
 pub(crate) fn ask() -> ExitCode {
     match wait_for_answer() {
@@ -65,7 +56,7 @@ pub(crate) fn ask() -> ExitCode {
 }
 
 fn wait_for_answer() -> io::Result<Answer> {
-    let name = socket_name()?;
+    let name = net::own_socket(SOCKET)?;
     let started = Instant::now();
     let stream = loop {
         match StdStream::connect_addr(&name) {
@@ -81,11 +72,7 @@ fn wait_for_answer() -> io::Result<Answer> {
 
 /// Answers health checks with what `health` says.
 pub(crate) fn serve(health: watch::Receiver<Health>) -> anyhow::Result<()> {
-    let listener = socket_name()
-        .and_then(|name| StdListener::bind_addr(&name))
-        .context("cannot listen for health checks")?;
-    listener.set_nonblocking(true)?;
-    let listener = UnixListener::from_std(listener)?;
+    let listener = net::listen_here(SOCKET).context("cannot listen for health checks")?;
     let reported = Arc::new(watch::Sender::new(None));
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {

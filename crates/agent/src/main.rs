@@ -6,7 +6,9 @@
 //! seed     fills volumes:          seed/
 //! gateway  one per environment:    gateway/
 //! router   one per machine:        router/
+//! warden   one per environment:    warden/
 //! health   asks one of the above:  health.rs
+//! started  tells a pause:          pause/started.rs
 //! dial     carries one connection: dial.rs
 //! hold     nothing
 //! ```
@@ -37,8 +39,9 @@ mod resolver;
 mod router;
 mod seed;
 mod signals;
+mod warden;
 
-const ROLES: &str = "pause, seed, gateway, router, health, dial or hold";
+const ROLES: &str = "pause, seed, gateway, router, warden, health, started, dial or hold";
 
 fn main() -> ExitCode {
     let argument = env::args().nth(1);
@@ -46,9 +49,11 @@ fn main() -> ExitCode {
         Some("pause") => configured(pause::run),
         Some("gateway") => configured(gateway::run),
         Some("router") => configured(router::run),
+        Some("warden") => configured(warden::run),
         Some("hold") => serve(async || Ok(())),
         Some("seed") => seed::run().map(|()| ExitCode::SUCCESS),
         Some("health") => Ok(health::ask()),
+        Some("started") => pause::started::tell(env::args().nth(2).as_deref()),
         Some("dial") => dial::run(env::args().nth(2).as_deref(), env::args().nth(3).is_none()),
         Some("--version") => {
             output::line(concat!("envctl-agent ", env!("CARGO_PKG_VERSION")));

@@ -1,11 +1,16 @@
-//! Socket options that matter here.
+//! Socket options that matter here, and sockets inside of a container.
 
+use std::env;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr as UnixAddr, UnixListener as StdListener};
 use std::time::Duration;
 
+use envctl_wire::CONFIG_VARIABLE;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
-use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::net::{TcpListener, TcpStream, UdpSocket, UnixListener};
 
 /// Longest wait for a connection inside one machine.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -88,4 +93,20 @@ pub(crate) async fn own_address() -> anyhow::Result<Ipv4Addr> {
     found.sort();
     // A pod without a network still has its loopback.
     Ok(found.first().map_or(Ipv4Addr::LOCALHOST, |(_, address)| *address))
+}
+
+/// The name of a socket that processes of this container meet at. It is abstract, because the container's root may be
+/// read-only. Containers on the host's network share such names, so it carries a hash of the role's configuration, which
+/// Docker gives to all of the container's processes.
+pub(crate) fn own_socket(purpose: &str) -> io::Result<UnixAddr> {
+    let mut hasher = DefaultHasher::new();
+    env::var_os(CONFIG_VARIABLE).hash(&mut hasher);
+    UnixAddr::from_abstract_name(format!("envctl-agent/{purpose}/{:016x}", hasher.finish()))
+}
+
+/// Listens at [`own_socket`].
+pub(crate) fn listen_here(purpose: &str) -> io::Result<UnixListener> {
+    let listener = StdListener::bind_addr(&own_socket(purpose)?)?;
+    listener.set_nonblocking(true)?;
+    UnixListener::from_std(listener)
 }

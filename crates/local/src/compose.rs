@@ -88,6 +88,23 @@ impl ComposeProject<'_> {
         self.command(cli).args(["config", "--quiet"]).run(supervisor).await.map(drop)
     }
 
+    /// Has these made, and none started.
+    ///
+    /// # Errors
+    /// Compose's own words.
+    pub async fn create(
+        &self,
+        cli: &DockerCli,
+        supervisor: &Supervisor,
+        services: &[String],
+    ) -> Result<(), ProgramError> {
+        if services.is_empty() {
+            return Ok(()); // `up` without names means all
+        }
+        let arguments = ["up", "--no-start", "--no-deps", "--no-build", "--quiet-pull", "--"];
+        self.command(cli).args(arguments).args(services).run(supervisor).await.map(drop)
+    }
+
     /// Brings exactly `services` up: those of the pods that changed, a pod's services together.
     /// Others of the file are left alone, even where a named one depends on them, so that run-once
     /// containers do not run again; among the named ones Compose keeps the order of `depends_on`.

@@ -34,4 +34,5 @@ pub mod port_owner;
 pub mod remove;
 pub mod router;
 pub mod state;
+pub mod warden;
 pub mod watch;

@@ -122,12 +122,18 @@ pub struct LockRequest<'a> {
     pub holder: &'a Holder,
 }
 
+/// The name of the lock's container.
+#[must_use]
+pub fn name(key: &str) -> String {
+    format!("envctl-lock-{key}")
+}
+
 /// Takes the lock, breaking one whose holder was a process of this machine and is dead.
 ///
 /// # Errors
 /// When the Engine does not answer. A lock held by somebody is no error.
 pub async fn acquire(engine: &VerifiedEngine, request: &LockRequest<'_>) -> Result<Acquired, EngineError> {
-    let name = format!("envctl-lock-{}", request.key);
+    let name = name(request.key);
     loop {
         match create(engine, &name, request).await {
             Ok(id) => return Ok(Acquired::Lock(Lock { name, id })),
@@ -152,7 +158,7 @@ pub async fn acquire(engine: &VerifiedEngine, request: &LockRequest<'_>) -> Resu
 /// # Errors
 /// When the Engine does not answer.
 pub async fn held(reader: &EngineReader, key: &str) -> Result<Option<Held>, EngineError> {
-    holder(reader, &format!("envctl-lock-{key}")).await
+    holder(reader, &name(key)).await
 }
 
 impl Lock {

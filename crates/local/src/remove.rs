@@ -15,16 +15,20 @@ use futures_util::future::{join_all, try_join_all};
 use crate::ending;
 use crate::engine::{EngineError, VerifiedEngine, found};
 use crate::state::{self, ActualContainer, Inventory, Named};
+use crate::warden;
 use envctl_model::labels::{self, Role};
 
-/// Removes everything of an environment: the containers of its pods, then the sandboxes and the
+/// Removes everything of an environment: its warden, the containers of its pods, then the sandboxes and the
 /// gateway that carry their network, then networks, then volumes. Things without the identity are
 /// never touched. Returns how each ended.
 ///
 /// # Errors
 /// When the Engine does not answer. What it refuses to remove is no error but `left`.
 pub async fn environment(engine: &VerifiedEngine, identity: &str) -> Result<Vec<(End, Item)>, EngineError> {
-    things(engine, state::inventory(engine.reader(), identity).await?, identity).await
+    // First who makes others: what it was about to make is found then.
+    let mut ends = warden::remove(engine, identity).await?;
+    ends.extend(things(engine, state::inventory(engine.reader(), identity).await?, identity).await?);
+    Ok(ends)
 }
 
 /// Removes what carries an identity and is of a Compose project, and nothing else of that identity.

@@ -45,7 +45,7 @@ pub struct ActualContainer {
     pub name: String,
     /// What it is for. `None` for a role of another version of envctl.
     pub role: Option<Role>,
-    /// Its pod; the gateway has none.
+    /// Its pod; gateway and warden have none.
     pub pod: Option<String>,
     /// The pod's workload.
     pub workload: Option<String>,
@@ -79,6 +79,8 @@ pub struct ActualContainer {
     pub one_off: Option<String>,
     /// What it wants done before it is asked to end.
     pub before_stop: Option<BeforeStop>,
+    /// It is never started: the warden makes others like it.
+    pub is_template: bool,
 }
 
 /// Where a container stands.
@@ -156,15 +158,40 @@ async fn volumes(reader: &EngineReader, filter: &Filter) -> Result<Vec<Named>, E
     Ok(volumes.into_iter().map(|v| Named { id: v.name.clone(), name: v.name }).collect())
 }
 
-/// The containers of an environment, by name, stopped ones too.
+/// The runs of CronJobs: their containers and volumes.
+///
+/// # Errors
+/// When the Engine does not answer.
+pub async fn runs(reader: &EngineReader, identity: &str) -> Result<Inventory, EngineError> {
+    let mut filter = with_label(labels::IDENTITY, identity);
+    filter.entry("label".to_owned()).or_default().push(labels::DUE.to_owned());
+    inventory_by(reader, &filter).await
+}
+
+/// The containers of an environment, by name, stopped ones too. Those that are never started are not among them.
 ///
 /// # Errors
 /// When the Engine does not answer.
 pub async fn containers(reader: &EngineReader, identity: &str) -> Result<Vec<ActualContainer>, EngineError> {
-    containers_by(reader, &with_label(labels::IDENTITY, identity)).await
+    let mut all = containers_by(reader, &with_label(labels::IDENTITY, identity)).await?;
+    all.retain(|container| !container.is_template);
+    Ok(all)
 }
 
-async fn containers_by(reader: &EngineReader, filter: &Filter) -> Result<Vec<ActualContainer>, EngineError> {
+/// The containers that are never started, of which those of the runs of CronJobs are made.
+///
+/// # Errors
+/// When the Engine does not answer.
+pub async fn templates(reader: &EngineReader, identity: &str) -> Result<Vec<ActualContainer>, EngineError> {
+    let mut filter = with_label(labels::IDENTITY, identity);
+    filter.entry("label".to_owned()).or_default().push(labels::SCHEDULE.to_owned());
+    containers_by(reader, &filter).await
+}
+
+pub(crate) async fn containers_by(
+    reader: &EngineReader,
+    filter: &Filter,
+) -> Result<Vec<ActualContainer>, EngineError> {
     let options = ListContainersOptionsBuilder::default().all(true).filters(filter).build();
     let listed =
         reader.docker().list_containers(Some(options)).await.map_err(reader.failed("listing containers"))?;
@@ -213,6 +240,7 @@ pub(crate) fn actual(inspected: ContainerInspectResponse) -> ActualContainer {
         hash: marks.remove(labels::POD_HASH),
         one_off: marks.remove(labels::ONE_OFF),
         before_stop: marks.get(labels::BEFORE_STOP).and_then(|wanted| serde_json::from_str(wanted).ok()),
+        is_template: marks.contains_key(labels::SCHEDULE),
         image: inspected.image.unwrap_or_default(),
         state: status,
         exit_code: state.exit_code.filter(|_| ended),
@@ -379,6 +407,7 @@ pub(crate) mod tests {
             index: None,
             one_off: None,
             before_stop: None,
+            is_template: false,
         }
     }
 

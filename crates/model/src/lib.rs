@@ -9,7 +9,6 @@ pub mod event;
 pub mod facts;
 pub mod finding;
 pub mod host;
-pub mod labels;
 pub mod lifecycle;
 pub mod lifetime;
 pub mod log;
@@ -27,6 +26,8 @@ pub mod units;
 pub mod yaml;
 
 pub use diagnostic::Diagnostic;
+/// What the agent knows things by, too.
+pub use envctl_wire::labels;
 pub use event::Event;
 pub use finding::Finding;
 pub use plan::{Plan, Step, StepId};

@@ -255,6 +255,9 @@ pub struct Target {
     pub backing: Option<Spanned<PathBuf>>,
     /// compose: the port of the machine's HTTP router; 8080 if left out.
     pub router_port: Option<u16>,
+    /// compose: whether a container of the environment holds the Engine's socket; `true` if left out. It restarts
+    /// containers whose liveness probe fails, runs CronJobs, and starts pods anew whose sandbox has ended.
+    pub warden: Option<bool>,
     /// compose: live source for `up --dev`, by component.
     #[schemars(with = "Option<BTreeMap<String, Dev>>")]
     pub dev: Option<Spanned<BTreeMap<String, Dev>>>,
@@ -655,6 +658,7 @@ impl StackFile {
             TargetKind::Eks => [
                 ("backing", target.backing.is_some()),
                 ("routerPort", target.router_port.is_some()),
+                ("warden", target.warden.is_some()),
                 ("dev", target.dev.is_some()),
             ]
             .into_iter()

@@ -7,7 +7,6 @@
 
 pub mod access_log;
 pub mod answers;
-pub mod cron;
 pub mod director;
 mod draw;
 pub mod evidence;
@@ -24,6 +23,7 @@ pub mod statistics;
 pub mod tally;
 pub mod work;
 
+pub use envctl_cron as cron;
 pub use observation::{Observation, Time};
 pub use recorder::Recorder;
 pub use recording::Recording;

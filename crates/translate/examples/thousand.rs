@@ -12,7 +12,8 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use envctl_translate::{
-    EngineFacts, Environment, Input, MissingReferences, Network, Object, Router, Stage, parse, translate,
+    EngineFacts, Environment, Input, MissingReferences, Network, Object, Router, Stage, Warden, parse,
+    translate,
 };
 
 /// Each brings eight objects, so that there are 1,000.
@@ -206,6 +207,11 @@ fn input(objects: Vec<Object>) -> Result<Input, Box<dyn Error>> {
             http_port: 8080,
             control: "envctl-router:4".to_owned(),
         }),
+        warden: Warden::At {
+            socket: "/var/run/docker.sock".to_owned(),
+            lock: "lock".to_owned(),
+            expires: None,
+        },
         backing: None,
         stage: Stage::Install,
         missing_references: MissingReferences::Deny,

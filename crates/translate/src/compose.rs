@@ -26,6 +26,7 @@ pub(crate) struct Service {
     pub(crate) sysctls: BTreeMap<String, String>,
     pub(crate) ipc: Option<String>,
     pub(crate) pid: Option<String>,
+    pub(crate) userns_mode: Option<&'static str>,
     pub(crate) user: Option<String>,
     pub(crate) group_add: Vec<String>,
     pub(crate) privileged: Option<bool>,

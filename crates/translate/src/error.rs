@@ -49,6 +49,9 @@ pub enum Problem {
         /// In words.
         found: &'static str,
     },
+    /// A CronJob's schedule that its controller does not read.
+    #[error("{0}")]
+    Schedule(String),
     /// A required field is absent.
     #[error("is required")]
     Required,

@@ -24,6 +24,8 @@ pub struct Input {
     pub agent_image: String,
     /// The machine's HTTP router, if it has one.
     pub router: Option<Router>,
+    /// Who restarts containers and runs CronJobs.
+    pub warden: Warden,
     /// The services that stand in for what the cloud gives.
     pub backing: Option<Backing>,
     /// Which hooks run.
@@ -131,6 +133,28 @@ pub struct Router {
     pub http_port: u16,
     /// `host:port` of its control listener.
     pub control: String,
+}
+
+/// Whether something of the environment's holds the Engine's socket.
+#[derive(Debug, Clone)]
+pub enum Warden {
+    /// There is a warden.
+    At {
+        /// The Engine's socket, as its machine names it.
+        socket: String,
+        /// The container that is there while somebody changes the environment.
+        lock: String,
+        /// When the environment expires, seconds since 1970.
+        expires: Option<i64>,
+    },
+    /// There is none, and why.
+    Off(&'static str),
+}
+
+impl Warden {
+    pub(crate) fn is_on(&self) -> bool {
+        matches!(self, Self::At { .. })
+    }
 }
 
 /// The backing services of the stack.

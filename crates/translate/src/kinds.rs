@@ -3,7 +3,9 @@
 use envctl_model::finding::{Fate, Severity};
 
 use crate::codes;
+use crate::cron_job;
 use crate::cursor::Remark;
+use crate::input::Warden;
 use crate::objects::Object;
 
 /// What a kind is here.
@@ -34,11 +36,16 @@ pub(crate) enum Workload {
     ReplicaSet,
     DaemonSet,
     Job,
+    CronJob,
 }
 
 impl Kind {
-    pub(crate) fn of(object: &Object) -> Self {
+    pub(crate) fn of(object: &Object, warden: &Warden) -> Self {
         match (object.group(), object.kind.as_str()) {
+            ("batch", "CronJob") => match warden {
+                Warden::At { .. } => Self::Workload(Workload::CronJob),
+                Warden::Off(why) => Self::Unsupported(cron_job::not_scheduled(why)),
+            },
             ("apps", "StatefulSet") => Self::Workload(Workload::StatefulSet),
             ("", "Pod") => Self::Workload(Workload::Pod),
             ("apps", "Deployment") => Self::Workload(Workload::Deployment),
@@ -108,7 +115,6 @@ const NO_API: &str = "there is no API server here: a pod that calls the Kubernet
 /// Kinds that are known and not carried; `*` is any.
 #[rustfmt::skip]
 const UNSUPPORTED: &[Row] = &[
-    row("batch", "CronJob", Dropped, Major, "cron-job", "is not scheduled here", "run the job by hand where it matters"),
     row("networking.k8s.io", "NetworkPolicy", Dropped, Major, "network-policy", "is not enforced: all pods of the environment reach each other and the outside", "test policies on a cluster target"),
     row("networking.k8s.io", "IngressClass", Meaningless, Info, "ingress-class", "one router serves every Ingress class", ""),
     row("autoscaling", "HorizontalPodAutoscaler", Meaningless, Minor, "autoscaling", "nothing scales here: the workload's `replicas` count", ""),

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use envctl_model::labels::{CLAIM, CONTAINER, ENVIRONMENT, INDEX, POD, POD_HASH, ROLE, Role, WORKLOAD};
+use envctl_model::labels::{
+    CLAIM, CONTAINER, ENVIRONMENT, INDEX, POD, POD_HASH, ROLE, Role, SCHEDULE, WORKLOAD,
+};
 
 use crate::input::Input;
 use crate::output::PodService;
+use crate::sandbox::json;
 use crate::workload::PodPlan;
 
 fn all(input: &Input) -> BTreeMap<String, String> {
@@ -27,15 +30,19 @@ pub(crate) fn member(
     labels.insert(POD.to_owned(), pod.name.clone());
     labels.insert(POD_HASH.to_owned(), hash.to_owned());
     labels.insert(WORKLOAD.to_owned(), format!("{}/{}", pod.workload.0, pod.workload.1));
+    if let Some(schedule) = &pod.schedule {
+        labels.insert(SCHEDULE.to_owned(), json(schedule));
+    }
     if let Some(container) = &member.container {
         labels.insert(CONTAINER.to_owned(), container.clone());
     }
     labels
 }
 
-pub(crate) fn gateway(input: &Input, hash: &str) -> BTreeMap<String, String> {
+/// Of what the environment has one of.
+pub(crate) fn role(input: &Input, role: Role, hash: &str) -> BTreeMap<String, String> {
     let mut labels = all(input);
-    labels.insert(ROLE.to_owned(), Role::Gateway.to_string());
+    labels.insert(ROLE.to_owned(), role.to_string());
     labels.insert(POD_HASH.to_owned(), hash.to_owned());
     labels
 }

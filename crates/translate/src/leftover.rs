@@ -77,8 +77,8 @@ impl Left {
 
 /// The table's row for a path, and how many of its steps belong to the row.
 fn known(object: &Object, steps: &[Step<'_>]) -> Option<(usize, Remark)> {
-    scopes(object, steps).into_iter().find_map(|(scope, skip)| {
-        let (length, remark) = fields::find(scope, &object.kind, &steps[skip..])?;
+    scopes(object, steps).into_iter().find_map(|(scope, kind, skip)| {
+        let (length, remark) = fields::find(scope, kind, &steps[skip..])?;
         Some((skip + length, remark))
     })
 }
@@ -87,25 +87,33 @@ fn known(object: &Object, steps: &[Step<'_>]) -> Option<(usize, Remark)> {
 fn reaches_further(object: &Object, steps: &[Step<'_>]) -> bool {
     scopes(object, steps)
         .into_iter()
-        .any(|(scope, skip)| fields::has_below(scope, &object.kind, &steps[skip..]))
+        .any(|(scope, kind, skip)| fields::has_below(scope, kind, &steps[skip..]))
 }
 
-/// The tables that apply to a path, narrowest first, with the number of steps they leave out.
-fn scopes(object: &Object, steps: &[Step<'_>]) -> Vec<(Scope, usize)> {
+/// What a CronJob has of a Job.
+const JOB: [Step<'static>; 2] = [Step::Key("spec"), Step::Key("jobTemplate")];
+
+/// The tables that apply to a path, narrowest first, with their kind and the number of steps they leave out.
+fn scopes<'o>(object: &'o Object, steps: &[Step<'_>]) -> Vec<(Scope, &'o str, usize)> {
+    let kind = object.kind.as_str();
     let mut scopes = Vec::new();
-    let template: &[Step<'_>] = match object.kind.as_str() {
+    let template: &[Step<'_>] = match kind {
         "Pod" => &[],
+        "CronJob" => &[JOB[0], JOB[1], Step::Key("spec"), Step::Key("template")],
         _ => &[Step::Key("spec"), Step::Key("template")],
     };
     let pod = template.len() + 1;
     if steps.starts_with(template) && steps.get(template.len()) == Some(&Step::Key("spec")) {
         let containers = matches!(steps.get(pod), Some(Step::Key("containers" | "initContainers")));
         if containers && matches!(steps.get(pod + 1), Some(Step::Index(_))) {
-            scopes.push((Scope::Container, pod + 2));
+            scopes.push((Scope::Container, kind, pod + 2));
         }
-        scopes.push((Scope::PodSpec, pod));
+        scopes.push((Scope::PodSpec, kind, pod));
     }
-    scopes.push((Scope::Kind, 0));
-    scopes.push((Scope::Any, 0));
+    if kind == "CronJob" && steps.starts_with(&JOB) {
+        scopes.push((Scope::Kind, "Job", JOB.len()));
+    }
+    scopes.push((Scope::Kind, kind, 0));
+    scopes.push((Scope::Any, kind, 0));
     scopes
 }

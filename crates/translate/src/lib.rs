@@ -15,6 +15,7 @@ pub mod codes;
 mod compose;
 mod container;
 mod content;
+mod cron_job;
 mod cursor;
 mod downward;
 mod environment;
@@ -45,14 +46,16 @@ mod service;
 mod store;
 mod translate;
 mod volume;
+mod warden;
 mod workload;
 
 pub use error::{Problem, SubnetFull, TranslateError};
 pub use gateway::GATEWAY;
 pub use input::{
     Backing, BackingInput, EngineFacts, Environment, Input, LiveSource, Loopback, MissingReferences, Network,
-    Router, Stage,
+    Router, Stage, Warden,
 };
 pub use objects::{Object, Origin, ParseError, ParseProblem, parse};
 pub use output::{HostFile, Phase, Pod, PodService, Published, Translation, Url};
 pub use translate::translate;
+pub use warden::WARDEN;

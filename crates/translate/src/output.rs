@@ -17,6 +17,8 @@ pub struct Translation {
     pub host_files: Vec<HostFile>,
     /// The pods, in the order in which they may start.
     pub pods: Vec<Pod>,
+    /// Pods that are made and not started: of each the warden makes those of a CronJob's runs.
+    pub templates: Vec<Pod>,
     /// The Services, each with its virtual address and the pods behind it.
     pub services: Vec<envctl_wire::Service>,
     /// What differs from the cluster, sorted.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use envctl_model::finding::Severity;
-use envctl_model::labels::Role;
+use envctl_model::labels::{PROBES, Role};
 use envctl_wire::{ProbeKind, SEED_FILE, SeedConfig, SeedVolume};
 use serde_json::json;
 
@@ -112,7 +112,8 @@ impl<'p, 'a> Prepared<'p, 'a> {
         let mut network_probes = Vec::new();
         let mut live = input.live.iter().find(|live| live.workload == plan.workload);
         for container in &containers {
-            let Probes { network, health } = probe::read(&container.at, container.name, &input.engine);
+            let Probes { network, exec, health } =
+                probe::read(&container.at, container.name, &input.engine, &input.warden);
             if container.step == Step::Sidecar && network.iter().any(|probe| probe.kind == ProbeKind::Startup)
             {
                 container.at.get("startupProbe").remark(Remark::approximated(
@@ -124,6 +125,9 @@ impl<'p, 'a> Prepared<'p, 'a> {
             network_probes.extend(network);
             let mut service = container::service(spec, &container.at, &container.variables, &input.engine);
             service.volumes = container.requests.iter().flat_map(|request| builder.mounts(request)).collect();
+            if !exec.is_empty() {
+                service.labels.insert(PROBES.to_owned(), sandbox::json(&exec));
+            }
             if let Some(live) = live.take_if(|_| container.step == Step::Main) {
                 live::apply(spec, &container.at, live, &mut service);
             }
@@ -292,7 +296,7 @@ fn hash(
         services.iter().map(|(member, service)| (member.service.as_str(), service.to_value())).collect();
     let volumes: BTreeMap<&str, &BTreeMap<String, String>> =
         layout.volumes.iter().map(|(key, volume)| (key.as_str(), &volume.driver_opts)).collect();
-    let whole = json!({
+    let mut whole = json!({
         // A changed annotation of the template, such as a checksum, is how charts ask for new pods.
         "annotations": plan.annotations,
         "labels": plan.labels,
@@ -300,5 +304,8 @@ fn hash(
         "volumes": volumes,
         "seed": seed,
     });
+    if let Some(schedule) = &plan.schedule {
+        whole["schedule"] = json!(schedule);
+    }
     hex_digest(whole.to_string().as_bytes())
 }

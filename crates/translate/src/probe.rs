@@ -3,21 +3,23 @@
 use std::collections::BTreeMap;
 
 use envctl_model::finding::Severity;
-use envctl_wire::{Check, Probe, ProbeKind};
+use envctl_wire::{Check, Exec, ExecProbe, Probe, ProbeKind};
 
 use crate::compose::HealthCheck;
 use crate::cursor::{Cursor, Remark};
-use crate::input::EngineFacts;
+use crate::input::{EngineFacts, Warden};
 
 /// The probes of one container.
 #[derive(Debug, Default)]
 pub(crate) struct Probes {
     pub(crate) network: Vec<Probe>,
+    /// Those that the warden makes: they restart.
+    pub(crate) exec: Vec<ExecProbe>,
     pub(crate) health: Option<HealthCheck>,
 }
 
 #[derive(Debug)]
-struct Exec<'a> {
+struct Program<'a> {
     command: Vec<&'a str>,
     timing: Timing,
 }
@@ -44,9 +46,31 @@ impl Timing {
             failure: at_least_one("failureThreshold", 3),
         }
     }
+
+    /// A probe of the agent's with these timings.
+    fn probe<C>(self, container: &str, kind: ProbeKind, check: C) -> Probe<C> {
+        Probe {
+            container: container.to_owned(),
+            kind,
+            check,
+            initial_delay_seconds: self.initial_delay,
+            period_seconds: self.period,
+            timeout_seconds: self.timeout,
+            success_threshold: self.success,
+            failure_threshold: self.failure,
+        }
+    }
+
+    /// Who makes this probe does not hear of a startup probe that somebody else makes, and gives it all the time it has.
+    fn wait_for<C>(&mut self, elsewhere: &[Probe<C>]) {
+        for probe in elsewhere.iter().filter(|probe| probe.kind == ProbeKind::Startup) {
+            let grace = probe.failure_threshold.saturating_mul(probe.period_seconds);
+            self.initial_delay = self.initial_delay.max(probe.initial_delay_seconds.saturating_add(grace));
+        }
+    }
 }
 
-pub(crate) fn read(container: &Cursor<'_>, name: &str, engine: &EngineFacts) -> Probes {
+pub(crate) fn read(container: &Cursor<'_>, name: &str, engine: &EngineFacts, warden: &Warden) -> Probes {
     let mut probes = Probes::default();
     let mut startup = None;
     let mut readiness = None;
@@ -60,24 +84,20 @@ pub(crate) fn read(container: &Cursor<'_>, name: &str, engine: &EngineFacts) -> 
         if !probe.present() {
             continue;
         }
-        let timing = Timing::read(&probe);
+        let mut timing = Timing::read(&probe);
         let command = probe.at(&["exec", "command"]);
-        if kind == ProbeKind::Liveness {
+        if let (ProbeKind::Liveness, Warden::Off(why)) = (kind, warden) {
+            let what = if command.present() { "the probe is not run" } else { "a failure restarts nothing" };
             probe.remark(Remark::approximated(
                 Severity::Minor,
                 "liveness-not-restarted",
-                if command.present() {
-                    "the probe is not run"
-                } else {
-                    "a failure is reported; the container is not restarted"
-                },
+                format!("{what}: {why}"),
             ));
         }
         if kind != ProbeKind::Readiness && timing.success != 1 {
             probe.get("successThreshold").invalid(&timing.success.to_string(), "1, as it must be here");
         }
         if command.present() {
-            let exec = Exec { command: command.strings(), timing };
             if kind != ProbeKind::Liveness {
                 probe.remark(Remark::approximated(
                     Severity::Minor,
@@ -92,22 +112,26 @@ pub(crate) fn read(container: &Cursor<'_>, name: &str, engine: &EngineFacts) -> 
                     "one success is enough for Docker",
                 ));
             }
+            let command = command.strings();
+            if kind != ProbeKind::Readiness && warden.is_on() {
+                if kind == ProbeKind::Liveness {
+                    timing.wait_for(&probes.network);
+                }
+                let command = command.iter().map(|word| (*word).to_owned()).collect();
+                let own = timing.probe(name, kind, Exec { command });
+                let timeout_seconds = own.timeout_seconds.saturating_add(EXEC_START);
+                probes.exec.push(ExecProbe { timeout_seconds, ..own });
+            }
             match kind {
-                ProbeKind::Startup => startup = Some(exec),
-                ProbeKind::Readiness => readiness = Some(exec),
+                ProbeKind::Startup => startup = Some(Program { command, timing }),
+                ProbeKind::Readiness => readiness = Some(Program { command, timing }),
                 ProbeKind::Liveness => {}
             }
         } else if let Some(check) = check(&probe, &ports(container)) {
-            probes.network.push(Probe {
-                container: name.to_owned(),
-                kind,
-                check,
-                initial_delay_seconds: timing.initial_delay,
-                period_seconds: timing.period,
-                timeout_seconds: timing.timeout,
-                success_threshold: timing.success,
-                failure_threshold: timing.failure,
-            });
+            if kind == ProbeKind::Liveness {
+                timing.wait_for(&probes.exec);
+            }
+            probes.network.push(timing.probe(name, kind, check));
         }
     }
     probes.health = health(startup, readiness, engine);
@@ -175,8 +199,8 @@ const EXEC_START: u32 = 2;
 /// Docker has one health check per container: the readiness probe, with the time that the startup
 /// probe grants as its start period; or the startup probe alone.
 fn health(
-    startup: Option<Exec<'_>>,
-    readiness: Option<Exec<'_>>,
+    startup: Option<Program<'_>>,
+    readiness: Option<Program<'_>>,
     engine: &EngineFacts,
 ) -> Option<HealthCheck> {
     let grace = startup.as_ref().map_or(0, |probe| {
@@ -214,6 +238,10 @@ mod tests {
     const ENGINE: EngineFacts =
         EngineFacts { api_version: (1, 41), compose_version: (5, 6, 0), cpus: 2.0, memory_bytes: 1 };
 
+    fn warden() -> Warden {
+        Warden::At { socket: "/docker.sock".to_owned(), lock: "lock".to_owned(), expires: None }
+    }
+
     #[test]
     fn network_probes_get_the_apis_defaults() {
         let objects = parse(
@@ -222,7 +250,7 @@ mod tests {
         )
         .expect("parses");
         let notes = Notes::default();
-        let probes = read(&Cursor::new(&objects[0], &notes).get("spec"), "main", &ENGINE);
+        let probes = read(&Cursor::new(&objects[0], &notes).get("spec"), "main", &ENGINE, &warden());
         assert_eq!(probes.network.len(), 1);
         let probe = &probes.network[0];
         assert_eq!((probe.period_seconds, probe.timeout_seconds, probe.failure_threshold), (10, 1, 3));
@@ -239,5 +267,29 @@ mod tests {
             errors[0].to_string(),
             "Pod/x spec.livenessProbe.tcpSocket.port: `nope` is not a port number, or the name of a port of this container (t:1)"
         );
+    }
+
+    #[test]
+    fn what_restarts_is_probed_by_the_warden_or_by_the_sandbox_and_waits_for_the_start() {
+        let of = |startup: &str, liveness: &str, warden: &Warden| {
+            let text = format!(
+                "apiVersion: v1\nkind: Pod\nmetadata: {{name: x}}\nspec:\n  startupProbe: {{{startup}, failureThreshold: 30, periodSeconds: 2}}\n  livenessProbe: {{{liveness}, initialDelaySeconds: 5}}\n"
+            );
+            let objects = parse(&text, "t").expect("parses");
+            let notes = Notes::default();
+            let probes = read(&Cursor::new(&objects[0], &notes).get("spec"), "main", &ENGINE, warden);
+            let shown = |kind: ProbeKind, delay: u32| format!("{kind} {delay}");
+            let network: Vec<_> =
+                probes.network.iter().map(|probe| shown(probe.kind, probe.initial_delay_seconds)).collect();
+            let exec: Vec<_> =
+                probes.exec.iter().map(|probe| shown(probe.kind, probe.initial_delay_seconds)).collect();
+            (network, exec)
+        };
+        let (exec, tcp) = ("exec: {command: [a]}", "tcpSocket: {port: 80}");
+        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        assert_eq!(of(exec, exec, &warden()), (words(&[]), words(&["startup 0", "liveness 5"])));
+        assert_eq!(of(tcp, exec, &warden()), (words(&["startup 0"]), words(&["liveness 60"])));
+        assert_eq!(of(exec, tcp, &warden()), (words(&["liveness 60"]), words(&["startup 0"])));
+        assert_eq!(of(exec, exec, &Warden::Off("not here")), (words(&[]), words(&[])));
     }
 }

@@ -32,6 +32,7 @@ pub(crate) fn service(
         gateway: Some(SocketAddr::from((gateway, CONTROL_PORT))),
         forwards: forwards.collect(),
         probes,
+        restarts: input.warden.is_on(),
     };
     let mut service = agent(input, "pause");
     service.environment.insert(CONFIG_VARIABLE.to_owned(), json(&config));

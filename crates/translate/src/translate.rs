@@ -25,7 +25,7 @@ use crate::service::{Access, Endpoints, ServicePlan};
 use crate::store::{Source, Store};
 use crate::volume::{self, SubPaths};
 use crate::workload::{self, PodPlan};
-use crate::{carried, ingress, labels, leftover, limit_range, order, published};
+use crate::{carried, ingress, labels, leftover, limit_range, order, published, warden};
 
 /// Translates Kubernetes objects into a Compose file.
 ///
@@ -65,7 +65,7 @@ fn with_notes(input: &Input, objects: &[Object], notes: &Notes) -> Result<Transl
     let links = links(&sorted.services, &vips, notes);
 
     let mut file = compose::File { name: input.environment.project.clone(), ..compose::File::default() };
-    let (described, host_files) = build(input, &sorted, &pods, &addresses, division, &links, &mut file);
+    let (mut described, host_files) = build(input, &sorted, &pods, &addresses, division, &links, &mut file);
 
     let mut urls = BTreeSet::new();
     let mut routes: Vec<Route> = sorted
@@ -77,10 +77,14 @@ fn with_notes(input: &Input, objects: &[Object], notes: &Notes) -> Result<Transl
         http_route::routes(root, namespace, &sorted.listeners, &sorted.services, &mut urls)
     }));
     routes.extend(backing(input).filter_map(|service| backing_route(service, &mut urls)));
+    // Runs of CronJobs come and go: no Service leads to one.
+    let running: Vec<_> = pods.iter().filter(|pod| pod.schedule.is_none()).cloned().collect();
     let services: Vec<_> = sorted
         .services
         .iter()
-        .map(|service| service.wire(vips.get(&service.key()).copied(), &pods, &addresses, &sorted.endpoints))
+        .map(|service| {
+            service.wire(vips.get(&service.key()).copied(), &running, &addresses, &sorted.endpoints)
+        })
         .collect();
     let published = published::plan(&sorted.services, input.environment.loopback.as_ref());
     let served = Served {
@@ -94,8 +98,12 @@ fn with_notes(input: &Input, objects: &[Object], notes: &Notes) -> Result<Transl
     if let Some(gateway) = file.services.get_mut(gateway::GATEWAY) {
         let hash = hex_digest(gateway.to_value().to_string().as_bytes());
         let content = file.configs.get(gateway::GATEWAY).map(|content| hex_digest(content.as_bytes()));
-        gateway.labels = labels::gateway(input, &format!("{hash}{}", content.unwrap_or_default()));
+        gateway.labels =
+            labels::role(input, Role::Gateway, &format!("{hash}{}", content.unwrap_or_default()));
     }
+    warden::add(input, &mut file, notes);
+    let is_template = |pod: &mut Pod| running.iter().all(|own| own.name != pod.name);
+    let templates = described.extract_if(.., is_template).collect();
     let after = pods.iter().filter_map(|pod| Some((pod.name.as_str(), pod.after.as_ref()?))).collect();
     order::arrange(&described, &after, &mut file.services);
     for object in objects {
@@ -105,6 +113,7 @@ fn with_notes(input: &Input, objects: &[Object], notes: &Notes) -> Result<Transl
         compose: file.to_value(),
         host_files: host_files.into_iter().collect(),
         pods: described,
+        templates,
         services,
         findings: Vec::new(),
         urls: urls.into_iter().collect(),
@@ -134,7 +143,7 @@ fn sort<'a>(input: &Input, objects: &'a [Object], notes: &'a Notes) -> Sorted<'a
         if let Some(first) = seen.insert(identity, object) {
             root.at(&["metadata", "name"]).fail(Problem::Duplicate(first.origin.clone()));
         }
-        let kind = Kind::of(object);
+        let kind = Kind::of(object, &input.warden);
         let scheduled = hook::schedule(&root, input.stage);
         let phase = match (&kind, scheduled) {
             (_, Schedule::At(phase)) => phase,
@@ -200,7 +209,9 @@ fn plan<'a>(workloads: &mut [(Workload, Cursor<'a>, String, Phase)]) -> Vec<PodP
         (a, a_namespace, &a_root.object().name).cmp(&(b, b_namespace, &b_root.object().name))
     });
     let mut names = Names::default();
-    names.take(gateway::GATEWAY.to_owned(), "", str::to_owned);
+    for own in [gateway::GATEWAY, warden::WARDEN] {
+        names.take(own.to_owned(), "", str::to_owned);
+    }
     let mut pods: Vec<_> = workloads
         .iter()
         .flat_map(|(kind, root, namespace, phase)| workload::pods(*kind, root, namespace, *phase, &mut names))

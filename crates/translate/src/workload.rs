@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 
 use envctl_model::finding::Severity;
-use envctl_wire::Protocol;
+use envctl_wire::{CronJob, Protocol};
 
+use crate::cron_job;
 use crate::cursor::{Cursor, Remark};
 use crate::kinds::Workload;
 use crate::names::{self, Names};
 use crate::output::Phase;
 
 /// One pod before it is translated.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct PodPlan<'a> {
     pub(crate) name: String,
     pub(crate) namespace: String,
@@ -32,6 +33,8 @@ pub(crate) struct PodPlan<'a> {
     /// Variables that the controller gives to all containers.
     pub(crate) environment: Vec<(String, String)>,
     pub(crate) named_ports: BTreeMap<(String, Protocol), u16>,
+    /// A CronJob's: nothing of it is started.
+    pub(crate) schedule: Option<CronJob>,
 }
 
 /// What another pod must have reached before one starts.
@@ -72,7 +75,7 @@ pub(crate) fn pods<'a>(
     phase: Phase,
     names: &mut Names,
 ) -> Vec<PodPlan<'a>> {
-    let spec = root.get("spec");
+    let spec = workload_spec(kind, root);
     let template = if kind == Workload::Pod { root.clone() } else { spec.get("template") };
     // The controller matches its pods by it; here each pod knows its workload.
     spec.get("selector").take();
@@ -96,13 +99,21 @@ pub(crate) fn pods<'a>(
     planned
 }
 
+/// Where a workload says what pods it wants.
+fn workload_spec<'a>(kind: Workload, root: &Cursor<'a>) -> Cursor<'a> {
+    match kind {
+        Workload::CronJob => root.at(&["spec", "jobTemplate", "spec"]),
+        _ => root.get("spec"),
+    }
+}
+
 fn replicas(kind: Workload, spec: &Cursor<'_>) -> u32 {
     match kind {
         Workload::Pod | Workload::DaemonSet => 1,
         Workload::Deployment | Workload::ReplicaSet | Workload::StatefulSet => {
             spec.get("replicas").number().unwrap_or(1)
         }
-        Workload::Job => {
+        Workload::Job | Workload::CronJob => {
             if spec.get("suspend").boolean() == Some(true) {
                 spec.get("suspend").remark(Remark::approximated(
                     Severity::Minor,
@@ -144,16 +155,17 @@ struct Shared<'a> {
     run_once: bool,
     phase: Phase,
     named_ports: BTreeMap<(String, Protocol), u16>,
+    schedule: Option<CronJob>,
 }
 
 impl<'a> Shared<'a> {
     fn read(kind: Workload, root: &Cursor<'a>, template: &Cursor<'a>, namespace: &str, phase: Phase) -> Self {
-        let workload = root.get("spec");
+        let workload = workload_spec(kind, root);
         let spec = template.get("spec");
         let metadata = template.get("metadata");
         let policy = spec.get("restartPolicy").string().unwrap_or("Always");
         let restart = match (kind, policy) {
-            (Workload::Job, _) => {
+            (Workload::Job | Workload::CronJob, _) => {
                 let limit = workload.get("backoffLimit").number().unwrap_or(6);
                 if policy == "Never" && limit > 0 {
                     spec.get("restartPolicy").remark(Remark::approximated(
@@ -172,6 +184,7 @@ impl<'a> Shared<'a> {
                 Restart::Always
             }
         };
+        let is_job = matches!(kind, Workload::Job | Workload::CronJob);
         let stateful = kind == Workload::StatefulSet;
         let service_name = if stateful { workload.get("serviceName").string() } else { None };
         // A template's own name and namespace are ignored by controllers too.
@@ -187,11 +200,12 @@ impl<'a> Shared<'a> {
             subdomain: service_name.or_else(|| spec.get("subdomain").string()),
             claim_templates: if stateful { workload.get("volumeClaimTemplates").items() } else { Vec::new() },
             window: window(kind, &workload),
-            indexed: kind == Workload::Job && workload.get("completionMode").string() == Some("Indexed"),
+            indexed: is_job && workload.get("completionMode").string() == Some("Indexed"),
             restart,
-            run_once: kind == Workload::Job || (kind == Workload::Pod && restart != Restart::Always),
+            run_once: is_job || (kind == Workload::Pod && restart != Restart::Always),
             phase,
             named_ports: named_ports(&spec),
+            schedule: (kind == Workload::CronJob).then(|| cron_job::read(root)),
             spec,
         }
     }
@@ -223,7 +237,7 @@ impl<'a> Shared<'a> {
                 labels.insert("statefulset.kubernetes.io/pod-name".to_owned(), name.clone());
                 labels.insert("apps.kubernetes.io/pod-index".to_owned(), ordinal.to_string());
             }
-            Workload::Job => {
+            Workload::Job | Workload::CronJob => {
                 labels.insert("job-name".to_owned(), self.name.to_owned());
                 labels.insert("batch.kubernetes.io/job-name".to_owned(), self.name.to_owned());
                 if self.indexed {
@@ -249,6 +263,7 @@ impl<'a> Shared<'a> {
             after,
             environment,
             named_ports: self.named_ports.clone(),
+            schedule: self.schedule.clone(),
             name,
         }
     }
@@ -262,6 +277,18 @@ fn window(kind: Workload, spec: &Cursor<'_>) -> Option<Window> {
         Workload::Job => {
             let count = spec.get("parallelism").number::<u32>().unwrap_or(1);
             Some(Window::AtATime(usize::try_from(count).unwrap_or(usize::MAX)))
+        }
+        Workload::CronJob => {
+            let completions = spec.get("completions");
+            let at_a_time = spec.get("parallelism").number::<u32>().unwrap_or(1);
+            if at_a_time < completions.number::<u32>().unwrap_or(1) {
+                completions.remark(Remark::approximated(
+                    Severity::Minor,
+                    "job-parallelism",
+                    "all pods of a run run at the same time",
+                ));
+            }
+            None
         }
         _ => None,
     }

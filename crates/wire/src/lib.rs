@@ -10,8 +10,12 @@
 //! | `seed`    | fills volumes once, before the pod's containers start     | [`SeedConfig`]    |
 //! | `gateway` | ClusterIPs, cluster DNS, Ingress of one environment       | [`GatewayConfig`] |
 //! | `router`  | one HTTP port per machine, routed by host name            | [`RouterConfig`]  |
-//! | `health`  | the health check of a `pause`, `gateway` or `router`      | none              |
+//! | `warden`  | acts on the containers of one environment                 | [`WardenConfig`]  |
+//! | `health`  | the health check of any of these but `seed`               | none              |
+//! | `started` | tells a `pause` that the container named next has started | none              |
 //! | `hold`    | holds a name and nothing else: the lock                   | none              |
+
+pub mod labels;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -37,6 +41,8 @@ pub const CONTROL_PORT: u16 = 4;
 pub const HEALTH_TIMEOUT_SECONDS: u32 = 24 * 60 * 60;
 /// The longest time for which a health check holds back a state that it has reported before.
 pub const HEALTH_HOLD_SECONDS: u32 = 30;
+/// Where the warden finds the Engine's socket in its container.
+pub const ENGINE_SOCKET: &str = "/engine.sock";
 /// The network alias of the machine's router on its network.
 pub const ROUTER_ALIAS: &str = "envctl-router";
 
@@ -99,6 +105,9 @@ pub struct SandboxConfig {
     pub forwards: Vec<Forward>,
     /// Network probes of all containers of the pod.
     pub probes: Vec<Probe>,
+    /// Whether a warden restarts containers whose startup or liveness probe fails.
+    #[serde(default)]
+    pub restarts: bool,
 }
 
 /// The content of a resolv.conf.
@@ -126,13 +135,13 @@ pub struct Forward {
 /// A probe with the timings of the Kubernetes API (`core/v1 Probe`), seconds throughout.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Probe {
+pub struct Probe<C = Check> {
     /// The container it belongs to.
     pub container: String,
     /// What it decides.
     pub kind: ProbeKind,
     /// How it is made.
-    pub check: Check,
+    pub check: C,
     /// Delay after the pod's start before the first check.
     pub initial_delay_seconds: u32,
     /// Time between checks (at least 1).
@@ -153,11 +162,33 @@ pub enum ProbeKind {
     Startup,
     /// Whether the pod gets traffic.
     Readiness,
-    /// Whether the container should be restarted. Reported; the sandbox cannot restart.
+    /// Whether the container should be restarted. Reported: the warden restarts.
     Liveness,
 }
 
-/// How a probe is made. Exec probes are Docker health checks of the member, not the sandbox's.
+impl std::fmt::Display for ProbeKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Startup => "startup",
+            Self::Readiness => "readiness",
+            Self::Liveness => "liveness",
+        })
+    }
+}
+
+/// A probe that runs a program in the container. The warden makes those that restart; readiness is a Docker health
+/// check of the member.
+pub type ExecProbe = Probe<Exec>;
+
+/// A program that is run in a container: it succeeds with exit code 0.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Exec {
+    /// The program and its arguments.
+    pub command: Vec<String>,
+}
+
+/// How a sandbox makes a probe.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub enum Check {
@@ -208,6 +239,16 @@ pub enum SandboxEvent {
         reason: String,
         /// Consecutive results of this kind.
         count: u32,
+    },
+    /// A startup or liveness probe has failed as often as it may: the container has to be restarted. Told again as long
+    /// as it is not.
+    Restart {
+        /// The container.
+        container: String,
+        /// Which probe.
+        kind: ProbeKind,
+        /// Why, in words.
+        reason: String,
     },
     /// The pod as a whole became ready or not.
     Ready {
@@ -453,4 +494,51 @@ pub enum RouteTarget {
 pub struct RouterConfig {
     /// The port it serves inside its container (and is published as).
     pub http_port: u16,
+}
+
+/// Configuration of the role `warden`. What it guards it learns from the labels of containers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct WardenConfig {
+    /// The environment's name.
+    pub environment: String,
+    /// Its identity: containers without it are never touched.
+    pub identity: String,
+    /// The container that is there while somebody changes the environment. The warden does nothing meanwhile.
+    pub lock: String,
+    /// When the environment expires, seconds since 1970.
+    pub expires: Option<i64>,
+}
+
+/// When and how a CronJob runs (`batch/v1` `CronJobSpec`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CronJob {
+    /// Its name.
+    pub name: String,
+    /// Five fields, or a word such as `@daily`.
+    pub schedule: String,
+    /// The time zone it is read in; `None` is UTC, as for most clusters.
+    pub time_zone: Option<String>,
+    /// What happens when the last run still goes on.
+    pub concurrency: Concurrency,
+    /// How late a run may start, seconds; `None`: as late as it is.
+    pub starting_deadline_seconds: Option<u32>,
+    /// Nothing runs.
+    pub suspend: bool,
+    /// How many runs that ended well are kept.
+    pub successful_history: usize,
+    /// How many that did not are kept.
+    pub failed_history: usize,
+}
+
+/// What happens when it is time and the last run still goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Concurrency {
+    /// Another one runs beside it.
+    Allow,
+    /// It waits for the end of the last one, or is left out.
+    Forbid,
+    /// The last one is ended.
+    Replace,
 }

@@ -8,12 +8,12 @@ use std::path::PathBuf;
 
 use envctl_local::backing::Backing;
 use envctl_local::engine::EngineFacts;
-use envctl_local::router;
+use envctl_local::{lock, router};
 use envctl_model::host::Hosts;
 use envctl_model::labels;
 use envctl_translate::{
     BackingInput, Environment, HostFile, Input, LiveSource, Loopback, MissingReferences, Network, Object,
-    Router, Stage, Translation,
+    Router, Stage, Translation, Warden,
 };
 use envctl_wire::{CONTROL_PORT, Protocol, ROUTER_ALIAS};
 use ipnet::Ipv4Net;
@@ -59,6 +59,8 @@ pub(crate) struct Translated<'a> {
     pub(crate) agent_image: &'a str,
     /// The router.
     pub(crate) router_port: u16,
+    /// Who holds the Engine's socket.
+    pub(crate) warden: Warden,
     /// The backing services.
     pub(crate) backing: Option<&'a Backing>,
     /// Which hooks run.
@@ -104,6 +106,7 @@ pub(crate) fn translate(from: &Translated<'_>) -> Result<Translation, Failure> {
             http_port: from.router_port,
             control: format!("{ROUTER_ALIAS}:{CONTROL_PORT}"),
         }),
+        warden: from.warden.clone(),
         backing: from.backing.map(|backing| envctl_translate::Backing {
             network: backing.network.clone(),
             services: backing
@@ -162,6 +165,11 @@ pub(crate) fn translate_manifests(objects: Vec<Object>) -> Result<Translation, F
         },
         agent_image: envctl_local::agent_image::REPOSITORY.to_owned(),
         router: None,
+        warden: Warden::At {
+            socket: "/var/run/docker.sock".to_owned(),
+            lock: lock::name(name),
+            expires: None,
+        },
         backing: None,
         stage: Stage::Install,
         missing_references: MissingReferences::Placeholder,

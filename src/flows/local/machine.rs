@@ -4,10 +4,13 @@ use std::ffi::OsString;
 
 use envctl_local::docker_cli::DockerCli;
 use envctl_local::engine::{Endpoint, Engine, EngineError, EngineReader, VerifiedEngine};
+use envctl_local::lock;
 use envctl_programs::process::Supervisor;
 use envctl_runner::StepError;
+use envctl_translate::Warden;
+use jiff::Timestamp;
 
-use crate::config::Base;
+use crate::config::{Base, Settings};
 use crate::flows::step_error::failure;
 use crate::ui::Failure;
 
@@ -36,6 +39,20 @@ impl Machine {
         let engine = reader.verify(expected).await.map_err(|e| explain(&e))?;
         let cli = docker_cli(base, &reader).on(&engine);
         Ok(Self { reader, engine, cli })
+    }
+
+    /// Who guards an environment here.
+    pub(crate) fn warden(&self, settings: &Settings, expires: Option<Timestamp>) -> Warden {
+        let machine = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        match self.reader.endpoint().socket(&self.engine.facts().name, &machine) {
+            _ if !settings.warden.value => Warden::Off("the target says `warden: false`"),
+            None => Warden::Off("the Engine has no Unix socket that a container could have"),
+            Some(socket) => Warden::At {
+                socket: socket.display().to_string(),
+                lock: lock::name(settings.name.value.as_str()),
+                expires: expires.map(Timestamp::as_second),
+            },
+        }
     }
 
     /// Compose's version.

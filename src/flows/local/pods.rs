@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use envctl_local::pods::{Pods, PodsError, Which};
+use envctl_local::warden;
 use envctl_model::name::EnvironmentName;
 use envctl_model::record::Asleep;
 use futures_util::future::try_join_all;
@@ -56,6 +57,7 @@ pub(crate) async fn sleep(base: &Base, name: &EnvironmentName) -> Result<Slept, 
         let asleep = noted(record.asleep.take(), running, Vec::new());
         record.asleep = Some(asleep.clone());
         home.save_record(&record)?;
+        warden::rest(&machine.engine, &record.identity).await.map_err(|e| explain(&e))?;
         pods.stop().await.map_err(|e| failed(&e))?;
         Ok(Slept { asleep, sleepless: Vec::new(), ending: Vec::new() })
     })
@@ -76,6 +78,7 @@ pub(crate) async fn wake(
             let pods = Pods::of(&machine.engine, &record.identity, Which::Workloads(ran));
             pods.start(timeout).await.map_err(|e| failed(&e))?;
         }
+        warden::wake(&machine.engine, &record.identity).await.map_err(|e| explain(&e))?;
         home.save_record(&record)?;
         Ok(Some(asleep))
     })

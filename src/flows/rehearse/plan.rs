@@ -34,7 +34,7 @@ pub(crate) fn load(base: &Base, path: &Path) -> Result<Loaded, Failure> {
     let cutover_plan::Loaded { file, target } = cutover_plan::load(&project, path)?;
     if target == TargetKind::Compose && file.plan.kind == ComponentKind::Schedule {
         return Err(Failure::Usage(format!(
-            "the new side of the plan is the target `{}` of kind `compose`, where nothing runs CronJobs at their times: \
+            "the new side of the plan is the target `{}` of kind `compose`, where envctl's warden runs CronJobs, and no cluster: \
              there is no draft of a schedule\n  name a target of kind `eks` in `new.target`",
             file.plan.new.target
         )));

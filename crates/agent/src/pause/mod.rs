@@ -2,6 +2,7 @@
 
 mod forwards;
 mod resolv;
+pub(crate) mod started;
 
 use std::time::Duration;
 
@@ -28,7 +29,9 @@ pub(crate) async fn run(config: SandboxConfig) -> anyhow::Result<()> {
         resolv::write(resolv)?;
     }
     let address = net::own_address().await.context("cannot list the pod's addresses")?;
-    let pod = probe::start(&config.probes, address, resolver);
+    let states = probe::start(&config.probes, config.restarts, address, resolver);
+    let pod = states.health();
+    started::serve(move |container| states.restarted(container))?;
     tokio::spawn(follow(config, pod, health));
     Ok(())
 }

@@ -4,29 +4,28 @@
 //! One difference cannot be avoided: the kubelet knows when a container starts, the sandbox does
 //! not (init containers may still run). A refused connection before the first accepted one is
 //! therefore "not started yet": it is tried again soon, reported once a period has passed, and
-//! does not count towards the threshold of a startup or liveness probe.
+//! does not count towards the threshold of a startup or liveness probe. That a container was
+//! started again, the warden tells.
 
 mod check;
 mod grpc;
 mod http;
-mod state;
-mod timeline;
+pub(crate) mod state;
+pub(crate) mod timeline;
 mod tls;
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use envctl_wire::Probe;
-use tokio::sync::watch;
 
 use self::state::States;
-use crate::health::Health;
 use crate::output;
 use crate::resolver::Resolver;
 
-/// Starts all probes; what they make of the pod is in the receiver.
-pub(crate) fn start(probes: &[Probe], pod: Ipv4Addr, resolver: Resolver) -> watch::Receiver<Health> {
-    let states = Arc::new(States::new(probes, output::event));
+/// Starts all probes; what they have found is in the result.
+pub(crate) fn start(probes: &[Probe], restarts: bool, pod: Ipv4Addr, resolver: Resolver) -> Arc<States> {
+    let states = Arc::new(States::new(probes, restarts, output::event));
     let target = Arc::new(check::Target { pod, resolver });
     for (index, probe) in probes.iter().cloned().enumerate() {
         let (states, target) = (Arc::clone(&states), Arc::clone(&target));
@@ -34,5 +33,5 @@ pub(crate) fn start(probes: &[Probe], pod: Ipv4Addr, resolver: Resolver) -> watc
             timeline::follow(index, &probe, &states, || target.check(&probe)).await;
         });
     }
-    states.health()
+    states
 }

@@ -39,7 +39,7 @@ struct Tracker {
 }
 
 impl Tracker {
-    fn new(probe: &Probe) -> Self {
+    fn new<C>(probe: &Probe<C>) -> Self {
         Self {
             success_threshold: probe.success_threshold.max(1),
             failure_threshold: probe.failure_threshold.max(1),
@@ -85,6 +85,10 @@ struct State {
     kind: ProbeKind,
     tracker: Tracker,
     reason: String,
+    /// As before the first result.
+    fresh: Tracker,
+    /// How often its container has been started again.
+    restarts: u32,
 }
 
 impl State {
@@ -107,22 +111,29 @@ impl State {
 pub(crate) struct States {
     probes: watch::Sender<Vec<State>>,
     health: watch::Sender<Health>,
-    report: fn(&SandboxEvent),
+    restarts: bool,
+    report: Box<dyn Fn(&SandboxEvent) + Send + Sync>,
 }
 
 impl States {
-    pub(crate) fn new(probes: &[Probe], report: fn(&SandboxEvent)) -> Self {
-        let probes: Vec<State> = probes
-            .iter()
-            .map(|probe| State {
-                container: probe.container.clone(),
-                kind: probe.kind,
-                tracker: Tracker::new(probe),
-                reason: String::new(),
-            })
-            .collect();
+    /// `restarts` says whether somebody restarts a container when that is reported.
+    pub(crate) fn new<C>(
+        probes: &[Probe<C>],
+        restarts: bool,
+        report: impl Fn(&SandboxEvent) + Send + Sync + 'static,
+    ) -> Self {
+        let state = |probe: &Probe<C>| State {
+            container: probe.container.clone(),
+            kind: probe.kind,
+            tracker: Tracker::new(probe),
+            reason: String::new(),
+            fresh: Tracker::new(probe),
+            restarts: 0,
+        };
+        let probes: Vec<State> = probes.iter().map(state).collect();
         let health = health_of(&probes, &Health::Starting);
-        Self { probes: watch::Sender::new(probes), health: watch::Sender::new(health), report }
+        let (probes, health) = (watch::Sender::new(probes), watch::Sender::new(health));
+        Self { probes, health, restarts, report: Box::new(report) }
     }
 
     /// What the probes make of the pod.
@@ -167,6 +178,42 @@ impl States {
         self.probes.borrow().get(index).is_some_and(|state| state.tracker.settled == Some(true))
     }
 
+    /// Asks for a restart of the container of the probe at `index`, if that probe has failed for good and there is
+    /// somebody to ask. Returns whether it did.
+    pub(crate) fn asks_for_restart(&self, index: usize) -> bool {
+        let probes = self.probes.borrow();
+        let Some(state) = probes.get(index).filter(|state| self.restarts && state.failed()) else {
+            return false;
+        };
+        (self.report)(&SandboxEvent::Restart {
+            container: state.container.clone(),
+            kind: state.kind,
+            reason: state.reason.clone(),
+        });
+        true
+    }
+
+    /// A container was started again: its probes know nothing about it yet.
+    pub(crate) fn restarted(&self, container: &str) {
+        self.probes.send_modify(|probes| {
+            for state in probes.iter_mut().filter(|state| state.container == container) {
+                state.tracker = state.fresh.clone();
+                state.reason = "the container was started again".to_owned();
+                state.restarts = state.restarts.wrapping_add(1);
+            }
+        });
+        self.tell_health();
+    }
+
+    /// Completes when the container of the probe at `index` has been started again.
+    pub(crate) async fn next_start(&self, index: usize) {
+        let mut probes = self.probes.subscribe();
+        let restarts = |probes: &[State]| probes.get(index).map(|state| state.restarts);
+        let before = restarts(&probes.borrow());
+        // The sender is ours, so there is always an answer.
+        let _ = probes.wait_for(|probes| restarts(probes) != before).await;
+    }
+
     fn update(&self, index: usize, outcome: &Outcome, count: impl FnOnce(&mut Tracker) -> bool) {
         self.probes.send_modify(|probes| {
             let Some(state) = probes.get_mut(index) else {
@@ -183,6 +230,10 @@ impl States {
                 });
             }
         });
+        self.tell_health();
+    }
+
+    fn tell_health(&self) {
         let probes = self.probes.borrow();
         self.health.send_if_modified(|health| {
             let now = health_of(&probes, health);
@@ -201,12 +252,7 @@ fn health_of(probes: &[State], before: &Health) -> Health {
         None => Health::Ready,
         Some(_) if failed.is_none() && *before == Health::Starting => Health::Starting,
         Some(state) => {
-            let kind = match state.kind {
-                ProbeKind::Startup => "startup",
-                ProbeKind::Readiness => "readiness",
-                ProbeKind::Liveness => "liveness",
-            };
-            Health::NotReady(format!("{} probe of {}: {}", kind, state.container, state.reason))
+            Health::NotReady(format!("{} probe of {}: {}", state.kind, state.container, state.reason))
         }
     }
 }
@@ -239,7 +285,7 @@ pub(crate) mod tests {
     }
 
     fn states(kinds: &[ProbeKind]) -> States {
-        States::new(&kinds.iter().map(|kind| probe(*kind)).collect::<Vec<_>>(), |_| {})
+        States::new(&kinds.iter().map(|kind| probe(*kind)).collect::<Vec<_>>(), true, |_| {})
     }
 
     fn health(states: &States) -> Health {
@@ -282,6 +328,33 @@ pub(crate) mod tests {
         let states = states(&[ProbeKind::Liveness]);
         (0..3).for_each(|_| states.observe(0, &failure()));
         assert_eq!(health(&states), Health::NotReady("liveness probe of app: HTTP 503".to_owned()));
+    }
+
+    #[test]
+    fn a_container_that_was_started_again_is_judged_anew() {
+        let states = states(&[ProbeKind::Readiness, ProbeKind::Liveness]);
+        states.observe(0, &success());
+        (0..2).for_each(|_| states.observe(1, &failure()));
+        assert!(!states.asks_for_restart(1), "below the threshold");
+        states.observe(1, &failure());
+        assert!(states.asks_for_restart(1) && states.asks_for_restart(1), "as often as nobody does it");
+        states.restarted("other");
+        assert!(matches!(health(&states), Health::NotReady(reason) if reason.starts_with("liveness")));
+        states.restarted("app");
+        let reason = "readiness probe of app: the container was started again";
+        assert_eq!(health(&states), Health::NotReady(reason.to_owned()));
+        assert!(!states.asks_for_restart(1));
+        states.observe(0, &success());
+        assert_eq!(health(&states), Health::Ready);
+    }
+
+    #[test]
+    fn where_nobody_restarts_nobody_is_asked() {
+        let states = States::new(&[probe(ProbeKind::Liveness)], false, |event| {
+            assert!(!matches!(event, SandboxEvent::Restart { .. }));
+        });
+        (0..3).for_each(|_| states.observe(0, &failure()));
+        assert!(!states.asks_for_restart(0));
     }
 
     #[test]

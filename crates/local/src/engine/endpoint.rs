@@ -18,6 +18,9 @@ pub enum Endpoint {
     NamedPipe(String),
 }
 
+/// Where an Engine listens on its own machine.
+const USUAL_SOCKET: &str = "/var/run/docker.sock";
+
 impl Endpoint {
     /// Reads the value of `DOCKER_HOST`; `None` or an empty value is the platform's default.
     ///
@@ -77,6 +80,15 @@ impl Endpoint {
         }
     }
 
+    /// The Engine's socket, as the Engine's machine names it: what a container has to mount. `None` where there is no
+    /// socket. An Engine that is on another machine than this one, `here`, is in a virtual machine, which passes its socket
+    /// on; it has it at the usual place.
+    #[must_use]
+    pub fn socket(&self, machine: &str, here: &str) -> Option<PathBuf> {
+        let Self::Unix(path) = self else { return None };
+        Some(if machine == here { path.clone() } else { PathBuf::from(USUAL_SOCKET) })
+    }
+
     /// Whether the Engine is on another machine: containers' published ports and mounted
     /// directories are not this machine's then.
     #[must_use]
@@ -109,6 +121,14 @@ const DEFAULT: &str =
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_container_mounts_the_socket_that_the_engines_machine_has() {
+        let rootless = Endpoint::parse(Some("unix:///run/user/1000/docker.sock")).unwrap();
+        assert_eq!(rootless.socket("laptop", "laptop"), Some("/run/user/1000/docker.sock".into()));
+        assert_eq!(rootless.socket("docker-desktop", "laptop"), Some("/var/run/docker.sock".into()));
+        assert_eq!(Endpoint::parse(Some("tcp://127.0.0.1:2375")).unwrap().socket("laptop", "laptop"), None);
+    }
 
     #[test]
     fn docker_host_is_read_as_the_docker_command_reads_it() {

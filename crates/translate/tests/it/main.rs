@@ -13,3 +13,4 @@ mod pods;
 mod skip;
 mod support;
 mod volumes;
+mod warden;

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use envctl_translate::{
     EngineFacts, Environment, Input, Loopback, MissingReferences, Network, Object, Router, Stage,
-    TranslateError, Translation, parse, translate,
+    TranslateError, Translation, Warden, parse, translate,
 };
 
 /// Debian 12's Engine.
@@ -37,6 +37,11 @@ pub(crate) fn input(objects: Vec<Object>, engine: EngineFacts) -> Input {
             http_port: 8080,
             control: "envctl-router:4".to_owned(),
         }),
+        warden: Warden::At {
+            socket: "/var/run/docker.sock".to_owned(),
+            lock: "envctl-lock-album-aki".to_owned(),
+            expires: None,
+        },
         backing: None,
         stage: Stage::Install,
         missing_references: MissingReferences::Deny,

@@ -12,7 +12,7 @@ use envctl_model::labels::{self, CLAIM, Role};
 use envctl_model::{Thing, ThingKind};
 use envctl_programs::process::{ProgramError, Supervisor};
 use envctl_runner::{Context, Done, StepError};
-use envctl_translate::{GATEWAY, Translation};
+use envctl_translate::{GATEWAY, Pod, Translation, WARDEN};
 use jiff::Timestamp;
 
 use super::world::UpWorld;
@@ -39,14 +39,19 @@ impl UpWorld<'_> {
             state::changed_pods(&desired, &actual)
         };
         let surplus = state::surplus_pods(&desired, &actual);
+        let guarded = desired.iter().any(|one| one.name == WARDEN);
         // Compose would stop and make containers one service after the other; and a pod's members
         // must not outlive their sandbox.
         let stale: Vec<ActualContainer> = actual
             .into_iter()
             .filter(|c| {
-                let gateway = (c.role == Some(Role::Gateway)).then_some(GATEWAY);
-                let pod = c.pod.as_deref().or(gateway);
-                pod.is_some_and(|pod| changed.contains_key(pod) || surplus.contains(pod))
+                let own = match c.role {
+                    Some(Role::Gateway) => Some(GATEWAY),
+                    Some(Role::Warden) => Some(WARDEN),
+                    _ => c.pod.as_deref(),
+                };
+                own.is_some_and(|own| changed.contains_key(own) || surplus.contains(own))
+                    || (own == Some(WARDEN) && !guarded)
             })
             .collect();
         if !stale.is_empty() {
@@ -84,6 +89,7 @@ impl UpWorld<'_> {
                 return Err(self.explain(&pods, &identity).await);
             }
         }
+        let templates = self.make_templates(context, &translation).await?;
         let project = self.name();
         let containers = compose::container_names(&translation, project);
         let volumes = compose::volume_names(&translation, project);
@@ -91,9 +97,10 @@ impl UpWorld<'_> {
             .into_iter()
             .map(|c| Thing::new(ThingKind::Container, c))
             .chain(volumes.into_iter().map(|v| Thing::new(ThingKind::Volume, v)));
-        let summary = match (changed.len(), surplus.len()) {
+        let made: BTreeSet<String> = changed.into_keys().chain(templates).collect();
+        let summary = match (made.len(), surplus.len()) {
             (0, 0) => "no changes".to_owned(),
-            _ => workloads(&translation, &changed.into_keys().collect()),
+            _ => workloads(&translation, &made),
         };
         Ok(Done::shown(summary).with(things))
     }
@@ -218,22 +225,29 @@ fn explained(diagnosis: &diagnose::Diagnosis, reason: &str) -> String {
     text
 }
 
-/// The pods of a translation, and its gateway, in the words of [`state`].
+/// The pods of a translation, its gateway and its warden, in the words of [`state`].
 pub(crate) fn desired(translation: &Translation) -> Vec<DesiredPod> {
-    let hash = &translation.compose["services"][GATEWAY]["labels"][labels::POD_HASH];
-    let gateway = hash.as_str().map(|hash| DesiredPod {
-        name: GATEWAY.to_owned(),
-        hash: hash.to_owned(),
-        containers: vec![DesiredContainer {
-            service: GATEWAY.to_owned(),
-            role: Role::Gateway,
+    let own = [(GATEWAY, Role::Gateway), (WARDEN, Role::Warden)].into_iter().filter_map(|(service, role)| {
+        let hash = translation.compose["services"][service]["labels"][labels::POD_HASH].as_str()?;
+        let container = DesiredContainer {
+            service: service.to_owned(),
+            role,
             run_once: false,
             image: None,
             health: true,
             retries: None,
-        }],
+        };
+        Some(DesiredPod { name: service.to_owned(), hash: hash.to_owned(), containers: vec![container] })
     });
-    let pods = translation.pods.iter().map(|pod| DesiredPod {
+    own.chain(described(translation, &translation.pods)).collect()
+}
+
+/// Pods of a translation in the words of [`state`].
+pub(super) fn described<'t>(
+    translation: &'t Translation,
+    pods: &'t [Pod],
+) -> impl Iterator<Item = DesiredPod> + use<'t> {
+    pods.iter().map(|pod| DesiredPod {
         name: pod.name.clone(),
         hash: pod.hash.clone(),
         containers: pod
@@ -251,8 +265,7 @@ pub(crate) fn desired(translation: &Translation) -> Vec<DesiredPod> {
                 }
             })
             .collect(),
-    });
-    gateway.into_iter().chain(pods).collect()
+    })
 }
 
 /// The volumes that live and die with these pods: all of theirs except claims.
@@ -278,15 +291,19 @@ fn retries(policy: &serde_json::Value) -> Option<u32> {
 /// `migrate ✔  api ✔  worker ✔`: the workloads of these pods, in starting order.
 fn workloads(translation: &Translation, pods: &BTreeSet<String>) -> String {
     let mut names: Vec<&str> = Vec::new();
-    for pod in translation.pods.iter().filter(|pod| pods.contains(&pod.name)) {
+    let all = translation.pods.iter().chain(&translation.templates);
+    for pod in all.filter(|pod| pods.contains(&pod.name)) {
         if !names.contains(&pod.workload.1.as_str()) {
             names.push(&pod.workload.1);
         }
     }
     if names.is_empty() {
-        let gateway = pods.contains(GATEWAY);
-        return if gateway { "the gateway was made anew" } else { "what is not wanted any more is gone" }
-            .to_owned();
+        return match (pods.contains(GATEWAY), pods.contains(WARDEN)) {
+            (true, _) => "the gateway was made anew",
+            (_, true) => "the warden was made anew",
+            _ => "what is not wanted any more is gone",
+        }
+        .to_owned();
     }
     names.iter().map(|name| format!("{name} ✔")).collect::<Vec<_>>().join("  ")
 }

@@ -3,12 +3,14 @@
 mod deliver;
 mod plan;
 mod preflight;
+mod templates;
 mod world;
 
 use std::sync::Mutex;
 
 use envctl_model::Event;
 use envctl_model::record::{ComposePlace, Place as Lives};
+use envctl_translate::Warden;
 
 pub(crate) use deliver::{desired, pod_volumes};
 pub(crate) use preflight::{Checked, check};
@@ -52,6 +54,7 @@ async fn run(call: Call<'_>, checked: Checked) -> Result<(), Failure> {
         }
         // Read again under the lock: another `up` may have been first.
         let former = home.record()?;
+        let is_new = former.is_none();
         let images = checked.images.iter().map(|(name, image)| (name.clone(), image.fact.reference()));
         let place = Lives::Compose(ComposePlace {
             engine_id: checked.machine.engine.facts().id.clone(),
@@ -73,6 +76,13 @@ async fn run(call: Call<'_>, checked: Checked) -> Result<(), Failure> {
             steps: plan.steps.len(),
             expires: Some(lifetime(&record)),
         });
+        if let (true, Warden::At { socket, .. }) = (is_new, checked.machine.warden(settings, None)) {
+            let message = format!(
+                "a container of this environment, its warden, holds the Engine's socket {socket}; \
+                 `warden: false` in the target forbids it"
+            );
+            screen.show(Event::Warning { message });
+        }
         let world = UpWorld {
             base,
             project,

@@ -247,6 +247,7 @@ impl Checked {
     }
 
     /// Translates objects for a subnet.
+    #[allow(clippy::too_many_arguments, reason = "all of them live for one call")]
     pub(crate) fn translate(
         &self,
         objects: &Objects,
@@ -254,6 +255,7 @@ impl Checked {
         ownership: Ownership<'_>,
         subnet: Ipv4Net,
         agent_image: &str,
+        expires: Option<Timestamp>,
         home: &Home,
     ) -> Result<Translation, Failure> {
         let stage = match Phase::begin(self.former.as_ref().map(|f| f.phase)) {
@@ -270,6 +272,7 @@ impl Checked {
             subnet,
             agent_image,
             router_port: settings.router_port.value,
+            warden: self.machine.warden(settings, expires),
             backing: self.backing.as_ref(),
             stage,
             host_files: home.file("files"),
@@ -292,7 +295,8 @@ impl Checked {
         let subnet = home.read_json("network.json")?.unwrap_or(compose::PLACEHOLDER_SUBNET);
         let agent = agent::for_architecture(&self.machine.engine.facts().arch)?;
         let image = envctl_local::agent_image::reference(agent);
-        self.translate(objects, settings, ownership, subnet, &image, home)
+        let expires = self.former.as_ref().and_then(|former| former.expires);
+        self.translate(objects, settings, ownership, subnet, &image, expires, home)
     }
 
     /// The backing services for the record.

@@ -257,15 +257,23 @@ impl UpWorld<'_> {
         let (Some(objects), Some(network)) = (&progress.objects, &progress.network) else {
             return Err(StepError::Failed("the plan did not render before it translated".to_owned()));
         };
-        let (identity, owner) = {
+        let (identity, owner, expires) = {
             let record = self.record();
-            (record.identity.clone(), record.owner.clone())
+            (record.identity.clone(), record.owner.clone(), record.expires)
         };
         let ownership =
             Ownership { identity: &identity, owner: &owner, project: &self.project.file.stack.project.value };
         let translation = self
             .checked
-            .translate(objects, self.settings, ownership, network.subnet.0, self.agent_image, self.home)
+            .translate(
+                objects,
+                self.settings,
+                ownership,
+                network.subnet.0,
+                self.agent_image,
+                expires,
+                self.home,
+            )
             .map_err(failure)?;
         self.home.write_json("findings.json", &translation.findings).map_err(failure)?;
         self.home.write_json("compose.json", &translation.compose).map_err(failure)?;

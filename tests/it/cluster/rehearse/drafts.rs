@@ -84,7 +84,7 @@ fn what_cannot_be_drafted_is_refused_before_anything_is_done() {
     rehearsal
         .run(&[])
         .exits(2)
-        .says("nothing runs CronJobs at their times: there is no draft of a schedule")
+        .says("envctl's warden runs CronJobs, and no cluster: there is no draft of a schedule")
         .says("name a target of kind `eks` in `new.target`");
     let mut rehearsal = Rehearsal::draft("draftnone", components::service);
     rehearsal.shorten();

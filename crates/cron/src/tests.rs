@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn zone(name: &str) -> TimeZone {
-    TimeZone::get(name).unwrap()
+    super::zone(name).unwrap()
 }
 
 fn at(text: &str) -> Timestamp {
@@ -246,4 +246,33 @@ proptest! {
         let found = Schedule::parse(&text, dialect).unwrap().ticks(&zone, from, to);
         prop_assert_eq!(found, slowly(&text, dialect, &zone, from, to), "{} {:?} {}", text, dialect, place.0);
     }
+}
+
+#[test]
+fn the_next_time_follows_the_clock_over_its_changes() {
+    let daily = Schedule::parse("30 2 * * *", Dialect::Kubernetes).unwrap();
+    let next = |after| daily.next(&zone("Europe/Berlin"), at(after)).unwrap().to_string();
+    // In spring there is no half past two: the day is left out.
+    assert_eq!(next("2026-03-28T01:30:00Z"), "2026-03-30T00:30:00Z");
+    // In autumn there are two.
+    assert_eq!(next("2026-10-25T00:00:00Z"), "2026-10-25T00:30:00Z");
+    assert_eq!(next("2026-10-25T00:30:00Z"), "2026-10-25T01:30:00Z");
+    let leap = Schedule::parse("0 0 29 2 *", Dialect::Kubernetes).unwrap();
+    assert_eq!(leap.next(&zone("UTC"), at("2026-01-01T00:00:00Z")), Some(at("2028-02-29T00:00:00Z")));
+    let never = Schedule::parse("0 0 30 2 *", Dialect::Kubernetes).unwrap();
+    assert_eq!(never.next(&zone("UTC"), at("2026-01-01T00:00:00Z")), None);
+}
+
+#[test]
+fn the_latest_time_is_the_last_of_those_that_were_missed() {
+    let minutely = Schedule::parse("* * * * *", Dialect::Kubernetes).unwrap();
+    let latest = |after, until| minutely.latest(&zone("UTC"), at(after), at(until));
+    assert_eq!(latest("2025-01-01T00:00:00Z", "2026-01-01T00:00:59Z"), Some(at("2026-01-01T00:00:00Z")));
+    assert_eq!(latest("2026-01-01T00:00:00Z", "2026-01-01T00:00:59Z"), None, "that one was had");
+    assert_eq!(latest("2026-01-01T00:00:00Z", "2026-01-01T00:01:00Z"), Some(at("2026-01-01T00:01:00Z")));
+    assert_eq!(latest("2026-01-02T00:00:00Z", "2026-01-01T00:00:00Z"), None, "a clock that was set back");
+    let monthly = Schedule::parse("@monthly", Dialect::Kubernetes).unwrap();
+    let found = monthly.latest(&zone("UTC"), at("2026-01-20T00:00:00Z"), at("2026-03-20T00:00:00Z"));
+    assert_eq!(found, Some(at("2026-03-01T00:00:00Z")));
+    assert!(super::zone("Europe/Berln").is_none());
 }

