@@ -13,6 +13,14 @@ use crate::engine::{EngineError, VerifiedEngine};
 use crate::remove;
 use crate::state::{self, ActualContainer, ContainerState};
 
+/// Whether the environment has one.
+///
+/// # Errors
+/// When the Engine does not answer.
+pub async fn is_there(engine: &VerifiedEngine, identity: &str) -> Result<bool, EngineError> {
+    Ok(!of(engine, identity).await?.is_empty())
+}
+
 /// Ends the warden, then the runs that go on.
 ///
 /// # Errors

@@ -18,7 +18,15 @@ pub(crate) fn read(root: &Cursor<'_>) -> CronJob {
     spec.at(&["jobTemplate", "metadata"]).take();
     let schedule = spec.get("schedule");
     let text = schedule.required();
-    if schedule.present()
+    // Clusters take intervals, too.
+    let is_interval = text.starts_with("@every");
+    if is_interval {
+        let message = "an interval is not run here";
+        schedule.remark(
+            Remark::dropped(Severity::Major, "cron-job", message)
+                .fix("write times, such as `0 * * * *`, in this target's values; or `envctl job run`"),
+        );
+    } else if schedule.present()
         && let Err(error) = envctl_cron::Schedule::parse(text, envctl_cron::Dialect::Kubernetes)
     {
         schedule.fail(Problem::Schedule(error.to_string()));
@@ -43,7 +51,7 @@ pub(crate) fn read(root: &Cursor<'_>) -> CronJob {
             }
         },
         starting_deadline_seconds: spec.get("startingDeadlineSeconds").number(),
-        suspend: spec.get("suspend").boolean().unwrap_or(false),
+        suspend: spec.get("suspend").boolean().unwrap_or(false) || is_interval,
         successful_history: spec.get("successfulJobsHistoryLimit").number().unwrap_or(3),
         failed_history: spec.get("failedJobsHistoryLimit").number().unwrap_or(1),
     }

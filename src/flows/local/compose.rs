@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{DirBuilder, Permissions};
-use std::net::{Ipv4Addr, TcpListener};
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::PathBuf;
 
@@ -140,8 +141,13 @@ pub(crate) fn translate(from: &Translated<'_>) -> Result<Translation, Failure> {
 /// Whether a program listens on a port of all addresses: then it has that of every loopback address,
 /// too. No environment has this one.
 fn is_taken_everywhere(port: u16) -> bool {
-    let listening = TcpListener::bind((Ipv4Addr::new(127, 255, 255, 254), port));
-    listening.is_err_and(|error| error.kind() == std::io::ErrorKind::AddrInUse)
+    let at = (Ipv4Addr::new(127, 255, 255, 254), port);
+    match TcpListener::bind(at).map_err(|error| error.kind()) {
+        Err(ErrorKind::AddrInUse) => true,
+        // Below 1024 the kernel says first that it is not ours to take. Who listens there answers at once.
+        Err(ErrorKind::PermissionDenied) => TcpStream::connect(at).is_ok(),
+        _ => false,
+    }
 }
 
 /// Translates manifests that belong to no environment, as for a current Engine.

@@ -46,6 +46,10 @@ impl Machine {
         let machine = rustix::system::uname().nodename().to_string_lossy().into_owned();
         match self.reader.endpoint().socket(&self.engine.facts().name, &machine) {
             _ if !settings.warden.value => Warden::Off("the target says `warden: false`"),
+            // What a virtual machine has at the usual place may be another Engine's.
+            Some(_) if self.engine.facts().rootless && self.engine.facts().name != machine => Warden::Off(
+                "the Engine runs without root on another machine: where its socket is, is not known",
+            ),
             None => Warden::Off("the Engine has no Unix socket that a container could have"),
             Some(socket) => Warden::At {
                 socket: socket.display().to_string(),

@@ -79,12 +79,14 @@ pub(super) struct Past {
     pub(super) succeeded: bool,
 }
 
-/// The ended runs that are too many: the oldest.
+/// The ended runs that are too many: the oldest. The newest stays in any case: it tells a later warden what has run.
 pub(super) fn too_old(mut ended: Vec<Past>, job: &CronJob) -> Vec<String> {
     ended.sort_by_key(|past| std::cmp::Reverse(past.due));
+    let newest = ended.first().map(|past| past.run.clone());
     let (succeeded, failed): (Vec<_>, Vec<_>) = ended.into_iter().partition(|past| past.succeeded);
     let succeeded = succeeded.into_iter().skip(job.successful_history);
-    succeeded.chain(failed.into_iter().skip(job.failed_history)).map(|past| past.run).collect()
+    let old = succeeded.chain(failed.into_iter().skip(job.failed_history)).map(|past| past.run);
+    old.filter(|run| Some(run) != newest.as_ref()).collect()
 }
 
 #[cfg(test)]
@@ -170,6 +172,10 @@ mod tests {
             vec![past(1, false), past(2, true), past(3, true), past(4, false), past(5, true), past(6, true)];
         assert_eq!(too_old(ended.clone(), &job("* * * * *")), ["r2", "r1"]);
         let none = CronJob { successful_history: 0, failed_history: 0, ..job("* * * * *") };
-        assert_eq!(too_old(ended, &none).len(), 6);
+        assert_eq!(
+            too_old(ended, &none),
+            ["r5", "r3", "r2", "r4", "r1"],
+            "what has run is known by the newest"
+        );
     }
 }

@@ -8,11 +8,11 @@ use envctl_wire::labels;
 use jiff::Timestamp;
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::News;
 use super::container::Container;
 use super::containers::Containers;
 use super::cron::{self, Cron, Decision};
 use super::runs::{self, Run};
+use super::{AGAIN, News};
 use crate::output;
 
 /// The CronJobs of the environment.
@@ -24,12 +24,15 @@ pub(super) struct CronJobs {
     crons: BTreeMap<String, Cron>,
     /// Runs that are being brought to their end.
     driven: BTreeSet<String>,
+    /// When what the Engine has refused is tried again.
+    again: Option<Timestamp>,
     news: UnboundedSender<News>,
 }
 
 impl CronJobs {
     pub(super) fn new(containers: Containers, since: Timestamp, news: UnboundedSender<News>) -> Self {
-        Self { containers, since: Some(since), crons: BTreeMap::new(), driven: BTreeSet::new(), news }
+        let (crons, driven) = (BTreeMap::new(), BTreeSet::new());
+        Self { containers, since: Some(since), crons, driven, again: None, news }
     }
 
     /// Reads what CronJobs there are, and takes over the runs that go on.
@@ -42,11 +45,16 @@ impl CronJobs {
             let label = template.label(labels::SCHEDULE).unwrap_or_default();
             let job: CronJob =
                 serde_json::from_str(label).with_context(|| format!("the schedule of {}", template.name))?;
-            let last = runs.iter().filter(|run| run.workload == workload(&job.name)).map(|run| run.due).max();
-            let last = last.and_then(|due| Timestamp::from_second(due).ok());
+            let own: Vec<_> = runs.iter().filter(|run| run.workload == workload(&job.name)).collect();
+            let moment = |due: i64| Timestamp::from_second(due).ok();
+            let last = own.iter().filter(|run| !run.is_half_made()).map(|run| run.due).max().and_then(moment);
+            // What was only begun to be made has not run.
+            let half = own.iter().filter(|run| run.is_half_made()).map(|run| run.due - 1).min();
             let known = self.crons.get(&job.name).map(Cron::handled);
+            let former =
+                half.and_then(moment).map_or(last.unwrap_or(since), |half| half.min(last.unwrap_or(since)));
             let name = job.name.clone();
-            match Cron::new(job, known.or(last).unwrap_or(since)) {
+            match Cron::new(job, known.unwrap_or(former)) {
                 Ok(cron) => {
                     crons.insert(name, cron);
                 }
@@ -66,6 +74,7 @@ impl CronJobs {
 
     /// Begins the runs whose time has come, and removes those that are too old.
     pub(super) async fn run_what_is_due(&mut self) -> anyhow::Result<()> {
+        self.again = None;
         self.remove_old_runs().await?;
         for name in self.crons.keys().cloned().collect::<Vec<_>>() {
             self.run_if_due(&name).await?;
@@ -80,7 +89,7 @@ impl CronJobs {
 
     /// When one of them is due next.
     pub(super) fn next(&self, now: Timestamp) -> Option<Timestamp> {
-        self.crons.values().filter_map(|cron| cron.next(now)).min()
+        self.crons.values().filter_map(|cron| cron.next(now)).chain(self.again).min()
     }
 
     /// Brings a run to its end.
@@ -115,7 +124,6 @@ impl CronJobs {
             Decision::Run(due) => (due, &running[..0]),
             Decision::Replace(due) => (due, &running[..]),
         };
-        cron.begun(due);
         for run in replaced {
             output::line(format_args!("{}: ending it: the next one is due", run.name));
             runs::remove(&self.containers, run).await?;
@@ -126,17 +134,26 @@ impl CronJobs {
             .into_iter()
             .filter(|one| one.label(labels::WORKLOAD) == Some(&workload(name)))
             .collect();
+        if template.is_empty() {
+            cron.begun(due);
+            output::warn(format_args!(
+                "CronJob {name} does not run: somebody has removed its containers; `envctl up` makes them again"
+            ));
+            return Ok(());
+        }
         let made = runs::make(&self.containers, &template, name, due.as_second(), at_address).await;
         let all = runs::all(&self.containers).await?;
         let run = all.into_iter().find(|run| run.workload == workload(name) && run.due == due.as_second());
         match (made, run) {
             (Ok(()), Some(run)) => {
+                cron.begun(due);
                 output::line(format_args!("{}: running it", run.name));
                 self.drive(run);
             }
-            (Ok(()), None) => {}
+            (Ok(()), None) => cron.begun(due),
             (Err(error), half) => {
-                output::warn(format_args!("CronJob {name} does not run: {error}"));
+                output::warn(format_args!("CronJob {name} does not run, and is tried again: {error}"));
+                self.again = Some(Timestamp::now() + AGAIN);
                 if let Some(run) = half {
                     runs::remove(&self.containers, &run).await?;
                 }
@@ -152,12 +169,13 @@ impl CronJobs {
             by_job.entry(run.workload.clone()).or_default().push(run);
         }
         for (job, runs) in by_job {
-            let ended =
+            let ended: Vec<_> =
                 runs.iter().filter(|run| !self.driven.contains(&run.name)).filter_map(Run::ended).collect();
             let cron = self.crons.values().find(|cron| workload(&cron.job.name) == job);
             let old = match cron {
                 Some(cron) => cron::too_old(ended, &cron.job),
-                None => runs.iter().map(|run| run.name.clone()).collect(),
+                // What goes on may come to its end: its templates may be away for a moment only.
+                None => ended.into_iter().map(|past| past.run).collect(),
             };
             for run in runs.iter().filter(|run| old.contains(&run.name)) {
                 runs::remove(&self.containers, run).await?;

@@ -41,6 +41,11 @@ pub(super) enum EngineError {
 }
 
 impl EngineError {
+    /// There is no such thing (any more).
+    pub(super) fn is_missing(&self) -> bool {
+        matches!(self, Self::Refused { status, .. } if *status == StatusCode::NOT_FOUND)
+    }
+
     /// There is no such thing (any more), or somebody is removing it: no reason to complain.
     pub(super) fn is_gone(&self) -> bool {
         matches!(self, Self::Refused { status, .. } if *status == StatusCode::NOT_FOUND || *status == StatusCode::CONFLICT)

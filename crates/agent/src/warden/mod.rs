@@ -26,6 +26,7 @@ mod runs;
 
 use std::collections::{BTreeSet, HashMap};
 use std::env;
+use std::time::Duration;
 
 use anyhow::Context;
 use envctl_wire::WardenConfig;
@@ -65,6 +66,7 @@ pub(crate) async fn run(config: WardenConfig) -> anyhow::Result<()> {
         alarm: Alarm::new().context("cannot set an alarm")?,
         backoff: Backoff::default(),
         busy: BTreeSet::new(),
+        unseen: BTreeSet::new(),
         watched: HashMap::new(),
         failed,
         news,
@@ -74,11 +76,16 @@ pub(crate) async fn run(config: WardenConfig) -> anyhow::Result<()> {
     warden.guard(&mut events, &mut failures, &mut told).await
 }
 
+/// After how long something is tried again that the Engine has refused.
+pub(super) const AGAIN: Duration = Duration::from_secs(10);
+
 /// What a task of the warden's has done.
 #[derive(Debug)]
 enum News {
     /// Something was done about a pod or container.
     Done(String),
+    /// A pod could not be started anew, some time ago.
+    Failed(String),
     /// A run has ended, or could not be made.
     Ended(String),
 }
@@ -91,6 +98,8 @@ struct Warden {
     backoff: Backoff,
     /// Pods and containers about which something is being done.
     busy: BTreeSet<String>,
+    /// Those of which something was heard meanwhile.
+    unseen: BTreeSet<String>,
     /// By the id of a container, who listens to it.
     watched: HashMap<String, AbortHandle>,
     cron_jobs: CronJobs,
@@ -112,6 +121,13 @@ impl Warden {
                 Some(news) = told.recv() => match news {
                     News::Done(of) => {
                         self.busy.remove(&of);
+                        if self.unseen.remove(&of) {
+                            self.look_again(&of).await?;
+                        }
+                    }
+                    News::Failed(pod) => {
+                        self.busy.remove(&pod);
+                        self.look_again(&pod).await?;
                     }
                     News::Ended(run) => {
                         self.cron_jobs.ended(&run);
@@ -151,8 +167,8 @@ impl Warden {
                 self.tell_sandbox(&container).await?;
             }
         }
-        if event.role() == Some(Role::Sandbox)
-            && let Some(pod) = event.label(labels::POD)
+        // Of members, too: after a restart of the Engine the sandbox may be there before those who need it.
+        if let Some(pod) = event.label(labels::POD)
             && event.label(labels::ONE_OFF).is_none()
             && !self.is_locked().await?
         {
@@ -214,19 +230,34 @@ impl Warden {
         Ok(())
     }
 
+    async fn look_again(&mut self, pod: &str) -> anyhow::Result<()> {
+        if self.is_locked().await? { Ok(()) } else { self.look_at(pod).await }
+    }
+
     /// Starts a pod anew that has lost its sandbox.
     async fn look_at(&mut self, name: &str) -> anyhow::Result<()> {
         let pod = self.containers.of_pod(name).await?;
-        let Some(why) = pod::lost(&pod).filter(|_| !self.busy.contains(name)) else { return Ok(()) };
+        let Some(why) = pod::lost(&pod) else { return Ok(()) };
+        if self.busy.contains(name) {
+            self.unseen.insert(name.to_owned());
+            return Ok(());
+        }
         output::line(format_args!("{name}: starting it anew: {why}"));
         let (containers, name, news) = (self.containers.clone(), name.to_owned(), self.news.clone());
         self.busy.insert(name.clone());
         tokio::spawn(async move {
-            match containers.start_anew(&pod).await {
-                Ok(()) => output::line(format_args!("{name}: started")),
-                Err(error) => output::warn(format_args!("{name}: {error}")),
-            }
-            let _ = news.send(News::Done(name));
+            let done = match containers.start_anew(&pod).await {
+                Ok(()) => {
+                    output::line(format_args!("{name}: started"));
+                    News::Done(name)
+                }
+                Err(error) => {
+                    output::warn(format_args!("{name}: {error}"));
+                    tokio::time::sleep(AGAIN).await;
+                    News::Failed(name)
+                }
+            };
+            let _ = news.send(done);
         });
         Ok(())
     }
@@ -260,8 +291,15 @@ impl Warden {
             let restarted = match containers.engine.find(&format!("/containers/{}/json", query(&lock))).await
             {
                 Ok(Some(_)) => Ok(()),
-                Ok(None) if member.restart == Restart::Never => containers.stop([&member].into_iter()).await,
-                Ok(None) => containers.restart(&member).await,
+                Ok(None) => match containers.one(&member.id).await {
+                    Ok(Some(now)) if now.is_up() && now.started == member.started => match member.restart {
+                        Restart::Never => containers.stop([&member].into_iter()).await,
+                        _ => containers.restart(&member).await,
+                    },
+                    // It has ended, or lives anew: that its probe failed is no longer true.
+                    Ok(_) => Ok(()),
+                    Err(error) => Err(error),
+                },
                 Err(error) => Err(error),
             };
             if let Err(error) = restarted

@@ -137,8 +137,8 @@ pub(super) async fn to_its_end(containers: &Containers, run: &Run) -> Result<(),
     }))
     .await;
     match went {
-        // Somebody is removing it.
-        Err(StartError::Engine(error)) if error.is_gone() => return Ok(()),
+        // Somebody has removed it.
+        Err(StartError::Engine(error)) if error.is_missing() => return Ok(()),
         Err(error) => output::warn(format_args!("{}: {error}", run.name)),
         Ok(_) => {}
     }

@@ -156,3 +156,14 @@ fn without_a_warden_all_that_it_would_do_is_a_finding_with_the_reason() {
         "the target says `warden: false`: a pod whose sandbox is restarted stays out of the network";
     assert!(told.contains(&("no-warden", Fate::Approximated, members)), "{told:?}");
 }
+
+#[test]
+fn an_interval_is_no_reason_to_refuse_a_chart() {
+    let translation = translated(&STACK.replace("0 7 * * 1-5", "@every 1h"));
+    let main = service(&translation, "digest-0.main");
+    let schedule: CronJob =
+        serde_json::from_str(main["labels"]["dev.envctl.schedule"].as_str().unwrap()).unwrap();
+    assert!(schedule.suspend);
+    let said = findings(&translation, "CronJob/digest");
+    assert!(said.iter().any(|finding| finding == "cron-job spec.schedule"), "{said:?}");
+}

@@ -8,6 +8,7 @@ mod world;
 
 use std::sync::Mutex;
 
+use envctl_local::warden;
 use envctl_model::Event;
 use envctl_model::record::{ComposePlace, Place as Lives};
 use envctl_translate::Warden;
@@ -18,6 +19,7 @@ use world::UpWorld;
 
 use super::down;
 use super::lock::Locked;
+use super::machine::explain;
 use crate::flows::Store;
 use crate::flows::run::{Run, failpoints, open_journal};
 use crate::flows::terraform::Place;
@@ -54,7 +56,6 @@ async fn run(call: Call<'_>, checked: Checked) -> Result<(), Failure> {
         }
         // Read again under the lock: another `up` may have been first.
         let former = home.record()?;
-        let is_new = former.is_none();
         let images = checked.images.iter().map(|(name, image)| (name.clone(), image.fact.reference()));
         let place = Lives::Compose(ComposePlace {
             engine_id: checked.machine.engine.facts().id.clone(),
@@ -76,7 +77,9 @@ async fn run(call: Call<'_>, checked: Checked) -> Result<(), Failure> {
             steps: plan.steps.len(),
             expires: Some(lifetime(&record)),
         });
-        if let (true, Warden::At { socket, .. }) = (is_new, checked.machine.warden(settings, None)) {
+        let is_guarded = warden::is_there(&checked.machine.engine, &record.identity).await;
+        let is_guarded = is_guarded.map_err(|e| explain(&e))?;
+        if let (false, Warden::At { socket, .. }) = (is_guarded, checked.machine.warden(settings, None)) {
             let message = format!(
                 "a container of this environment, its warden, holds the Engine's socket {socket}; \
                  `warden: false` in the target forbids it"
