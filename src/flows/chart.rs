@@ -300,7 +300,8 @@ pub(crate) const HIDDEN: &str = "(hidden)";
 /// A Compose file, or an object, with everything hidden that stands in one of the Secrets or is a
 /// sensitive output of Terraform.
 pub(crate) fn hide_secrets(shown: Value, objects: &Objects, sensitive: &[Value]) -> Value {
-    let mut secrets: Vec<String> = sensitive.iter().filter_map(|v| v.as_str().map(str::to_owned)).collect();
+    let mut secrets = Vec::new();
+    sensitive.iter().for_each(|value| texts(value, &mut secrets));
     for object in objects.list.iter().filter(|o| o.kind == "Secret") {
         for value in object.body["stringData"].as_object().into_iter().flat_map(|m| m.values()) {
             secrets.extend(value.as_str().map(str::to_owned));
@@ -315,6 +316,17 @@ pub(crate) fn hide_secrets(shown: Value, objects: &Objects, sensitive: &[Value])
     secrets.retain(|secret| secret.len() >= 4);
     secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
     hide(shown, &secrets)
+}
+
+/// All texts and numbers in a value.
+fn texts(value: &Value, into: &mut Vec<String>) {
+    match value {
+        Value::String(text) => into.push(text.clone()),
+        Value::Number(number) => into.push(number.to_string()),
+        Value::Array(list) => list.iter().for_each(|value| texts(value, into)),
+        Value::Object(map) => map.values().for_each(|value| texts(value, into)),
+        Value::Null | Value::Bool(_) => {}
+    }
 }
 
 fn hide(value: Value, secrets: &[String]) -> Value {
@@ -354,5 +366,13 @@ mod tests {
         let without = away(former, &[secret("api")]);
         assert_eq!(without, [secret("db")]);
         assert!(away(without, &[secret("db")]).is_empty());
+    }
+
+    #[test]
+    fn whatever_is_in_a_sensitive_output_is_hidden() {
+        let shown = json!({"env": {"A": "user:topsecret@db", "B": "443", "C": "20443"}});
+        let output = json!({"db": {"password": "topsecret", "pins": [20443, 443]}, "on": true});
+        let hidden = hide_secrets(shown, &Objects::default(), &[output]);
+        assert_eq!(hidden, json!({"env": {"A": "user:(hidden)@db", "B": "443", "C": "(hidden)"}}));
     }
 }

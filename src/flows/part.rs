@@ -114,6 +114,23 @@ impl Part {
         }
     }
 
+    /// That nothing of what is left out is among what is rendered: a switch may be misspelt, or set to something else.
+    ///
+    /// # Errors
+    /// When something is.
+    pub(crate) fn is_gone_from(&self, stack: &Stack, objects: &[Object]) -> Result<(), Failure> {
+        let Some((name, object)) = workloads(stack, objects).find(|(name, _)| self.left_out.contains(*name))
+        else {
+            return Ok(());
+        };
+        let switch = stack.components[name].enabled_by.as_deref().unwrap_or_default();
+        Err(Failure::Usage(format!(
+            "--only leaves `{name}` out, and its `enabledBy: {switch}` leaves {} where it is\n  \
+             see that the chart has this value, and that no `--set` gives it another one",
+            object.id()
+        )))
+    }
+
     /// The components that are left out.
     pub(crate) fn left_out(&self) -> Vec<String> {
         self.left_out.iter().cloned().collect()
@@ -279,6 +296,16 @@ spec: {template: {}}
         assert!(error(&["mailer"]).contains("enabledBy: db.enabled"), "{}", error(&["mailer"]));
         assert!(error(&["db", "mailer"]).contains("--only leaves `digest` out"));
         assert!(part(&["api"]).unwrap().needs_switches(&stack()).is_ok());
+        // And the switch has to do it.
+        let part = part(&["api"]).unwrap();
+        let mut objects = parse(OBJECTS, "test").unwrap();
+        let error = part.is_gone_from(&stack(), &objects).unwrap_err().message().unwrap();
+        assert!(
+            error.contains("`enabledBy: jobs.enabled` leaves Deployment/shop-mailer where it is"),
+            "{error}"
+        );
+        part.leave_out(&stack(), &mut objects);
+        assert!(part.is_gone_from(&stack(), &objects).is_ok());
     }
 
     #[test]

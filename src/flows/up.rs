@@ -206,6 +206,10 @@ fn keeps_state(
         Some(now) if now.backend != former.backend => {
             "keeps its Terraform state elsewhere: the `backend` of the target has changed"
         }
+        // A record from before there were variables says nothing of them.
+        Some(now) if !former.env.is_empty() && endpoints(now) != endpoints(former) => {
+            "has a Terraform state of another AWS: an endpoint in the target's `terraform.env` has changed"
+        }
         Some(now) if now.workspace != former.workspace => {
             "has another Terraform workspace: the `workspace` of the target has changed"
         }
@@ -216,6 +220,11 @@ fn keeps_state(
         "environment `{name}` {what}\n  what Terraform made would be forgotten: type `envctl down` first, which still \
          knows it, or change that back"
     )))
+}
+
+/// Where Terraform's providers find AWS, as far as variables say.
+fn endpoints(terraform: &TerraformRecord) -> Vec<(&String, &String)> {
+    terraform.env.iter().filter(|(name, _)| name.starts_with("AWS_ENDPOINT_URL")).collect()
 }
 
 fn terraform_record(

@@ -458,12 +458,19 @@ impl TryFrom<String> for DevMount {
 
     fn try_from(text: String) -> Result<Self, String> {
         match text.split_once(':') {
-            Some((host, container)) if !host.is_empty() && container.starts_with('/') => {
+            Some((host, container)) if !host.is_empty() && is_place(container) => {
                 Ok(Self { host: host.into(), container: container.to_owned() })
             }
             _ => Err(format!("`{text}` is no mount: write HOST:CONTAINER, such as ./app:/srv/app")),
         }
     }
+}
+
+/// Whether something can be mounted there: an absolute path below the root, as it is, without options.
+fn is_place(path: &str) -> bool {
+    let mut parts = path.split('/');
+    let is_absolute = parts.next() == Some("");
+    is_absolute && path.len() > 1 && !path.contains(':') && parts.all(|part| part != "..")
 }
 
 /// How to sign in to AWS.
@@ -754,6 +761,9 @@ impl StackFile {
             let why = match variable.as_str() {
                 "TF_WORKSPACE" => "`workspace` says it",
                 "TF_DATA_DIR" => "each environment has one of its own",
+                name if name.starts_with("TF_CLI_ARGS") || name == "TF_REATTACH_PROVIDERS" => {
+                    "it would change what envctl's calls mean"
+                }
                 name if is_shared && name.starts_with("AWS_") => {
                     "on a shared cluster Terraform acts with the credentials that were checked, and nowhere else"
                 }
@@ -987,6 +997,8 @@ mod tests {
             &local.replace("backend: local", "backend: local, backendConfig: {path: x}")
         ));
         insta::assert_snapshot!(error(&local.replace("AWS_ENDPOINT_URL", "TF_WORKSPACE")));
+        let arguments = error(&local.replace("AWS_ENDPOINT_URL", "TF_CLI_ARGS_plan"));
+        assert!(arguments.contains("it would change what envctl's calls mean"), "{arguments}");
     }
 
     #[test]
@@ -1006,6 +1018,9 @@ mod tests {
     fn live_source_says_what_goes_where_and_for_which_component() {
         insta::assert_snapshot!(error(&WHOLE.replace("./app:/srv/app", "./app")));
         insta::assert_snapshot!(error(&WHOLE.replace("dev: {mailer:", "dev: {mialer:")));
+        for wrong in ["./app:/srv/app:ro", "./app:/", "./app:/srv/../etc", "./app:srv"] {
+            assert!(DevMount::try_from(wrong.to_owned()).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -137,15 +137,20 @@ impl Reader<'_> {
     }
 
     fn service(&mut self, id: &str, rest: &mut Value) {
-        for port in list(take(rest, &["spec", "ports"])) {
-            let number = text(&port["port"]);
-            let to = if port["targetPort"].is_null() { number.clone() } else { text(&port["targetPort"]) };
-            let protocol = port["protocol"].as_str().unwrap_or("TCP");
+        for mut port in list(take(rest, &["spec", "ports"])) {
+            let number = text(&take(&mut port, &["port"]));
+            let target = take(&mut port, &["targetPort"]);
+            let to = if target.is_null() { number.clone() } else { text(&target) };
+            let protocol = take(&mut port, &["protocol"]).as_str().unwrap_or("TCP").to_owned();
             let mut value = format!("to {to}/{protocol}");
-            if !port["nodePort"].is_null() {
-                value += &format!(", on nodes {}", text(&port["nodePort"]));
+            let on_nodes = take(&mut port, &["nodePort"]);
+            if !on_nodes.is_null() {
+                value += &format!(", on nodes {}", text(&on_nodes));
             }
-            self.plain(id, Topic::Port, number, value);
+            // A Service may have a number for TCP and UDP.
+            let what = if protocol == "TCP" { number } else { format!("{number}/{protocol}") };
+            self.fields(id, &format!("port {what} "), &port);
+            self.plain(id, Topic::Port, what, value);
         }
     }
 
@@ -159,6 +164,12 @@ impl Reader<'_> {
                 let port = service["port"].as_object().and_then(|port| port.values().next());
                 let at = path["path"].as_str().unwrap_or("/");
                 let to = format!("{at} to {}:{}", text(&service["name"]), port.map(text).unwrap_or_default());
+                if !path["pathType"].is_null() {
+                    self.plain(id, Topic::Field, format!("pathType of {to}"), text(&path["pathType"]));
+                }
+                if !path["backend"]["resource"].is_null() {
+                    self.fields(id, &format!("resource of {at}"), &path["backend"]["resource"]);
+                }
                 hosts.entry(to).or_default().push(host.to_owned());
             }
         }

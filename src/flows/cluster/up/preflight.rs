@@ -174,6 +174,7 @@ pub(crate) async fn check(
         Kinds::discover(checked.cluster.reader())
     );
     checked.objects = objects?;
+    checked.part.is_gone_from(stack, &checked.objects.list)?;
     let bodies: Vec<_> = checked.objects.list.iter().map(|object| &object.body).collect();
     checked.secrets.refuse_twice(project, &bodies)?;
     let objects: Vec<Value> = bodies.into_iter().cloned().collect();

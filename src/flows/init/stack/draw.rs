@@ -82,7 +82,7 @@ impl Repository<'_> {
             drawn.push(("terraform", shown(&root.path)));
             set_terraform(&mut content, root);
             for (leaf, output) in taken(values, root) {
-                local.set(values, &leaf, format!("{{{{ terraform.{output} }}}}"));
+                local.set(values, &leaf, format!("{{{{ terraform{} }}}}", member(&output)));
             }
         }
         let addresses = addresses(values, &[&inputs, &local], study, backing.as_ref());
@@ -113,7 +113,8 @@ impl Repository<'_> {
         let mut places: Vec<&Place> = self.files.iter().map(|file| &file.place).collect();
         places.sort();
         places.dedup();
-        let root = self.found.roots.iter().find(|root| root.place != Place::Here);
+        let root =
+            self.found.roots.iter().find(|root| !matches!(root.place, Place::Here | Place::Production));
         let named = places.into_iter().filter_map(|place| match place {
             Place::Named(name) => Some((name, place)),
             _ => None,
@@ -141,6 +142,13 @@ impl Repository<'_> {
     }
 }
 
+/// How a template gets at a name: `.web`, or `['web-api']`, because after a dot the hyphen would be a minus.
+fn member(name: &str) -> String {
+    let is_plain = !name.starts_with(|c: char| c.is_ascii_digit())
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    if is_plain { format!(".{name}") } else { format!("['{name}']") }
+}
+
 /// Images that are built here, and the values that say so to the chart.
 fn set_images(
     content: &mut Content,
@@ -156,7 +164,7 @@ fn set_images(
             (&image.tags, "tagAndDigest"),
         ] {
             for leaf in leaves {
-                inputs.set(values, leaf, format!("{{{{ image.{name}.{fact} }}}}"));
+                inputs.set(values, leaf, format!("{{{{ image{}.{fact} }}}}", member(name)));
             }
         }
         // A name without an owner is one of the registry's own, or stands there until somebody knows better.
@@ -199,7 +207,7 @@ fn set_hosts(
         match &host.from {
             HostValues::Whole(from) => {
                 for leaf in from {
-                    inputs.set(values, leaf, format!("{{{{ host.{name} }}}}"));
+                    inputs.set(values, leaf, format!("{{{{ host{} }}}}", member(&name)));
                 }
                 told.push(format!("{name} -> {}", from.iter().map(Leaf::to_string).collect::<Vec<_>>().join(", ")));
             }
@@ -252,4 +260,22 @@ pub(super) fn taken(values: &Value, root: &Root) -> Vec<(Leaf, String)> {
         }
     }
     taken
+}
+
+#[cfg(test)]
+mod tests {
+    use envctl_model::facts::Facts;
+
+    use super::member;
+
+    #[test]
+    fn templates_get_at_names_of_every_form() {
+        for name in ["web", "photo-album", "2nd", "web_api"] {
+            let mut facts = Facts::new();
+            facts.set(format!("image.{name}.tag"), "v1");
+            let template = format!("{{{{ image{}.tag }}}}", member(name));
+            let rendered = facts.render(&template).unwrap_or_else(|error| panic!("{template}: {error}"));
+            assert_eq!(rendered.value, "v1", "{template}");
+        }
+    }
 }
