@@ -47,7 +47,6 @@ pub(super) async fn run(base: &Base, arguments: Arguments, format: Format) -> Re
             a.target
         )));
     }
-    // What programs read is whole.
     let extent = if all { Extent::All } else { Extent::Folded };
     let report = diff::diff(base, a, b, extent).await?;
     if format == Format::Json {
