@@ -6,6 +6,8 @@ use envctl_model::stack::ComponentKind;
 use envctl_translate::Object;
 use serde_json::Value;
 
+use crate::flows::component;
+
 /// An image of a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Image {
@@ -59,12 +61,7 @@ impl Prefixes<'_> {
 
 /// The pod's template of whatever makes pods.
 fn template(object: &Object) -> Option<&Value> {
-    match object.kind.as_str() {
-        "Pod" => Some(&object.body),
-        "CronJob" => object.body.pointer("/spec/jobTemplate/spec/template"),
-        _ => object.body.pointer("/spec/template"),
-    }
-    .filter(|template| template["spec"]["containers"].is_array())
+    Some(component::pod(object)).filter(|template| template["spec"]["containers"].is_array())
 }
 
 /// Workloads that stay, and what each is: what a Service leads to answers requests.
@@ -72,24 +69,19 @@ pub(super) fn components(objects: &[Object], prefixes: Prefixes<'_>) -> BTreeMap
     let selectors: Vec<_> = objects
         .iter()
         .filter(|object| object.kind == "Service")
-        .filter_map(|service| service.body["spec"]["selector"].as_object())
-        .filter(|selector| !selector.is_empty())
+        .map(|service| &service.body["spec"]["selector"])
         .collect();
     let kind = |object: &Object| match object.kind.as_str() {
         "CronJob" => Some(ComponentKind::Schedule),
         "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet" | "Pod" => {
-            let labels = &template(object)?["metadata"]["labels"];
-            let selects = |selector: &&serde_json::Map<String, Value>| {
-                selector.iter().all(|(key, value)| &labels[key.as_str()] == value)
-            };
-            let is_served = selectors.iter().any(selects);
+            template(object)?;
+            let is_served = selectors.iter().any(|selector| component::selects(selector, object));
             Some(if is_served { ComponentKind::Service } else { ComponentKind::Worker })
         }
         _ => None,
     };
     // What Helm runs at certain moments only is no component.
-    let stays =
-        objects.iter().filter(|object| object.body.pointer("/metadata/annotations/helm.sh~1hook").is_none());
+    let stays = objects.iter().filter(|object| !component::is_hook(object));
     stays.filter_map(|object| Some((prefixes.off(&object.name).to_owned(), kind(object)?))).collect()
 }
 
