@@ -119,6 +119,12 @@ impl Variables {
         std::env::var(name).ok()
     }
 
+    /// A variable that the SDKs of AWS read, and with them Terraform.
+    #[allow(clippy::unused_self, reason = "the environment is read in this module alone")]
+    pub(crate) fn of_aws(&self, name: &str) -> Option<String> {
+        std::env::var(name).ok().filter(|text| !text.is_empty())
+    }
+
     /// [`ROUTER_PORT`] as a port.
     pub(crate) fn router_port(&self) -> Result<Option<u16>, Failure> {
         self.router_port

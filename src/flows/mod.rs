@@ -1,5 +1,6 @@
 //! The wiring: what each verb does, out of the crates that know how.
 
+mod accounts;
 mod apart;
 pub(crate) mod asleep;
 pub(crate) mod chart;

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use envctl_model::facts::Facts;
+use envctl_model::name::hash;
 use envctl_model::stack::SecretSource;
 use envctl_programs::process::{Command, Supervisor};
 use serde::{Deserialize, Serialize};
@@ -106,6 +107,12 @@ impl Secrets {
             })
         };
         self.0.iter().map(object).collect()
+    }
+
+    /// A digest of what each holds, by name.
+    pub(crate) fn digests(&self) -> BTreeMap<String, String> {
+        let digest = |keys: &BTreeMap<String, String>| hash(&json!(keys).to_string(), 64);
+        self.0.iter().map(|(name, keys)| (name.clone(), digest(keys))).collect()
     }
 
     /// The values of Secrets as a cluster has them: name, then key, then bytes.

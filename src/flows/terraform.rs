@@ -242,14 +242,6 @@ impl Steps<'_> {
         supervisor(self.interrupts, context)
     }
 
-    /// Initialises the root and makes the workspace. One that is there and that we did not make is
-    /// refused.
-    pub(crate) async fn workspace(&self, context: &Context) -> Result<Done, StepError> {
-        self.init(context).await?;
-        let claim = self.claim(context).await?;
-        self.make(context, claim).await
-    }
-
     /// Initialises the root.
     pub(crate) async fn init(&self, context: &Context) -> Result<(), StepError> {
         let Self { place, home, terraform, .. } = self;
@@ -607,16 +599,6 @@ pub(crate) trait PlanGuard: Sync {
     /// # Errors
     /// Why it may not.
     fn check(&self, plan: &Plan) -> impl Future<Output = Result<(), StepError>> + Send;
-}
-
-/// For targets where Terraform can reach nothing that is not ours.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Unguarded;
-
-impl PlanGuard for Unguarded {
-    async fn check(&self, _: &Plan) -> Result<(), StepError> {
-        Ok(())
-    }
 }
 
 fn summary(plan: &Plan) -> String {

@@ -8,6 +8,7 @@ mod support;
 
 mod album;
 mod bad_input;
+mod changes;
 mod charts;
 mod cluster;
 mod command_line;

@@ -122,3 +122,37 @@ fn a_stack_that_never_heard_of_envctl_goes_up_works_changes_and_leaves_nothing()
     assert!(gone("aws_s3_bucket.covers") && gone(&format!("review-{name}")), "{receipt}");
     assert_eq!(house.on_engine(), [""; 0]);
 }
+
+#[test]
+fn terraform_of_a_local_target_does_not_act_in_an_account_that_is_protected() {
+    if !have(&["docker", "helm", "terraform"]) {
+        return;
+    }
+    let Some((mut house, aws)) = house() else { return };
+    // Nothing leads the root elsewhere: it acts as whoever is signed in, and that is, here, the stand-in's account.
+    house.edit("examples/shelf/envctl.yaml", |text| {
+        text.replacen(&format!("        AWS_ENDPOINT_URL: http://127.0.0.1:{aws}\n"), "", 1)
+            .replacen("        AWS_ACCESS_KEY_ID: local\n        AWS_SECRET_ACCESS_KEY: local\n", "", 1)
+            .replacen("      env:\n", "      env: {AWS_EC2_METADATA_DISABLED: \"true\"}\n", 1)
+            .replacen("accounts: [\"111111111111\"]", "accounts: [\"123456789012\"]", 1)
+    });
+    for service in ["IAM", "S3", "SECRETSMANAGER", "SQS", "STS"] {
+        let there = (format!("AWS_ENDPOINT_URL_{service}"), format!("http://127.0.0.1:{aws}"));
+        house.environment.push(there);
+    }
+    let at_aws = |house: &House, arguments: &[&str]| {
+        let mut command = house.command(crate::support::envctl());
+        command.env_remove("AWS_ENDPOINT_URL").current_dir(house.src().join("examples/shelf"));
+        Ran::of(command.args(arguments))
+    };
+    house.environment.push(("AWS_ACCESS_KEY_ID".to_owned(), "production".to_owned()));
+    house.environment.push(("AWS_SECRET_ACCESS_KEY".to_owned(), "production".to_owned()));
+    at_aws(&house, &["up"])
+        .exits(3)
+        .says("Terraform's provider `aws` would act in AWS account 123456789012 as ")
+        .says("; the stack file protects it")
+        .says("set `AWS_ENDPOINT_URL` in the target's `terraform.env`; nothing was changed");
+    let (_, queues) = http(aws, "127.0.0.1", "GET", "/?Action=ListQueues&Version=2012-11-05", &[], b"");
+    assert!(!queues.contains(&house.environment()), "{queues}");
+    at_aws(&house, &["down", "--yes"]).exits(0).says("0 left");
+}

@@ -8,10 +8,12 @@ mod running;
 mod skip;
 mod time;
 
+use std::collections::BTreeSet;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 pub(crate) use running::Running;
 use serde_json::Value;
@@ -249,9 +251,15 @@ pub(crate) fn have(programs: &[&str]) -> bool {
     true
 }
 
-/// A TCP port of loopback that was free a moment ago.
+/// A TCP port of loopback that was free a moment ago, and that no other test of this run was given.
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    loop {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        if GIVEN.lock().unwrap_or_else(PoisonError::into_inner).insert(port) {
+            return port;
+        }
+    }
 }
 
 /// One HTTP/1.1 request to loopback; the response's status and body.

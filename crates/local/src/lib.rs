@@ -33,6 +33,7 @@ pub mod pods;
 pub mod port_owner;
 pub mod remove;
 pub mod router;
+pub mod seed;
 pub mod state;
 pub mod warden;
 pub mod watch;

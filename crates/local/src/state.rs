@@ -55,6 +55,8 @@ pub struct ActualContainer {
     pub service: Option<String>,
     /// The pod's hash when it was made.
     pub hash: Option<String>,
+    /// The hash of the variables that it was made with.
+    pub variables: Option<String>,
     /// Its image's id.
     pub image: String,
     /// Where it stands.
@@ -238,6 +240,7 @@ pub(crate) fn actual(inspected: ContainerInspectResponse) -> ActualContainer {
         container: marks.remove(labels::CONTAINER),
         service: marks.remove(COMPOSE_SERVICE),
         hash: marks.remove(labels::POD_HASH),
+        variables: marks.remove(labels::VARIABLES),
         one_off: marks.remove(labels::ONE_OFF),
         before_stop: marks.get(labels::BEFORE_STOP).and_then(|wanted| serde_json::from_str(wanted).ok()),
         is_template: marks.contains_key(labels::SCHEDULE),
@@ -395,6 +398,7 @@ pub(crate) mod tests {
             container: Some(service.to_owned()),
             service: Some(service.to_owned()),
             hash: Some("h".to_owned()),
+            variables: None,
             image: "sha256:1".to_owned(),
             state: ContainerState::Running,
             exit_code: None,

@@ -2,9 +2,7 @@
 
 use std::collections::HashMap;
 
-use bollard::query_parameters::{
-    StartContainerOptions, StopContainerOptions, UploadToContainerOptionsBuilder,
-};
+use bollard::query_parameters::{StartContainerOptions, StopContainerOptions};
 use envctl_model::labels::{self, Role};
 use envctl_model::receipt::{End, Item};
 use futures_util::future::try_join_all;
@@ -51,32 +49,6 @@ pub async fn wake(engine: &VerifiedEngine, identity: &str) -> Result<(), EngineE
         started.map_err(engine.failed("starting the warden"))?;
     }
     Ok(())
-}
-
-/// Puts a file into a container that was made and is not started: Compose gives configs only to those that it starts.
-///
-/// # Errors
-/// When the Engine does not answer, or has no such container.
-pub async fn put_file(
-    engine: &VerifiedEngine,
-    container: &str,
-    path: &str,
-    content: &[u8],
-) -> Result<(), EngineError> {
-    let doing = format!("writing {path} into {container}");
-    let mut header = tar::Header::new_gnu();
-    header.set_size(content.len() as u64);
-    // It may hold secrets, and the seeder is root.
-    header.set_mode(0o400);
-    let mut archive = tar::Builder::new(Vec::new());
-    let packed = archive
-        .append_data(&mut header, path.trim_start_matches('/'), content)
-        .and_then(|()| archive.into_inner());
-    let packed = packed.map_err(|error| engine.failed(&doing)(error.into()))?;
-    let options = UploadToContainerOptionsBuilder::default().path("/").build();
-    let body = bollard::body_full(packed.into());
-    let put = engine.docker().upload_to_container(container, Some(options), body).await;
-    put.map_err(engine.failed(&doing))
 }
 
 /// Removes all runs of CronJobs, with their volumes.

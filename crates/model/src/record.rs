@@ -105,6 +105,9 @@ pub struct ComposePlace {
     pub router_port: u16,
     /// The Compose project of the backing services.
     pub backing: Option<BackingRecord>,
+    /// What the stack file protects: it is so for those, too, who do not have the file.
+    #[serde(default)]
+    pub protected: Protected,
 }
 
 /// An environment in a namespace of an EKS cluster. Namespace and Helm release have the
@@ -327,7 +330,12 @@ mod tests {
             "phase": "ready", "engineId": "E", "routerPort": 8080, "backing": null, "terraform": null,
             "images": {}, "urls": []}"#;
         let record = Record::parse(text).unwrap();
-        let place = ComposePlace { engine_id: "E".into(), router_port: 8080, backing: None };
+        let place = ComposePlace {
+            engine_id: "E".into(),
+            router_port: 8080,
+            backing: None,
+            protected: Protected::default(),
+        };
         assert_eq!(record.place, Place::Compose(place));
         let again = serde_json::to_string(&record).unwrap();
         assert_eq!(Record::parse(&again).unwrap(), record);

@@ -149,6 +149,11 @@ impl<'a> Cursor<'a> {
         keys.iter().fold(self.clone(), |cursor, key| cursor.get(key))
     }
 
+    /// The field as it is written, which does not count as reading it.
+    pub(crate) fn raw(&self) -> Option<&'a Value> {
+        self.value
+    }
+
     /// Whether the field is written (and not null).
     pub(crate) fn present(&self) -> bool {
         self.value.is_some()

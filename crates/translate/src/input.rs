@@ -38,6 +38,9 @@ pub struct Input {
     pub host_files: Option<PathBuf>,
     /// Workloads that run the working tree.
     pub live: Vec<LiveSource>,
+    /// Secrets whose new content replaces the pods that read them, though their template is the same: a digest of the
+    /// content, by name.
+    pub replacing: BTreeMap<String, String>,
 }
 
 /// What the pods of one workload run instead of what their image holds: it goes into their first container.

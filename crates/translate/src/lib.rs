@@ -40,6 +40,7 @@ mod pod;
 mod probe;
 mod published;
 mod resources;
+mod revision;
 mod sandbox;
 mod security;
 mod service;

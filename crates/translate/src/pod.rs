@@ -5,9 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use envctl_model::finding::Severity;
-use envctl_model::labels::{PROBES, Role};
+use envctl_model::labels::{PROBES, Role, VARIABLES};
 use envctl_wire::{ProbeKind, SEED_FILE, SeedConfig, SeedVolume};
-use serde_json::json;
 
 use crate::compose::{Condition, ConfigMount, Dependency, HealthCheck, Mount, Service, VolumeOptions};
 use crate::container;
@@ -19,6 +18,7 @@ use crate::live;
 use crate::names::hex_digest;
 use crate::output::PodService;
 use crate::probe::{self, Probes};
+use crate::revision;
 use crate::sandbox;
 use crate::store::Store;
 use crate::volume::{self, Builder, Layout, Request, SubPaths, Volume};
@@ -162,12 +162,14 @@ impl<'p, 'a> Prepared<'p, 'a> {
         }
         order(&plan.name, seed.as_ref().map(|(key, _)| key.as_str()), &mut members);
         services.extend(members.into_iter().map(|(member, service, _)| (member, service)));
-        let hash = hash(plan, &services, &layout, seed.as_ref());
+        let hash = revision::hash(input, plan, &services, &layout, seed.as_ref());
         // After the hash: a new Service does not replace running pods, here as on a cluster.
         for (member, service) in &mut services {
             if let Some(own) =
                 containers.iter().find(|container| Some(container.name) == member.container.as_deref())
             {
+                let declared = sandbox::json(&own.variables.declared);
+                service.labels.insert(VARIABLES.to_owned(), hex_digest(declared.as_bytes()));
                 let mut environment = own.variables.links.clone();
                 environment.append(&mut service.environment);
                 service.environment = environment;
@@ -283,29 +285,4 @@ fn seeder(input: &Input, sandbox: &str, key: &str, layout: &Layout) -> Service {
     // The sandbox holds the volumes in memory.
     service.depends_on.insert(sandbox.to_owned(), Dependency::tied(Condition::Started));
     service
-}
-
-/// Everything that makes this pod what it is; not what only orders it among others.
-fn hash(
-    plan: &PodPlan<'_>,
-    services: &[(PodService, Service)],
-    layout: &Layout,
-    seed: Option<&(String, String)>,
-) -> String {
-    let services: BTreeMap<&str, serde_json::Value> =
-        services.iter().map(|(member, service)| (member.service.as_str(), service.to_value())).collect();
-    let volumes: BTreeMap<&str, &BTreeMap<String, String>> =
-        layout.volumes.iter().map(|(key, volume)| (key.as_str(), &volume.driver_opts)).collect();
-    let mut whole = json!({
-        // A changed annotation of the template, such as a checksum, is how charts ask for new pods.
-        "annotations": plan.annotations,
-        "labels": plan.labels,
-        "services": services,
-        "volumes": volumes,
-        "seed": seed,
-    });
-    if let Some(schedule) = &plan.schedule {
-        whole["schedule"] = json!(schedule);
-    }
-    hex_digest(whole.to_string().as_bytes())
 }

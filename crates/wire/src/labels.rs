@@ -11,8 +11,11 @@ pub const IDENTITY: &str = "dev.envctl.identity";
 pub const OWNER: &str = "dev.envctl.owner";
 /// The pod.
 pub const POD: &str = "dev.envctl.pod";
-/// A hash over everything a pod is made from; all its containers carry the same one.
+/// A hash over the template a pod is made from; all its containers carry the same one.
 pub const POD_HASH: &str = "dev.envctl.pod-hash";
+/// A hash over the variables that a container was started with; those that come from ConfigMaps and Secrets are not part
+/// of [`POD_HASH`].
+pub const VARIABLES: &str = "dev.envctl.variables";
 /// The workload a pod belongs to: `Deployment/api`.
 pub const WORKLOAD: &str = "dev.envctl.workload";
 /// The container's name in its pod.

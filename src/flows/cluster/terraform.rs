@@ -6,21 +6,20 @@ use std::time::{Duration, Instant};
 
 use envctl_cluster::aws::caught_up;
 use envctl_cluster::terraform::archive;
-use envctl_cluster::terraform::guard::{self, Allowed, State};
+use envctl_cluster::terraform::guard::{self, Accounts, Allowed, State};
 use envctl_cluster::terraform::tags;
 use envctl_cluster::{ClusterError, VerifiedCluster};
 use envctl_model::receipt::{End, Item};
-use envctl_model::record::{ArchivePlace, Record};
+use envctl_model::record::{ArchivePlace, Record, TerraformRecord};
 use envctl_model::{ThingKind, stack};
-use envctl_programs::process::Supervisor;
-use envctl_programs::terraform::{Declared, Plan, Terraform};
+use envctl_programs::terraform::Terraform;
 use envctl_runner::StepError;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use super::target::cluster as cluster_failed;
 use crate::flows::step_error::{failed, terraform_failed};
-use crate::flows::terraform::{Known, Place, PlanGuard};
+use crate::flows::terraform::{Known, Place};
 
 /// What of a Terraform directory another machine needs.
 const KEPT: [&str; 4] = ["root", "vars.json", "workspace.json", "resources.json"];
@@ -40,10 +39,21 @@ pub(crate) fn equip(terraform: &mut Terraform, cluster: &VerifiedCluster, record
 
 /// The accounts that Terraform may act in, and the backends that are trusted.
 pub(crate) fn allowed(cluster: &VerifiedCluster, terraform: Option<&stack::Terraform>) -> Allowed {
-    let mut accounts = vec![cluster.facts().account.clone()];
-    accounts.extend(terraform.iter().flat_map(|t| t.accounts.iter().cloned()));
-    let trusted = terraform.map(|t| t.trust.clone()).unwrap_or_default();
-    Allowed { accounts, trusted }
+    let stated = terraform.map(|stated| (stated.accounts.as_slice(), stated.trust.as_slice()));
+    let (more, trust) = stated.unwrap_or_default();
+    allowed_beside(cluster, more, trust)
+}
+
+/// Likewise, as a record has it.
+pub(crate) fn allowed_by_record(cluster: &VerifiedCluster, terraform: Option<&TerraformRecord>) -> Allowed {
+    let kept = terraform.map(|kept| (kept.accounts.as_slice(), kept.trust.as_slice()));
+    let (more, trust) = kept.unwrap_or_default();
+    allowed_beside(cluster, more, trust)
+}
+
+fn allowed_beside(cluster: &VerifiedCluster, more: &[String], trust: &[String]) -> Allowed {
+    let own = std::iter::once(&cluster.facts().account);
+    Allowed { accounts: Accounts::Only(own.chain(more).cloned().collect()), trusted: trust.to_vec() }
 }
 
 /// Where the state is kept, if that is allowed.
@@ -54,35 +64,6 @@ pub(crate) async fn state(
 ) -> Result<State, StepError> {
     let backend = terraform.backend_in_use().map_err(terraform_failed)?;
     guard::check_backend(cluster.session(), backend.as_ref(), allowed).await.map_err(cluster_failed)
-}
-
-/// Every provider of a plan acts in an allowed account.
-#[derive(Debug)]
-pub(crate) struct Guard<'a> {
-    /// The root that the plan is of.
-    pub(crate) terraform: &'a Terraform,
-    /// What is allowed.
-    pub(crate) allowed: &'a Allowed,
-    /// Who watches over the programs.
-    pub(crate) by: Supervisor,
-}
-
-impl PlanGuard for Guard<'_> {
-    async fn check(&self, plan: &Plan) -> Result<(), StepError> {
-        let open = guard::check_providers(&plan.provider_configs, self.allowed).map_err(cluster_failed)?;
-        if open.is_empty() {
-            return Ok(());
-        }
-        let declared = Declared::read(&self.terraform.root, []);
-        for open in open {
-            let value = match declared.expression(&open.provider, &open.setting) {
-                Some(text) => self.terraform.evaluate(&text, &self.by).await.map_err(terraform_failed)?,
-                None => None,
-            };
-            guard::check_role(&open, value.as_ref(), self.allowed).map_err(cluster_failed)?;
-        }
-        Ok(())
-    }
 }
 
 /// Keeps the root and its variables where any machine finds them.

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use envctl_local::backing::Backing;
 use envctl_local::engine::EngineFacts;
+use envctl_local::state::ActualContainer;
 use envctl_local::{lock, router};
 use envctl_model::host::Hosts;
 use envctl_model::labels;
@@ -22,6 +23,9 @@ use serde_json::Value;
 
 use crate::flows::chart::Objects;
 use crate::ui::Failure;
+
+/// The Compose file in an environment's home.
+pub(crate) const COMPOSE_FILE: &str = "compose.json";
 
 /// Who an environment belongs to, for labels.
 #[derive(Debug, Clone, Copy)]
@@ -70,6 +74,8 @@ pub(crate) struct Translated<'a> {
     pub(crate) host_files: PathBuf,
     /// Workloads that run the working tree.
     pub(crate) live: Vec<LiveSource>,
+    /// Secrets whose new content replaces the pods that read them.
+    pub(crate) replacing: BTreeMap<String, String>,
 }
 
 /// Labels on everything of an environment.
@@ -125,6 +131,7 @@ pub(crate) fn translate(from: &Translated<'_>) -> Result<Translation, Failure> {
         missing_references: MissingReferences::Deny,
         host_files: Some(from.host_files.clone()),
         live: from.live.clone(),
+        replacing: from.replacing.clone(),
     };
     let translation = run(&input)?;
     let taken: BTreeSet<_> =
@@ -181,6 +188,7 @@ pub(crate) fn translate_manifests(objects: Vec<Object>) -> Result<Translation, F
         missing_references: MissingReferences::Placeholder,
         host_files: None,
         live: Vec::new(),
+        replacing: BTreeMap::new(),
     };
     run(&input)
 }
@@ -242,9 +250,33 @@ fn engine_facts(facts: &EngineFacts, compose_version: (u32, u32, u32)) -> envctl
     }
 }
 
+/// The name that Compose gives to the container of a service.
+pub(crate) fn container_name(project: &str, service: &str) -> String {
+    format!("{project}-{service}-1")
+}
+
 /// The names that Compose gives to the containers of a translation.
 pub(crate) fn container_names(translation: &Translation, project: &str) -> Vec<String> {
-    keys(&translation.compose, "services").map(|service| format!("{project}-{service}-1")).collect()
+    keys(&translation.compose, "services").map(|service| container_name(project, service)).collect()
+}
+
+/// What a seeder of a Compose file writes, as it reads it: Compose has made one `$` of two.
+pub(crate) fn seed(file: &Value, seeder: &str) -> String {
+    file["configs"][seeder]["content"].as_str().unwrap_or_default().replace("$$", "$")
+}
+
+/// The workloads with a container whose variables are not those of a Compose file any more, of the containers that are
+/// there.
+pub(crate) fn outdated<'a>(
+    file: &'a Value,
+    containers: impl IntoIterator<Item = &'a ActualContainer>,
+) -> BTreeSet<&'a str> {
+    let is_outdated = |container: &&ActualContainer| {
+        let wanted = container.service.as_deref().map(|service| &file["services"][service]["labels"]);
+        let wanted = wanted.and_then(|labels| labels[labels::VARIABLES].as_str());
+        wanted.is_some() && wanted != container.variables.as_deref()
+    };
+    containers.into_iter().filter(is_outdated).filter_map(|container| container.workload.as_deref()).collect()
 }
 
 /// The names that Compose gives to the volumes of a translation.

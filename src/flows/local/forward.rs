@@ -15,6 +15,7 @@ use envctl_wire::{CONFIG_VARIABLE, GatewayConfig, Protocol};
 use serde_json::Value;
 use tokio::net::TcpStream;
 
+use super::compose::COMPOSE_FILE;
 use super::machine::{Machine, explain};
 use crate::config::Base;
 use crate::flows::Store;
@@ -44,7 +45,7 @@ impl ByGateway {
         };
         let machine = Machine::connect(base, Some(&place.engine_id)).await?;
         let home = Store::new(base.state_dir.value.clone()).home(&record.name);
-        let file: Option<Value> = home.read_json("compose.json")?;
+        let file: Option<Value> = home.read_json(COMPOSE_FILE)?;
         let serves = file.as_ref().and_then(served).ok_or_else(|| {
             Failure::Refused(format!(
                 "environment `{}` has never been ready: `envctl up` goes on with it",

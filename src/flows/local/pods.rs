@@ -3,15 +3,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use envctl_local::pods::{Pods, PodsError, Which};
-use envctl_local::warden;
+use envctl_local::compose::ComposeProject;
+use envctl_local::pods::{Pod, Pods, PodsError, Which};
+use envctl_local::{remove, seed, warden};
+use envctl_model::labels::Role;
 use envctl_model::name::EnvironmentName;
 use envctl_model::record::Asleep;
+use envctl_programs::process::Supervisor;
 use futures_util::future::try_join_all;
+use serde_json::Value;
 
-use super::machine::explain;
+use super::compose::{self, COMPOSE_FILE};
+use super::machine::{Machine, explain};
 use super::owned::{Owned, change};
 use crate::config::Base;
+use crate::flows::Home;
 use crate::flows::asleep::{Slept, noted};
 use crate::ui::Failure;
 
@@ -23,7 +29,7 @@ pub(crate) async fn restart(
     words: &[String],
     timeout: Duration,
 ) -> Result<Vec<String>, Failure> {
-    change(base, name, "restart", async |Owned { machine, record, .. }| {
+    change(base, name, "restart", async |Owned { machine, home, record }| {
         if record.asleep.is_some() {
             return Err(Failure::Refused(format!(
                 "environment `{name}` sleeps: there is nothing to restart\n  type `envctl wake`"
@@ -35,7 +41,8 @@ pub(crate) async fn restart(
             words => words.iter().map(|word| of(Which::Component(word.clone()))).collect(),
         };
         // That there are such is known before any is ended.
-        try_join_all(chosen.iter().map(Pods::list)).await.map_err(|e| failed(&e))?;
+        let there = try_join_all(chosen.iter().map(Pods::list)).await.map_err(|e| failed(&e))?;
+        renew(&machine, &home, name, there.into_iter().flatten()).await?;
         let restarted = try_join_all(chosen.iter().map(|pods| pods.restart(timeout))).await;
         let mut workloads = restarted.map_err(|e| failed(&e))?.concat();
         workloads.sort();
@@ -43,6 +50,33 @@ pub(crate) async fn restart(
         Ok(workloads)
     })
     .await
+}
+
+/// Makes the containers of pods anew whose variables are not those of the last `up`, and starts none. What is in their
+/// volumes stays.
+async fn renew(
+    machine: &Machine,
+    home: &Home,
+    name: &EnvironmentName,
+    pods: impl Iterator<Item = Pod>,
+) -> Result<(), Failure> {
+    let path = home.file(COMPOSE_FILE);
+    let file: Value = home.read_json(COMPOSE_FILE)?.unwrap_or_default();
+    let outdated = pods.filter(|pod| !compose::outdated(&file, pod.containers()).is_empty());
+    let containers: Vec<_> = outdated.flat_map(|pod| pod.containers().to_vec()).collect();
+    let services: BTreeSet<String> = containers.iter().filter_map(|one| one.service.clone()).collect();
+    let seeders = containers.iter().filter(|one| one.role == Some(Role::Seeder));
+    let seeders: Vec<_> = seeders.filter_map(|one| one.service.clone()).collect();
+    remove::containers(&machine.engine, containers).await.map_err(|e| explain(&e))?;
+    let project = ComposeProject { name: name.as_str(), file: &path };
+    let services: Vec<_> = services.into_iter().collect();
+    project.create(&machine.cli, &Supervisor::default(), &services).await.map_err(Failure::failed)?;
+    for seeder in seeders {
+        let (container, content) =
+            (compose::container_name(name.as_str(), &seeder), compose::seed(&file, &seeder));
+        seed::put(&machine.engine, &container, content.as_bytes()).await.map_err(|e| explain(&e))?;
+    }
+    Ok(())
 }
 
 /// Puts an environment to sleep. What ran is in its record before anything ends; one that was interrupted at it is finished

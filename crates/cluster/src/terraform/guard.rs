@@ -3,30 +3,55 @@
 
 use envctl_programs::terraform::{Backend, ProviderConfig, Setting};
 
-use crate::aws::Session;
+use crate::aws::{Identity, Session};
 use crate::error::ClusterError;
 
-/// Which accounts Terraform may act in.
+/// What Terraform may act on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Allowed {
-    /// The target's account, and those that the stack file adds.
-    pub accounts: Vec<String>,
-    /// Backends that cannot be checked, and that the stack file trusts: `http`.
+    /// AWS accounts.
+    pub accounts: Accounts,
+    /// Backends and providers that cannot be checked, and that the stack file trusts: `http`.
     pub trusted: Vec<String>,
 }
 
-impl Allowed {
-    fn list(&self) -> String {
-        self.accounts.join(", ")
+/// AWS accounts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Accounts {
+    /// The target's, and those that the stack file adds.
+    Only(Vec<String>),
+    /// Any but those that the stack file protects, for a target that has none of its own.
+    AllBut(Vec<String>),
+}
+
+impl Accounts {
+    fn have(&self, account: &str) -> bool {
+        match self {
+            Self::Only(allowed) => allowed.iter().any(|allowed| allowed == account),
+            Self::AllBut(protected) => !protected.iter().any(|protected| protected == account),
+        }
     }
 
+    /// Why another account is none of these, and what to do about it.
+    fn otherwise(&self) -> (String, &'static str) {
+        match self {
+            Self::Only(allowed) => (
+                format!("allowed: {}", allowed.join(", ")),
+                "take the role out, or allow its account with `terraform: {accounts: [..]}` of the target",
+            ),
+            Self::AllBut(_) => ("the stack file protects it".to_owned(), "take the role out"),
+        }
+    }
+}
+
+impl Allowed {
     fn role(&self, what: &str, arn: &str) -> Result<(), ClusterError> {
         match account_of_arn(arn) {
-            Some(account) if self.accounts.iter().any(|allowed| allowed == account) => Ok(()),
-            Some(account) => Err(refused(
-                format!("{what} assumes {arn}, a role of account {account}; allowed: {}", self.list()),
-                "take the role out, or allow its account with `terraform: {accounts: [..]}` of the target",
-            )),
+            Some(account) if self.accounts.have(account) => Ok(()),
+            Some(account) => {
+                let (why, hint) = self.accounts.otherwise();
+                Err(refused(format!("{what} assumes {arn}, a role of account {account}; {why}"), hint))
+            }
             None => Err(refused(
                 format!("{what} assumes `{arn}`, which names no account"),
                 "write the role's whole ARN",
@@ -64,6 +89,15 @@ const OF_AWS: [&str; 2] = ["/hashicorp/aws", "/hashicorp/awscc"];
 const OF_CLUSTERS: [&str; 3] = ["/hashicorp/kubernetes", "/hashicorp/helm", "/gavinbunney/kubectl"];
 const ROLES: [&str; 3] = ["assume_role.role_arn", "role_arn", "assume_role_with_web_identity.role_arn"];
 
+/// What leads a provider to endpoints of its own: nobody's account is there.
+pub const ENDPOINTS: &str = "endpoints.";
+
+/// Whether a provider acts at AWS, or would without endpoints of its own.
+#[must_use]
+pub fn is_of_aws(provider: &ProviderConfig) -> bool {
+    OF_AWS.iter().any(|source| provider.source.ends_with(source))
+}
+
 /// A setting whose value only an evaluation of the root can tell.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Open {
@@ -94,7 +128,7 @@ pub fn check_providers(providers: &[ProviderConfig], allowed: &Allowed) -> Resul
                 ),
             ));
         }
-        if !OF_AWS.iter().any(|source| provider.source.ends_with(source)) {
+        if !is_of_aws(provider) {
             continue;
         }
         for (name, setting) in &provider.settings {
@@ -103,7 +137,7 @@ pub fn check_providers(providers: &[ProviderConfig], allowed: &Allowed) -> Resul
             {
                 return Err(refused(
                     format!("{what} sets `{name}`: it would not use the credentials that were checked"),
-                    "take it out: envctl hands Terraform the credentials of the target",
+                    "take it out: only the credentials that were checked may act",
                 ));
             }
             if !ROLES.contains(&name.as_str()) {
@@ -131,6 +165,21 @@ pub fn check_providers(providers: &[ProviderConfig], allowed: &Allowed) -> Resul
         }
     }
     Ok(open)
+}
+
+/// Checks who a provider or backend acts as by itself, where no target says who that has to be.
+///
+/// # Errors
+/// [`ClusterError::Refused`] for an account that is not allowed.
+pub fn check_identity(what: &str, identity: &Identity, allowed: &Allowed) -> Result<(), ClusterError> {
+    if allowed.accounts.have(&identity.account) {
+        return Ok(());
+    }
+    let (why, _) = allowed.accounts.otherwise();
+    Err(refused(
+        format!("{what} would act in AWS account {} as {}; {why}", identity.account, identity.arn),
+        "sign in to another account, or set `AWS_ENDPOINT_URL` in the target's `terraform.env`",
+    ))
 }
 
 /// Checks a role that was evaluated; `None` is no role at all.
@@ -217,7 +266,7 @@ fn read_s3(backend: &Backend, allowed: &Allowed) -> Result<Bucket, ClusterError>
     }) {
         return Err(refused(
             format!("{what} sets `{name}`: it would not use the credentials that were checked"),
-            "take it out: envctl hands Terraform the credentials of the target",
+            "take it out: only the credentials that were checked may act",
         ));
     }
     let nested = config.get("assume_role");
@@ -259,10 +308,21 @@ fn read_s3(backend: &Backend, allowed: &Allowed) -> Result<Bucket, ClusterError>
 /// A bucket of this name belongs to one of the allowed accounts.
 async fn check_owner(session: &Session, bucket: &Bucket, allowed: &Allowed) -> Result<(), ClusterError> {
     let client = client(session, bucket);
-    for account in &allowed.accounts {
+    let (Accounts::Only(accounts) | Accounts::AllBut(accounts)) = &allowed.accounts;
+    for account in accounts {
         let asked = client.head_bucket().bucket(&bucket.bucket).expected_bucket_owner(account).send().await;
         let error = match asked {
-            Ok(_) => return Ok(()),
+            Ok(_) if allowed.accounts.have(account) => return Ok(()),
+            Ok(_) => {
+                let (why, _) = allowed.accounts.otherwise();
+                return Err(refused(
+                    format!(
+                        "the bucket `{}` of Terraform's state belongs to account {account}; {why}",
+                        bucket.bucket
+                    ),
+                    "correct `bucket` of the backend, or keep the state here with `backend: local` of the target",
+                ));
+            }
             Err(error) => error,
         };
         let status = error.raw_response().map(|response| response.status().as_u16());
@@ -276,11 +336,14 @@ async fn check_owner(session: &Session, bucket: &Bucket, allowed: &Allowed) -> R
             return Err(ClusterError::from_aws("to say whose the bucket of Terraform's state is")(error));
         }
     }
+    if matches!(allowed.accounts, Accounts::AllBut(_)) {
+        return Ok(());
+    }
     Err(refused(
         format!(
             "the bucket `{}` of Terraform's state belongs to none of the allowed accounts ({}), or you may not see it",
             bucket.bucket,
-            allowed.list()
+            accounts.join(", ")
         ),
         "correct `bucket` of the backend, or allow its account with `terraform: {accounts: [..]}` of the target",
     ))
@@ -303,7 +366,28 @@ mod tests {
     use serde_json::json;
 
     fn allowed() -> Allowed {
-        Allowed { accounts: vec!["333333333333".into()], trusted: vec!["http".into()] }
+        Allowed { accounts: Accounts::Only(vec!["333333333333".into()]), trusted: vec!["http".into()] }
+    }
+
+    #[test]
+    fn where_no_account_is_named_any_will_do_but_a_protected_one() {
+        let allowed = Allowed { accounts: Accounts::AllBut(vec!["111111111111".into()]), ..allowed() };
+        let role = |account: &str| {
+            let arn = known(&format!("arn:aws:iam::{account}:role/x"));
+            check_providers(&[provider("aws", &[("assume_role.role_arn", arn)])], &allowed)
+        };
+        assert_eq!(role("333333333333").unwrap(), []);
+        let error = role("111111111111").unwrap_err().to_string();
+        assert!(error.contains("a role of account 111111111111; the stack file protects it"), "{error}");
+        let identity =
+            |account: &str| Identity { account: account.into(), arn: "arn:aws:iam::x:user/aki".into() };
+        assert!(check_identity("x", &identity("333333333333"), &allowed).is_ok());
+        let error = check_identity("Terraform's backend", &identity("111111111111"), &allowed).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "Terraform's backend would act in AWS account 111111111111 as arn:aws:iam::x:user/aki; the stack file \
+             protects it"
+        );
     }
 
     fn provider(key: &str, settings: &[(&str, Setting)]) -> ProviderConfig {

@@ -37,6 +37,12 @@ pub struct Pod {
 const KEPT_RUNNING: [&str; 4] = ["Deployment", "StatefulSet", "DaemonSet", "ReplicaSet"];
 
 impl Pod {
+    /// Its containers, in starting order, the sandbox first.
+    #[must_use]
+    pub fn containers(&self) -> &[ActualContainer] {
+        &self.members
+    }
+
     /// The containers of the application. Native sidecars come first.
     pub(super) fn application(&self) -> impl Iterator<Item = &ActualContainer> {
         self.members.iter().filter(|member| member.role.is_some_and(Role::is_kept_running))

@@ -22,6 +22,7 @@ use super::Options;
 use super::plan::Action;
 use crate::config::Base;
 use crate::flows::Home;
+use crate::flows::accounts::Guard;
 use crate::flows::chart::SCRATCH;
 use crate::flows::cluster::patiently::patiently;
 use crate::flows::cluster::target::cluster;
@@ -546,7 +547,7 @@ impl DownWorld<'_> {
         let by = supervisor(self.interrupts, context);
         steps.init(context).await?;
         terraform::state(self.cluster, &steps.terraform, &allowed).await?;
-        let guard = terraform::Guard { terraform: &steps.terraform, allowed: &allowed, by };
+        let guard = Guard { terraform: &steps.terraform, allowed: &allowed, by };
         steps.plan_destroy(context, &guard).await
     }
 
@@ -569,12 +570,7 @@ impl DownWorld<'_> {
     }
 
     fn allowed(&self) -> Allowed {
-        let mut allowed = terraform::allowed(self.cluster, None);
-        if let Some(record) = &self.record.terraform {
-            allowed.accounts.extend(record.accounts.iter().cloned());
-            allowed.trusted.clone_from(&record.trust);
-        }
-        allowed
+        terraform::allowed_by_record(self.cluster, self.record.terraform.as_ref())
     }
 
     async fn delete_workspace(&self, context: &Context) -> Result<Done, StepError> {

@@ -66,7 +66,7 @@ pub(crate) async fn remove(
             expires: None,
         });
         let world = DownWorld {
-            programs: &base.programs,
+            base,
             interrupts,
             machine: &machine,
             store: &store,

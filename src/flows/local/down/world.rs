@@ -12,18 +12,19 @@ use envctl_model::{Receipt, Step, Thing, ThingKind};
 use envctl_runner::{Context, Done, StepError, World};
 
 use super::plan::Action;
-use crate::config::Programs;
+use crate::config::Base;
+use crate::flows::accounts::{Guard, WhoeverIsSignedIn, unprotected};
 use crate::flows::interrupts::Interrupts;
 use crate::flows::local::machine::{Machine, engine};
 use crate::flows::run::supervisor;
 use crate::flows::step_error::{failed, failure, program};
-use crate::flows::terraform::{Place, Steps, Unguarded};
+use crate::flows::terraform::{Place, Steps};
 use crate::flows::{Home, Store};
 
 /// The local target, as `down` acts on it.
 #[derive(Debug)]
 pub(super) struct DownWorld<'a> {
-    pub(super) programs: &'a Programs,
+    pub(super) base: &'a Base,
     pub(super) interrupts: &'a Interrupts,
     pub(super) machine: &'a Machine,
     pub(super) store: &'a Store,
@@ -101,7 +102,7 @@ impl DownWorld<'_> {
         }
         let Some(copy) = place.archived().map_err(failure)? else { return Ok(None) };
         let vars = place.variables(self.home).map_err(failure)?;
-        let terraform = place.terraform(self.programs, record, &copy, vars);
+        let terraform = place.terraform(&self.base.programs, record, &copy, vars);
         Ok(Some(Steps {
             place,
             home: self.home,
@@ -113,7 +114,14 @@ impl DownWorld<'_> {
 
     async fn plan_destroy(&self, context: &Context) -> Result<Done, StepError> {
         let Some(steps) = self.terraform()? else { return Ok(Done::quiet("nothing to destroy")) };
-        steps.plan_destroy(context, &Unguarded).await
+        let trust = self.record.terraform.as_ref().map(|terraform| terraform.trust.as_slice());
+        let allowed = unprotected(&self.compose.protected.accounts, trust.unwrap_or_default());
+        let by = supervisor(self.interrupts, context);
+        let guard = Guard { terraform: &steps.terraform, allowed: &allowed, by };
+        let guard = WhoeverIsSignedIn { guard, variables: &self.base.variables };
+        steps.init(context).await?;
+        guard.check_state().await?;
+        steps.plan_destroy(context, &guard).await
     }
 
     async fn find(&self, context: &Context) -> Result<Done, StepError> {

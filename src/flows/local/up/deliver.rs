@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::time::Instant;
 
 use envctl_local::compose::{ComposeError, ComposeProject};
+use envctl_local::seed::{self, Refreshed};
 use envctl_local::state::{self, ActualContainer, DesiredContainer, DesiredPod, Why};
 use envctl_local::watch::{self, Outcome, PodState, Progress};
 use envctl_local::{diagnose, finished, remove};
@@ -13,6 +14,7 @@ use envctl_model::{Thing, ThingKind};
 use envctl_programs::process::{ProgramError, Supervisor};
 use envctl_runner::{Context, Done, StepError};
 use envctl_translate::{GATEWAY, Pod, Translation, WARDEN};
+use futures_util::future::try_join_all;
 use jiff::Timestamp;
 
 use super::world::UpWorld;
@@ -61,6 +63,7 @@ impl UpWorld<'_> {
             remove::containers(&self.checked.machine.engine, stale).await.map_err(engine)?;
             remove::volumes(&self.checked.machine.engine, &identity, &volumes).await.map_err(engine)?;
         }
+        let refreshed = self.refresh(&translation, &desired, &changed).await?;
         let since = Timestamp::now();
         context.failpoint("composing")?;
         let services: Vec<String> = desired
@@ -76,6 +79,10 @@ impl UpWorld<'_> {
                 finished::stop_sidecars(&self.checked.machine.engine, &desired, &made)
                     .await
                     .map_err(engine)?;
+                let own = made.iter().filter(|container| container.one_off.is_none());
+                for workload in compose::outdated(&translation.compose, own) {
+                    context.warn(outdated(workload));
+                }
             }
             Outcome::Failed(pods) => {
                 let pods: Vec<_> =
@@ -98,11 +105,42 @@ impl UpWorld<'_> {
             .map(|c| Thing::new(ThingKind::Container, c))
             .chain(volumes.into_iter().map(|v| Thing::new(ThingKind::Volume, v)));
         let made: BTreeSet<String> = changed.into_keys().chain(templates).collect();
-        let summary = match (made.len(), surplus.len()) {
-            (0, 0) => "no changes".to_owned(),
+        let summary = match (made.len(), surplus.len(), refreshed.len()) {
+            (0, 0, 0) => "no changes".to_owned(),
+            (0, 0, _) => format!("new files in {}", refreshed.into_iter().collect::<Vec<_>>().join(", ")),
             _ => workloads(&translation, &made),
         };
         Ok(Done::shown(summary).with(things))
+    }
+
+    /// Replaces the files of pods that stay, where a ConfigMap or Secret has changed. Their workloads.
+    async fn refresh(
+        &self,
+        translation: &Translation,
+        desired: &[DesiredPod],
+        changed: &BTreeMap<String, Why>,
+    ) -> Result<BTreeSet<String>, StepError> {
+        let staying = desired.iter().filter(|pod| !changed.contains_key(&pod.name) && !pod.is_run_once());
+        let seeders = staying.flat_map(|pod| {
+            let seeders = pod.containers.iter().filter(|container| container.role == Role::Seeder);
+            seeders.map(move |seeder| (pod.name.as_str(), seeder.service.as_str()))
+        });
+        let refreshed = try_join_all(seeders.map(|(pod, seeder)| async move {
+            let container = compose::container_name(self.name(), seeder);
+            let content = compose::seed(&translation.compose, seeder);
+            let became = seed::refresh(&self.checked.machine.engine, &container, content.as_bytes()).await;
+            match became.map_err(engine)? {
+                Refreshed::Unchanged => Ok(None),
+                Refreshed::Replaced => Ok(Some(pod)),
+                Refreshed::Failed(code) => Err(StepError::Failed(format!(
+                    "pod {pod}: the new files of its ConfigMaps and Secrets could not be written: exit code {code}\n\
+                     see `docker logs {container}`; `envctl restart` writes them again"
+                ))),
+            }
+        }));
+        let refreshed: BTreeSet<_> = refreshed.await?.into_iter().flatten().collect();
+        let of = translation.pods.iter().filter(|pod| refreshed.contains(pod.name.as_str()));
+        Ok(of.map(|pod| pod.workload.1.clone()).collect())
     }
 
     async fn compose_and_wait(
@@ -185,6 +223,15 @@ impl UpWorld<'_> {
         );
         StepError::Failed(text)
     }
+}
+
+/// What a user has to know about a workload whose variables are of before.
+fn outdated(workload: &str) -> String {
+    let name = workload.split_once('/').map_or(workload, |(_, name)| name);
+    format!(
+        "{workload} keeps the variables that it was started with, as on a cluster, and a ConfigMap or Secret that they \
+         come from has changed\n  type `envctl restart {name}`"
+    )
 }
 
 fn composed(result: Result<(), ComposeError>) -> Result<(), StepError> {

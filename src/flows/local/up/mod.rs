@@ -61,6 +61,7 @@ async fn run(call: Call<'_>, checked: Checked) -> Result<(), Failure> {
             engine_id: checked.machine.engine.facts().id.clone(),
             router_port: settings.router_port.value,
             backing: checked.backing_record(&home),
+            protected: project.file.stack.protected.clone(),
         });
         let has_state = Place::of(&home).claims(&home);
         let mut record = begin(base, project, settings, former, place, images.collect(), has_state)?;

@@ -277,6 +277,7 @@ impl Checked {
             stage,
             host_files: home.file("files"),
             live: self.live.sources(&objects.list),
+            replacing: self.secrets.digests(),
         })
     }
 

@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 
 use envctl_local::compose::ComposeProject;
-use envctl_local::{remove, state, warden};
+use envctl_local::{remove, seed, state, warden};
 use envctl_model::labels::Role;
 use envctl_runner::{Context, StepError};
 use envctl_translate::{Translation, WARDEN};
-use envctl_wire::SEED_FILE;
 
 use super::deliver::{described, pod_volumes};
 use super::world::UpWorld;
+use crate::flows::local::compose;
 use crate::flows::local::machine::engine;
 use crate::flows::run::supervisor;
 use crate::flows::step_error::program;
@@ -64,13 +64,9 @@ impl UpWorld<'_> {
         project.create(&machine.cli, &by, &services).await.map_err(program)?;
         // All of them: this may have been interrupted before.
         for seeder in desired.iter().flat_map(|pod| &pod.containers).filter(|one| one.role == Role::Seeder) {
-            let content =
-                translation.compose["configs"][&seeder.service]["content"].as_str().unwrap_or_default();
-            // Compose would have read it otherwise.
-            let content = content.replace("$$", "$");
-            let container = format!("{}-{}-1", self.name(), seeder.service);
-            let put = warden::put_file(&machine.engine, &container, SEED_FILE, content.as_bytes()).await;
-            put.map_err(engine)?;
+            let container = compose::container_name(self.name(), &seeder.service);
+            let content = compose::seed(&translation.compose, &seeder.service);
+            seed::put(&machine.engine, &container, content.as_bytes()).await.map_err(engine)?;
         }
         Ok(changed.into_iter().map(|pod| pod.name.clone()).collect())
     }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use envctl_cluster::terraform::guard::Allowed;
 use envctl_local::network::{self, EnvironmentNetwork, NetworkRequest};
 use envctl_local::router::{self, Change};
 use envctl_local::{backing, images};
@@ -17,6 +18,7 @@ use envctl_translate::Translation;
 use super::Checked;
 use super::plan::Action;
 use crate::config::{Base, Project, Settings};
+use crate::flows::accounts::{Guard, WhoeverIsSignedIn, unprotected};
 use crate::flows::chart::{self, Objects};
 use crate::flows::interrupts::Interrupts;
 use crate::flows::known;
@@ -24,7 +26,7 @@ use crate::flows::local::compose::{self, Ownership};
 use crate::flows::local::machine::engine;
 use crate::flows::run::supervisor;
 use crate::flows::step_error::{failed, failure, program, with_room_hint};
-use crate::flows::terraform::{Place, Steps, Unguarded};
+use crate::flows::terraform::{Place, Steps};
 use crate::flows::up::Options;
 use crate::flows::{Home, Store};
 use crate::ui::Failure;
@@ -209,16 +211,38 @@ impl UpWorld<'_> {
         }))
     }
 
+    fn allowed(&self) -> Allowed {
+        let stack = &self.project.file.stack;
+        let terraform = stack.targets[&self.settings.target.value].terraform.as_ref();
+        unprotected(&stack.protected.accounts, terraform.map(|t| t.trust.as_slice()).unwrap_or_default())
+    }
+
+    fn guard<'b>(
+        &'b self,
+        steps: &'b Steps<'_>,
+        allowed: &'b Allowed,
+        context: &Context,
+    ) -> WhoeverIsSignedIn<'b> {
+        let by = supervisor(self.interrupts, context);
+        let guard = Guard { terraform: &steps.terraform, allowed, by };
+        WhoeverIsSignedIn { guard, variables: &self.base.variables }
+    }
+
     async fn workspace(&self, context: &Context) -> Result<Done, StepError> {
-        match self.terraform()? {
-            Some(steps) => steps.workspace(context).await,
-            None => Ok(Done::quiet("none")),
-        }
+        let Some(steps) = self.terraform()? else { return Ok(Done::quiet("none")) };
+        steps.init(context).await?;
+        self.guard(&steps, &self.allowed(), context).check_state().await?;
+        let claim = steps.claim(context).await?;
+        steps.make(context, claim).await
     }
 
     async fn apply_terraform(&self, context: &Context) -> Result<Done, StepError> {
         let Some(steps) = self.terraform()? else { return Ok(Done::quiet("none")) };
-        let (outputs, done) = steps.apply(context, self.options.yes, &Unguarded).await?;
+        let (outputs, done) = {
+            let allowed = self.allowed();
+            let guard = self.guard(&steps, &allowed, context);
+            steps.apply(context, self.options.yes, &guard).await?
+        };
         self.progress().outputs = outputs;
         Ok(done)
     }
@@ -276,7 +300,7 @@ impl UpWorld<'_> {
             )
             .map_err(failure)?;
         self.home.write_json("findings.json", &translation.findings).map_err(failure)?;
-        self.home.write_json("compose.json", &translation.compose).map_err(failure)?;
+        self.home.write_json(compose::COMPOSE_FILE, &translation.compose).map_err(failure)?;
         compose::write_host_files(&translation.host_files).map_err(failure)?;
         let summary = format!("{} objects, {} dropped", translation.objects, translation.dropped);
         progress.translation = Some(translation);
@@ -296,7 +320,7 @@ impl UpWorld<'_> {
     }
 
     pub(super) fn compose_file(&self) -> PathBuf {
-        self.home.file("compose.json")
+        self.home.file(compose::COMPOSE_FILE)
     }
 
     /// The record of an environment that is ready.

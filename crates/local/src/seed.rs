@@ -1,0 +1,91 @@
+//! Seeders: what fills a pod's volumes is a file in their container, which may change while the pod runs.
+
+use std::io::Read as _;
+
+use bollard::query_parameters::{
+    DownloadFromContainerOptionsBuilder, StartContainerOptions, UploadToContainerOptionsBuilder,
+    WaitContainerOptionsBuilder,
+};
+use envctl_wire::SEED_FILE;
+use futures_util::{StreamExt as _, TryStreamExt as _};
+
+use crate::engine::{EngineError, VerifiedEngine};
+
+/// What became of a running pod's files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refreshed {
+    /// They were as they should be.
+    Unchanged,
+    /// They were replaced, each volume's at one moment, as by the kubelet.
+    Replaced,
+    /// The seeder ended with this code: some may still be as they were.
+    Failed(i64),
+}
+
+/// Puts what a seeder is to write into its container, which was made and is not running: Compose gives configs only to
+/// those that it starts itself.
+///
+/// # Errors
+/// When the Engine does not answer, or has no such container.
+pub async fn put(engine: &VerifiedEngine, seeder: &str, content: &[u8]) -> Result<(), EngineError> {
+    let doing = format!("writing {SEED_FILE} into {seeder}");
+    let mut header = tar::Header::new_gnu();
+    header.set_size(content.len() as u64);
+    // It may hold secrets, and the seeder is root.
+    header.set_mode(0o400);
+    let mut archive = tar::Builder::new(Vec::new());
+    let packed = archive
+        .append_data(&mut header, SEED_FILE.trim_start_matches('/'), content)
+        .and_then(|()| archive.into_inner());
+    let packed = packed.map_err(|error| engine.failed(&doing)(error.into()))?;
+    let options = UploadToContainerOptionsBuilder::default().path("/").build();
+    let body = bollard::body_full(packed.into());
+    let put = engine.docker().upload_to_container(seeder, Some(options), body).await;
+    put.map_err(engine.failed(&doing))
+}
+
+/// Has a seeder write this into the volumes of its pod, which goes on running, unless it has written it already.
+///
+/// # Errors
+/// When the Engine does not answer, or has no such container.
+pub async fn refresh(
+    engine: &VerifiedEngine,
+    seeder: &str,
+    content: &[u8],
+) -> Result<Refreshed, EngineError> {
+    if get(engine, seeder).await? == content {
+        return Ok(Refreshed::Unchanged);
+    }
+    put(engine, seeder, content).await?;
+    let started = engine.docker().start_container(seeder, None::<StartContainerOptions>).await;
+    started.map_err(engine.failed(&format!("starting {seeder}")))?;
+    let doing = format!("waiting for the end of {seeder}");
+    let options = WaitContainerOptionsBuilder::default().condition("not-running").build();
+    let code = match engine.docker().wait_container(seeder, Some(options)).next().await {
+        Some(Ok(ended)) => ended.status_code,
+        Some(Err(bollard::errors::Error::DockerContainerWaitError { code, .. })) => code,
+        Some(Err(error)) => return Err(engine.failed(&doing)(error)),
+        None => return Err(engine.reader().lost(&doing)),
+    };
+    Ok(if code == 0 { Refreshed::Replaced } else { Refreshed::Failed(code) })
+}
+
+/// What a seeder has written, or is to write.
+async fn get(engine: &VerifiedEngine, seeder: &str) -> Result<Vec<u8>, EngineError> {
+    let doing = format!("reading {SEED_FILE} of {seeder}");
+    let options = DownloadFromContainerOptionsBuilder::default().path(SEED_FILE).build();
+    let packed = engine.docker().download_from_container(seeder, Some(options));
+    let packed = packed.try_fold(Vec::new(), async |mut all, part| {
+        all.extend_from_slice(&part);
+        Ok(all)
+    });
+    let packed = packed.await.map_err(engine.failed(&doing))?;
+    let mut content = Vec::new();
+    let mut archive = tar::Archive::new(packed.as_slice());
+    let read = archive.entries().and_then(|mut entries| match entries.next() {
+        Some(entry) => entry?.read_to_end(&mut content),
+        None => Ok(0),
+    });
+    read.map_err(|error| engine.failed(&doing)(error.into()))?;
+    Ok(content)
+}
