@@ -32,6 +32,10 @@ fn from_init_to_a_served_page_without_an_edit() {
     let host = format!("{0}.{0}-aki.localhost", house.project);
     let (status, page) = house.get(&host, "/");
     assert_eq!((status, page.as_str()), (200, "hello from the image\n"));
+    // A chart that is told nothing calls its workload after the release, which no word of the stack file means.
+    let (component, pod) = (house.project.as_str(), format!("{}-0", house.project));
+    house.envctl(&["exec", component, "--", "hostname"]).exits(0).says(&pod);
+    house.envctl(&["restart", component]).exits(0);
     house.envctl(&["down", "--yes"]).exits(0).says("0 left");
     assert_eq!(house.on_engine(), [""; 0]);
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use bollard::query_parameters::ListContainersOptionsBuilder;
 
@@ -56,20 +57,41 @@ impl fmt::Display for PortOwner {
 /// # Errors
 /// When the Engine does not answer.
 pub async fn find(reader: &EngineReader, port: u16) -> Result<PortOwner, EngineError> {
+    let deadline = Instant::now() + LISTED_WITHIN;
+    loop {
+        if let Some(container) = publisher(reader, port).await? {
+            return Ok(container);
+        }
+        match process(Path::new("/proc"), port).unwrap_or(PortOwner::Unknown { port }) {
+            // The Engine publishes ports before it lists a container as running. Of that it tells nobody.
+            PortOwner::Process { program, .. } if program == PROXY && Instant::now() < deadline => {
+                tokio::time::sleep(AGAIN_IN).await;
+            }
+            other => return Ok(other),
+        }
+    }
+}
+
+/// The Engine's process that holds a published port.
+const PROXY: &str = "docker-proxy";
+/// How long the Engine may take to list the container.
+const LISTED_WITHIN: Duration = Duration::from_secs(5);
+const AGAIN_IN: Duration = Duration::from_millis(100);
+
+async fn publisher(reader: &EngineReader, port: u16) -> Result<Option<PortOwner>, EngineError> {
     let options = ListContainersOptionsBuilder::default().build();
     let containers =
         reader.docker().list_containers(Some(options)).await.map_err(reader.failed("listing containers"))?;
     let publisher = containers.into_iter().find(|container| {
         container.ports.as_ref().is_some_and(|ports| ports.iter().any(|p| p.public_port == Some(port)))
     });
-    if let Some(container) = publisher {
+    Ok(publisher.map(|container| {
         let name = container.names.and_then(|n| n.into_iter().next()).unwrap_or_default();
-        return Ok(PortOwner::Container {
+        PortOwner::Container {
             name: name.trim_start_matches('/').to_owned(),
             project: container.labels.and_then(|mut l| l.remove("com.docker.compose.project")),
-        });
-    }
-    Ok(process(Path::new("/proc"), port).unwrap_or(PortOwner::Unknown { port }))
+        }
+    }))
 }
 
 fn process(proc: &Path, port: u16) -> Option<PortOwner> {

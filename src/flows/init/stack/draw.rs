@@ -9,10 +9,10 @@ use super::builds::{self, Build, Matched};
 use super::file::{Cluster, Content, Named, component, flow, input};
 use super::found::{Chart, Found, Place, Root, ValuesFile, words};
 use super::outside::{addresses, back};
-use super::shown;
 use super::study::{HostValues, RELEASE, Study};
 use super::todos::{anywhere, secret, todos};
-use super::values::{Leaf, Overrides, leaves};
+use super::values::{Leaf, Overrides, leaf_at, leaves};
+use super::{FULLNAME, shown};
 
 /// What is known without rendering anything.
 pub(super) struct Repository<'f> {
@@ -24,6 +24,8 @@ pub(super) struct Repository<'f> {
     pub(super) chart: &'f Chart,
     /// Its values files.
     pub(super) files: &'f [ValuesFile],
+    /// What its objects are called.
+    pub(super) fullname: Option<String>,
 }
 
 /// What will be written.
@@ -67,6 +69,9 @@ impl Repository<'_> {
         let mut drawn = Vec::from([("chart", shown(&self.chart.path))]);
         let mut inputs = Overrides::default();
         let mut local = Overrides::default();
+        if let Some(name) = &self.fullname {
+            inputs.set(values, &leaf_at(values, FULLNAME), name.as_str());
+        }
         set_images(&mut content, &mut inputs, values, &matched, &project);
         drawn.extend(content.builds.iter().zip(&matched.builds).map(|(named, build)| {
             let paths: Vec<_> = build.values.leaves().map(Leaf::to_string).collect();

@@ -23,9 +23,11 @@ use self::found::{Chart, Found, Place};
 use self::study::{RELEASE, Subject};
 use crate::config::{Base, STACK_FILE};
 use crate::ui::Failure;
+use envctl_model::name::label;
 use envctl_model::stack::StackFile;
 use envctl_programs::helm::Template;
 use envctl_programs::process::Supervisor;
+use serde_json::Value;
 
 /// Where the backing services go whose own file has more than them.
 const BACKING_FILE: &str = "envctl.backing.yaml";
@@ -66,14 +68,28 @@ pub(crate) async fn write(base: &Base, chart: Option<&Path>) -> Result<Written, 
     let chart_dir = dir.join(&chart.path);
     let mut template = Template::new(&base.programs.helm.value, &chart_dir, RELEASE, RELEASE);
     template.values = layers.clone();
-    let values = study::layered(&chart_dir, &layers)?;
+    let mut values = study::layered(&chart_dir, &layers)?;
+    let fullname = fullname(&values, &chart.name);
+    if let Some(name) = &fullname {
+        template.set.push(format!("{FULLNAME}={name}"));
+        values[FULLNAME] = name.as_str().into();
+    }
     let subject = Subject { name: chart.name.clone(), template, values };
     let root = found.roots.iter().find(|root| root.place == Place::Here);
     let outputs = root.map(|root| taken(&subject.values, root)).unwrap_or_default();
     let given: Vec<_> = outputs.iter().map(|(leaf, _)| leaf.clone()).collect();
     let study = study::study(&subject, &given, &Supervisor::default()).await?;
-    let repository = Repository { dir: &dir, found: &found, chart, files: &files };
+    let repository = Repository { dir: &dir, found: &found, chart, files: &files, fullname };
     store(&path, &dir, repository.draw(&subject.values, &study))
+}
+
+/// The value by which charts that `helm create` began are told what their objects are called.
+const FULLNAME: &str = "fullnameOverride";
+
+/// What the chart's objects are to be called in every environment. Each has a namespace of its own; a chart that is told
+/// nothing calls them after the release in one, and in another after both, so that no word means the same everywhere.
+fn fullname(values: &Value, chart: &str) -> Option<String> {
+    (values[FULLNAME] == "" && label(chart, 40) == chart).then(|| chart.to_owned())
 }
 
 /// The chart that is meant.
