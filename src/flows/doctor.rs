@@ -15,6 +15,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::Store;
+use super::local::certificates;
 use super::local::machine::{Machine, explain};
 use crate::config::{Base, default_router_port};
 use crate::ui::Failure;
@@ -82,7 +83,17 @@ pub(crate) async fn examine(base: &Base) -> Result<Vec<Finding>, Failure> {
     findings.push(names);
     findings.extend(room("disk of the state", &base.state_dir.value, "make room on that disk"));
     findings.extend(unfinished(base)?);
+    findings.extend(authority(base));
     Ok(findings)
+}
+
+/// Who signs for hosts that have TLS. Whether a browser trusts it, the browser knows.
+fn authority(base: &Base) -> Option<Finding> {
+    let path = certificates::authority(base)?;
+    Some(Finding::ok(
+        "TLS",
+        format!("{} signs for environments: import it into a browser, or curl --cacert it", path.display()),
+    ))
 }
 
 async fn programs(base: &Base) -> Vec<Finding> {

@@ -26,6 +26,7 @@ mod rows;
 mod secrets;
 mod shelf;
 mod shells;
+mod tls;
 mod verbs;
 mod waiting;
 mod warden;

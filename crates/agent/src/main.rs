@@ -39,6 +39,7 @@ mod resolver;
 mod router;
 mod seed;
 mod signals;
+mod tls;
 mod warden;
 
 const ROLES: &str = "pause, seed, gateway, router, warden, health, started, dial or hold";

@@ -15,8 +15,11 @@ use hyper::{Method, Request, Response, StatusCode, Uri, Version};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
 
+use crate::tls::{self, Hello};
 use crate::{net, output};
 
 /// Well below the time for which servers keep idle connections, so that a request never meets a
@@ -42,6 +45,21 @@ pub(crate) trait Directory: Send + Sync + 'static {
         path: &str,
         client: IpAddr,
     ) -> impl Future<Output = Result<Destination, Page>> + Send;
+
+    /// What becomes of connections that begin with TLS.
+    fn secured(&self) -> Secured<'_> {
+        Secured::Refused
+    }
+}
+
+/// What becomes of a connection that begins with TLS.
+pub(crate) enum Secured<'d> {
+    /// It ends here.
+    Ended(&'d TlsAcceptor),
+    /// It goes on to where requests for its host go, as it is.
+    PassedOn,
+    /// Nobody could prove who he is.
+    Refused,
 }
 
 /// Where a request goes.
@@ -91,16 +109,55 @@ async fn connection<D: Directory>(stream: TcpStream, peer: SocketAddr, proxy: Ar
     if stream.set_nodelay(true).and_then(|()| net::collect_dead(&stream)).is_err() {
         return;
     }
+    // A client that breaks off is its own affair, here and below.
+    if !tls::is_begun(&stream).await {
+        return requests(stream, peer, proxy, "http").await;
+    }
+    match proxy.directory.secured() {
+        Secured::Ended(acceptor) => {
+            if let Ok(Ok(stream)) = tokio::time::timeout(tls::HANDSHAKE_WITHIN, acceptor.accept(stream)).await
+            {
+                requests(stream, peer, Arc::clone(&proxy), "https").await;
+            }
+        }
+        Secured::PassedOn => pass_on(stream, peer, &proxy).await,
+        Secured::Refused => net::reset(&stream),
+    }
+}
+
+async fn requests<D: Directory>(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    peer: SocketAddr,
+    proxy: Arc<Proxy<D>>,
+    scheme: &'static str,
+) {
     let service = service_fn(|request| {
         let proxy = Arc::clone(&proxy);
-        async move { Ok::<_, Infallible>(proxy.answer(request, peer.ip()).await) }
+        async move { Ok::<_, Infallible>(proxy.answer(request, peer.ip(), scheme).await) }
     });
-    // A client that breaks off is its own affair.
     let _ = hyper::server::conn::http1::Builder::new()
         .preserve_header_case(true)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades()
         .await;
+}
+
+/// Leads a TLS connection to whoever has the host that it asks for. The keys are there.
+async fn pass_on<D: Directory>(mut stream: TcpStream, peer: SocketAddr, proxy: &Proxy<D>) {
+    let hello = tokio::time::timeout(tls::HANDSHAKE_WITHIN, tls::hello(&mut stream)).await;
+    let Ok(Ok(Hello { host: Some(host), read })) = hello else { return net::reset(&stream) };
+    let Ok(Destination { to, .. }) = proxy.directory.find(&host, "/", peer.ip().to_canonical()).await else {
+        return net::reset(&stream);
+    };
+    match tokio::time::timeout(net::CONNECT_TIMEOUT, TcpStream::connect(to)).await {
+        Ok(Ok(mut upstream)) => {
+            let _ = upstream.set_nodelay(true);
+            if upstream.write_all(&read).await.is_ok() {
+                let _ = tokio::io::copy_bidirectional(&mut stream, &mut upstream).await;
+            }
+        }
+        _ => net::reset(&stream),
+    }
 }
 
 struct Proxy<D> {
@@ -109,11 +166,11 @@ struct Proxy<D> {
 }
 
 impl<D: Directory> Proxy<D> {
-    async fn answer(&self, request: Request<Incoming>, client: IpAddr) -> Answer {
+    async fn answer(&self, request: Request<Incoming>, client: IpAddr, scheme: &'static str) -> Answer {
         let host = host_of(&request);
         let found = self.directory.find(&host, request.uri().path(), client.to_canonical()).await;
         let answer = match found {
-            Ok(destination) => self.forward(request, destination, client.to_canonical()).await,
+            Ok(destination) => self.forward(request, destination, client.to_canonical(), scheme).await,
             Err(page) => Err(page),
         };
         answer.unwrap_or_else(|page| {
@@ -131,6 +188,7 @@ impl<D: Directory> Proxy<D> {
         mut request: Request<Incoming>,
         Destination { to, path }: Destination,
         client: IpAddr,
+        scheme: &'static str,
     ) -> Result<Answer, Page> {
         let bad = |text: &str| Page { status: StatusCode::BAD_REQUEST, text: format!("{text}\n") };
         if request.method() == Method::CONNECT {
@@ -139,7 +197,7 @@ impl<D: Directory> Proxy<D> {
         let upgrade = upgrade_of(request.headers());
         let client_side = upgrade.is_some().then(|| hyper::upgrade::on(&mut request));
 
-        note_client(&mut request, client);
+        note_client(&mut request, client, scheme);
         let written = request.uri().path_and_query().map_or("/", |path| path.as_str());
         let path = match (path, request.uri().query()) {
             (None, _) => written.to_owned(),
@@ -196,7 +254,7 @@ fn without_port(authority: &str) -> &str {
     host.trim_end_matches('.')
 }
 
-fn note_client(request: &mut Request<Incoming>, client: IpAddr) {
+fn note_client(request: &mut Request<Incoming>, client: IpAddr, scheme: &'static str) {
     let host = match request.headers().get(header::HOST) {
         Some(host) => host.clone(),
         // An absolute request target stands for the header.
@@ -208,7 +266,7 @@ fn note_client(request: &mut Request<Incoming>, client: IpAddr) {
     let headers = request.headers_mut();
     headers.entry(header::HOST).or_insert_with(|| host.clone());
     headers.entry(FORWARDED_HOST).or_insert(host);
-    headers.entry(FORWARDED_PROTO).or_insert(HeaderValue::from_static("http"));
+    headers.entry(FORWARDED_PROTO).or_insert(HeaderValue::from_static(scheme));
     let before: Vec<&str> =
         headers.get_all(FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok()).collect();
     let chain = [before.join(", "), client.to_string()];

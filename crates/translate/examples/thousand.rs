@@ -217,6 +217,7 @@ fn input(objects: Vec<Object>) -> Result<Input, Box<dyn Error>> {
         missing_references: MissingReferences::Deny,
         host_files: Some("/var/lib/envctl/files".into()),
         live: Vec::new(),
+        certificate: None,
         replacing: Default::default(),
     })
 }

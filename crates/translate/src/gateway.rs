@@ -53,6 +53,7 @@ pub(crate) fn add(input: &Input, division: Division, served: Served, file: &mut 
         published: served.published,
         http_port: input.router.as_ref().map_or(HTTP_PORT, |router| router.http_port),
         router: input.router.as_ref().map(|router| router.control.clone()),
+        certificate: input.certificate.clone(),
     });
     let mut service = agent(input, "gateway");
     let variable = if config.len() > VARIABLE_MAX {

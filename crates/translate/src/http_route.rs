@@ -14,19 +14,24 @@ pub(crate) type Listeners<'a> = BTreeMap<(String, &'a str), Vec<&'a str>>;
 
 const CODE: &str = "gateway-api";
 
-/// Reads a Gateway: routes that name no host take those of its listeners.
-pub(crate) fn listeners<'a>(root: &Cursor<'a>) -> Vec<&'a str> {
+/// Reads a Gateway: routes that name no host take those of its listeners. Hosts that have TLS are added to `secured`.
+pub(crate) fn listeners<'a>(root: &Cursor<'a>, secured: &mut BTreeSet<String>) -> Vec<&'a str> {
     let spec = root.get("spec");
     let listeners = spec.get("listeners").items();
     let hosts = listeners.iter().filter_map(|listener| listener.get("hostname").string()).collect();
     for listener in &listeners {
         if listener.get("protocol").string() == Some("HTTPS") {
             listener.get("tls").take();
-            listener.remark(Remark::approximated(
-                Severity::Minor,
-                "ingress-tls",
-                "is served over plain HTTP",
-            ));
+            match listener.get("hostname").string() {
+                Some(host) => {
+                    secured.insert(host.to_owned());
+                }
+                None => listener.remark(Remark::approximated(
+                    Severity::Minor,
+                    "ingress-tls",
+                    "is served over plain HTTP: it names no host that a certificate could be for",
+                )),
+            }
         }
         for field in ["name", "port", "allowedRoutes"] {
             listener.get(field).take();

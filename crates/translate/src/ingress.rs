@@ -76,12 +76,26 @@ pub(crate) fn routes(
             rewrite: None,
         });
     }
-    let tls = spec.get("tls");
-    if !tls.items().is_empty() {
-        tls.take();
-        tls.remark(Remark::approximated(Severity::Minor, "ingress-tls", "is served over plain HTTP"));
-    }
     routes
+}
+
+/// The hosts of one Ingress that have TLS, those of all rules where none is named.
+pub(crate) fn secured(root: &Cursor<'_>) -> BTreeSet<String> {
+    let spec = root.get("spec");
+    let mut hosts = BTreeSet::new();
+    for tls in spec.get("tls").items() {
+        // The certificate is one of this machine's, whatever the Secret holds: browsers here trust it.
+        tls.get("secretName").take();
+        match tls.get("hosts").strings() {
+            named if named.is_empty() => {
+                let rules = spec.get("rules").items();
+                hosts.extend(rules.iter().filter_map(|rule| rule.get("host").string().map(str::to_owned)));
+            }
+            named => hosts.extend(named.into_iter().map(str::to_owned)),
+        }
+    }
+    hosts.retain(|host| !host.is_empty());
+    hosts
 }
 
 fn backend(field: &Cursor<'_>, namespace: &str, services: &[ServicePlan<'_>]) -> Option<(String, u16)> {

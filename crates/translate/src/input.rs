@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
+use envctl_wire::Certificate;
 use ipnet::Ipv4Net;
 
 use crate::names::stable_hash;
@@ -38,6 +39,8 @@ pub struct Input {
     pub host_files: Option<PathBuf>,
     /// Workloads that run the working tree.
     pub live: Vec<LiveSource>,
+    /// What the gateway proves by that it is the hosts of [`crate::Translation::secured`].
+    pub certificate: Option<Certificate>,
     /// Secrets whose new content replaces the pods that read them, though their template is the same: a digest of the
     /// content, by name.
     pub replacing: BTreeMap<String, String>,

@@ -1,6 +1,6 @@
 //! What a translation gives.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
@@ -25,6 +25,8 @@ pub struct Translation {
     pub findings: Vec<Finding>,
     /// Where Ingress rules and backing services can be reached, sorted.
     pub urls: Vec<Url>,
+    /// The hosts of Ingresses that have TLS.
+    pub secured: BTreeSet<String>,
     /// Where Services can be reached from this machine without the router.
     pub published: Vec<Published>,
     /// How many objects there were.

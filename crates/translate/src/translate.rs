@@ -52,6 +52,8 @@ struct Sorted<'a> {
     ingresses: Vec<(Cursor<'a>, String)>,
     http_routes: Vec<(Cursor<'a>, String)>,
     listeners: Listeners<'a>,
+    /// Hosts of Gateways that have TLS.
+    secured: BTreeSet<String>,
     /// Namespace and name.
     claims: BTreeSet<(String, String)>,
 }
@@ -94,6 +96,8 @@ fn with_notes(input: &Input, objects: &[Object], notes: &Notes) -> Result<Transl
         published: published.listening,
         ports: published.ports,
     };
+    let of_ingresses = sorted.ingresses.iter().flat_map(|(root, _)| ingress::secured(root));
+    let secured = of_ingresses.chain(std::mem::take(&mut sorted.secured)).collect();
     gateway::add(input, division, served, &mut file);
     if let Some(gateway) = file.services.get_mut(gateway::GATEWAY) {
         let hash = hex_digest(gateway.to_value().to_string().as_bytes());
@@ -117,6 +121,7 @@ fn with_notes(input: &Input, objects: &[Object], notes: &Notes) -> Result<Transl
         services,
         findings: Vec::new(),
         urls: urls.into_iter().collect(),
+        secured,
         published: published.told,
         objects: objects.len(),
         dropped: 0,
@@ -133,6 +138,7 @@ fn sort<'a>(input: &Input, objects: &'a [Object], notes: &'a Notes) -> Sorted<'a
         ingresses: Vec::new(),
         http_routes: Vec::new(),
         listeners: Listeners::new(),
+        secured: BTreeSet::new(),
         claims: BTreeSet::new(),
     };
     let mut seen = BTreeMap::new();
@@ -170,7 +176,8 @@ fn sort<'a>(input: &Input, objects: &'a [Object], notes: &'a Notes) -> Sorted<'a
             Kind::Ingress => sorted.ingresses.push((root, namespace)),
             Kind::HttpRoute => sorted.http_routes.push((root, namespace)),
             Kind::Gateway => {
-                sorted.listeners.insert((namespace, object.name.as_str()), http_route::listeners(&root));
+                let hosts = http_route::listeners(&root, &mut sorted.secured);
+                sorted.listeners.insert((namespace, object.name.as_str()), hosts);
             }
             Kind::LimitRange => limit_range::read(&root),
             Kind::Claim => {

@@ -336,6 +336,25 @@ pub struct GatewayConfig {
     pub http_port: u16,
     /// The machine's router: `host:port` of its control listener. `None`: no router.
     pub router: Option<String>,
+    /// By what the gateway proves that it is the hosts of `routes`: with one it ends TLS on `http_port`, beside HTTP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<Certificate>,
+}
+
+/// A certificate and its key.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Certificate {
+    /// The certificate and those that vouch for it, PEM.
+    pub chain: String,
+    /// The private key, PEM.
+    pub key: String,
+}
+
+impl std::fmt::Debug for Certificate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Certificate")
+    }
 }
 
 /// A Service.

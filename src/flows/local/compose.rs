@@ -17,7 +17,7 @@ use envctl_translate::{
     BackingInput, Environment, HostFile, Input, LiveSource, Loopback, MissingReferences, Network, Object,
     Router, Stage, Translation, Warden,
 };
-use envctl_wire::{CONTROL_PORT, Protocol, ROUTER_ALIAS};
+use envctl_wire::{CONTROL_PORT, Certificate, Protocol, ROUTER_ALIAS};
 use ipnet::Ipv4Net;
 use serde_json::Value;
 
@@ -74,6 +74,8 @@ pub(crate) struct Translated<'a> {
     pub(crate) host_files: PathBuf,
     /// Workloads that run the working tree.
     pub(crate) live: Vec<LiveSource>,
+    /// What the gateway proves by that it is hosts that have TLS.
+    pub(crate) certificate: Option<Certificate>,
     /// Secrets whose new content replaces the pods that read them.
     pub(crate) replacing: BTreeMap<String, String>,
 }
@@ -131,6 +133,7 @@ pub(crate) fn translate(from: &Translated<'_>) -> Result<Translation, Failure> {
         missing_references: MissingReferences::Deny,
         host_files: Some(from.host_files.clone()),
         live: from.live.clone(),
+        certificate: from.certificate.clone(),
         replacing: from.replacing.clone(),
     };
     let translation = run(&input)?;
@@ -188,6 +191,7 @@ pub(crate) fn translate_manifests(objects: Vec<Object>) -> Result<Translation, F
         missing_references: MissingReferences::Placeholder,
         host_files: None,
         live: Vec::new(),
+        certificate: None,
         replacing: BTreeMap::new(),
     };
     run(&input)
@@ -225,7 +229,9 @@ pub(crate) fn urls(translation: &Translation, port: u16, backing: Option<&Backin
     let mut urls = Vec::new();
     for url in first.into_iter().chain(last) {
         let path = if url.path == "/" { "" } else { url.path.as_str() };
-        let text = format!("http://{}:{port}{path}", url.host);
+        let scheme =
+            if translation.secured.iter().any(|host| covers(host, &url.host)) { "https" } else { "http" };
+        let text = format!("{scheme}://{}:{port}{path}", url.host);
         if !urls.contains(&text) {
             urls.push(text);
         }
@@ -238,6 +244,14 @@ pub(crate) fn urls(translation: &Translation, port: u16, backing: Option<&Backin
         format!("{protocol}://{}:{}", one.address, one.port)
     }));
     urls
+}
+
+/// Whether a name of a certificate, which may begin with a star, is that of a host.
+fn covers(name: &str, host: &str) -> bool {
+    name == host
+        || name
+            .strip_prefix('*')
+            .is_some_and(|rest| host.split_once('.').is_some_and(|(_, suffix)| rest == format!(".{suffix}")))
 }
 
 #[allow(clippy::cast_precision_loss, reason = "a number of processors is exact in an f64")]

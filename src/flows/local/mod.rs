@@ -1,6 +1,7 @@
 //! The local target: the chart on Docker Compose.
 
 pub(crate) mod agent;
+pub(crate) mod certificates;
 pub(crate) mod compose;
 pub(crate) mod down;
 pub(crate) mod forward;

@@ -127,7 +127,7 @@ fn serve_dns(config: &GatewayConfig, services: &Arc<Services>, resolver: &Resolv
 }
 
 fn serve_http(config: &GatewayConfig, services: Arc<Services>, resolver: Resolver) -> anyhow::Result<()> {
-    let ingress = Ingress::new(config, services, resolver);
+    let ingress = Ingress::new(config, services, resolver)?;
     // The router comes in from a network of its own, on an address that Docker chose.
     let listener = listen((Ipv4Addr::UNSPECIFIED, config.http_port).into())?;
     tokio::spawn(proxy::serve(listener, Arc::new(ingress)));

@@ -7,10 +7,12 @@ use std::sync::Arc;
 use envctl_wire::{BackingService, GatewayConfig, PathMatch, Protocol, Rewrite, Route, RouteTarget};
 use hyper::StatusCode;
 use ipnet::Ipv4Net;
+use tokio_rustls::TlsAcceptor;
 
 use super::services::Services;
-use crate::proxy::{Destination, Directory, Page};
+use crate::proxy::{Destination, Directory, Page, Secured};
 use crate::resolver::Resolver;
+use crate::tls;
 
 /// The hosts of all routes.
 pub(super) fn hosts(routes: &[Route]) -> Vec<String> {
@@ -27,18 +29,24 @@ pub(super) struct Ingress {
     backing: Vec<BackingService>,
     services: Arc<Services>,
     resolver: Resolver,
+    acceptor: Option<TlsAcceptor>,
 }
 
 impl Ingress {
-    pub(super) fn new(config: &GatewayConfig, services: Arc<Services>, resolver: Resolver) -> Self {
-        Self {
+    pub(super) fn new(
+        config: &GatewayConfig,
+        services: Arc<Services>,
+        resolver: Resolver,
+    ) -> anyhow::Result<Self> {
+        Ok(Self {
+            acceptor: config.certificate.as_ref().map(tls::acceptor).transpose()?,
             namespace: config.namespace.clone(),
             vips: config.vips,
             routes: config.routes.clone(),
             backing: config.backing.clone(),
             services,
             resolver,
-        }
+        })
     }
 
     fn unknown(&self, host: &str, path: &str) -> Page {
@@ -84,6 +92,10 @@ impl Directory for Ingress {
             IpAddr::V4(address) => !self.vips.contains(&address),
             IpAddr::V6(_) => true,
         }
+    }
+
+    fn secured(&self) -> Secured<'_> {
+        self.acceptor.as_ref().map_or(Secured::Refused, Secured::Ended)
     }
 
     async fn find(&self, host: &str, path: &str, client: IpAddr) -> Result<Destination, Page> {

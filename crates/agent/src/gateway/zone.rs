@@ -322,6 +322,7 @@ pub(super) mod tests {
             published: Vec::new(),
             http_port: 8080,
             router: None,
+            certificate: None,
         };
         Zone::new(&config, services).unwrap()
     }

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use self::claims::Claims;
 use crate::health::{self, Health};
-use crate::proxy::{self, Destination, Directory, Page};
+use crate::proxy::{self, Destination, Directory, Page, Secured};
 use crate::{control, net};
 
 /// Starts the listeners.
@@ -44,5 +44,9 @@ impl Directory for Claims {
             .upstream(host)
             .ok_or_else(|| Page { status: StatusCode::NOT_FOUND, text: self.overview(host) })?;
         Ok(Destination { to, path: None })
+    }
+
+    fn secured(&self) -> Secured<'_> {
+        Secured::PassedOn
     }
 }

@@ -115,13 +115,13 @@ fn ingress_rules_are_routes() {
         translation.urls[0],
         Url { host: "web.localhost".to_owned(), path: "/".to_owned(), service: "web".to_owned() }
     );
+    assert_eq!(translation.secured, ["web.localhost".to_owned()].into());
     assert_eq!(
         findings(&translation, "Ingress/web"),
         [
             "ingress-annotation metadata.annotations['nginx.ingress.kubernetes.io/proxy-body-size']",
             "ingress-class spec.ingressClassName",
             "ingress-annotation metadata.annotations['nginx.ingress.kubernetes.io/auth-url']",
-            "ingress-tls spec.tls",
             "ingress-backend spec.rules[0].http.paths[2].backend.service",
         ]
     );
@@ -239,6 +239,7 @@ fn http_routes_are_routes() {
     assert_eq!(gateway.routes[1].rewrite, Some(Rewrite::Prefix("/new".to_owned())));
     let hosts: Vec<_> = translation.urls.iter().map(|url| url.host.as_str()).collect();
     assert_eq!(hosts, ["two.localhost"], "a wildcard is no place to go to");
+    assert_eq!(translation.secured, ["*.edge.localhost".to_owned()].into());
     let mut one = findings(&translation, "HTTPRoute/one");
     one.sort();
     assert_eq!(

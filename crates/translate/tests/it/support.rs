@@ -47,6 +47,7 @@ pub(crate) fn input(objects: Vec<Object>, engine: EngineFacts) -> Input {
         missing_references: MissingReferences::Deny,
         host_files: Some(PathBuf::from("/var/lib/envctl/files")),
         live: Vec::new(),
+        certificate: None,
         replacing: BTreeMap::new(),
     }
 }

@@ -15,6 +15,7 @@ use envctl_model::{Thing, ThingKind};
 use envctl_programs::git::{WorkTree, work_tree};
 use envctl_programs::process::Supervisor;
 use envctl_translate::{Stage, Translation};
+use envctl_wire::Certificate;
 use ipnet::Ipv4Net;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -257,6 +258,7 @@ impl Checked {
         agent_image: &str,
         expires: Option<Timestamp>,
         home: &Home,
+        certificate: Option<Certificate>,
     ) -> Result<Translation, Failure> {
         let stage = match Phase::begin(self.former.as_ref().map(|f| f.phase)) {
             Phase::Updating => Stage::Upgrade,
@@ -277,6 +279,7 @@ impl Checked {
             stage,
             host_files: home.file("files"),
             live: self.live.sources(&objects.list),
+            certificate,
             replacing: self.secrets.digests(),
         })
     }
@@ -297,7 +300,7 @@ impl Checked {
         let agent = agent::for_architecture(&self.machine.engine.facts().arch)?;
         let image = envctl_local::agent_image::reference(agent);
         let expires = self.former.as_ref().and_then(|former| former.expires);
-        self.translate(objects, settings, ownership, subnet, &image, expires, home)
+        self.translate(objects, settings, ownership, subnet, &image, expires, home, None)
     }
 
     /// The backing services for the record.

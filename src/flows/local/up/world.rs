@@ -22,6 +22,7 @@ use crate::flows::accounts::{Guard, WhoeverIsSignedIn, unprotected};
 use crate::flows::chart::{self, Objects};
 use crate::flows::interrupts::Interrupts;
 use crate::flows::known;
+use crate::flows::local::certificates;
 use crate::flows::local::compose::{self, Ownership};
 use crate::flows::local::machine::engine;
 use crate::flows::run::supervisor;
@@ -287,18 +288,25 @@ impl UpWorld<'_> {
         };
         let ownership =
             Ownership { identity: &identity, owner: &owner, project: &self.project.file.stack.project.value };
-        let translation = self
-            .checked
-            .translate(
+        let translate = |certificate| {
+            let (subnet, agent) = (network.subnet.0, self.agent_image);
+            let translated = self.checked.translate(
                 objects,
                 self.settings,
                 ownership,
-                network.subnet.0,
-                self.agent_image,
+                subnet,
+                agent,
                 expires,
                 self.home,
-            )
-            .map_err(failure)?;
+                certificate,
+            );
+            translated.map_err(failure)
+        };
+        let mut translation = translate(None)?;
+        if !translation.secured.is_empty() {
+            let certificate = certificates::of(self.base, self.home, &translation.secured);
+            translation = translate(Some(certificate.map_err(failure)?))?;
+        }
         self.home.write_json("findings.json", &translation.findings).map_err(failure)?;
         self.home.write_json(compose::COMPOSE_FILE, &translation.compose).map_err(failure)?;
         compose::write_host_files(&translation.host_files).map_err(failure)?;
