@@ -1,6 +1,7 @@
 """What envctl's own containers cost the machine and the application, and ten environments at once."""
 
 import json
+import sys
 import threading
 import time
 
@@ -12,19 +13,22 @@ AT_ONCE = 10
 CONNECTIONS = 2000
 
 # Each connection is made anew, so that each goes the whole way: through the ClusterIP, and to the pod, in turns.
-CALLER = r"""
-use IO::Socket::INET; use Time::HiRes qw(time);
-my ($count, @places) = @ARGV; my @took;
-for my $n (1 .. $count * 2) {
-    my $at = $n % 2;
-    my $begun = time;
-    my $socket = IO::Socket::INET->new($places[$at]) or die "$places[$at]: $@";
-    print $socket "GET /healthz HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n";
-    my $first = <$socket>; 1 while <$socket>;
-    die "$places[$at] answers: $first" unless $first =~ /^HTTP\/1\.1 [23]/;
-    push @{$took[$at]}, time - $begun;
-}
-print join(" ", @$_), "\n" for @took;
+CALLER = """
+import socket, sys, time
+count, *places = sys.argv[1:]
+took = [[] for _ in places]
+for n in range(int(count) * len(places)):
+    at = n % len(places)
+    host, port = places[at].split(":")
+    begun = time.perf_counter()
+    with socket.create_connection((host, int(port))) as connection:
+        connection.sendall(b"GET /healthz HTTP/1.1\\r\\nHost: bench\\r\\nConnection: close\\r\\n\\r\\n")
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    took[at].append(time.perf_counter() - begun)
+    if not answer.startswith((b"HTTP/1.1 2", b"HTTP/1.1 3")):
+        sys.exit(f"{places[at]} answers {answer[:100]}")
+for one in took:
+    print(*one)
 """
 
 
@@ -63,18 +67,22 @@ class Beside:
         compose = json.loads(self.bench.compose_text)
         pods = [one for one in self.containers(f"environment={self.bench.name}") if self.of_role(one) == "sandbox"]
         workload = lambda pod: pod["Config"]["Labels"]["dev.envctl.workload"]
-        callee = next(pod for pod in pods if workload(pod) == "Deployment/api")
-        caller = next(pod for pod in pods if workload(pod) == "Deployment/worker")
-        address = callee["NetworkSettings"]["Networks"][next(iter(compose["networks"].values()))["name"]]["IPAddress"]
+        callee = next(pod for pod in pods if workload(pod) == "Deployment/album-api")
+        caller = next(pod for pod in pods if workload(pod) == "Deployment/album-worker")
+        address = callee["NetworkSettings"]["Networks"][compose["networks"]["default"]["name"]]["IPAddress"]
         objects = run([self.bench.envctl, "render", "--format", "objects", "--name", self.bench.name], cwd=self.bench.album, env=self.bench.env)
-        port = next(port for one in json.loads(objects) if one["kind"] == "Service" and one["metadata"]["name"] == "api" for port in one["spec"]["ports"])
+        # JSON documents in a YAML stream.
+        objects = [json.loads(text) for text in objects.split("---\n") if text.strip()]
+        port = next(port for one in objects if one["kind"] == "Service" and one["metadata"]["name"] == "album-api" for port in one["spec"]["ports"])
         target = next(
-            named["containerPort"] for one in json.loads(objects) if one["kind"] == "Deployment" and one["metadata"]["name"] == "api"
+            named["containerPort"] for one in objects if one["kind"] == "Deployment" and one["metadata"]["name"] == "album-api"
             for container in one["spec"]["template"]["spec"]["containers"] for named in container["ports"]
             if port["targetPort"] in (named.get("name"), named["containerPort"])
         )
-        words = ["run", "--rm", "--network", f"container:{caller['Id']}", "debian:bookworm-slim", "perl", "-e", CALLER, "--"]
-        told = self.bench.docker(*words, str(CONNECTIONS), f"{address}:{target}", f"api:{port['port']}")
+        # In the network of a pod, from which names of Services are asked as its programs do.
+        resolved = self.bench.docker("run", "--rm", "--network", f"container:{caller['Id']}", "debian:bookworm-slim", "getent", "ahostsv4", "album-api")
+        words = ["nsenter", "--net", "--target", str(caller["State"]["Pid"]), sys.executable, "-c", CALLER]
+        told = run([*words, str(CONNECTIONS), f"{address}:{target}", f"{resolved.split()[0]}:{port['port']}"], cwd=self.bench.album, env=self.bench.env)
         direct, through = ([float(one) for one in line.split()] for line in told.splitlines())
         for part, at in (("p50", 0.5), ("p99", 0.99)):
             one, other = (sorted(side)[int(len(side) * at)] * 1000 for side in (direct, through))
