@@ -35,10 +35,23 @@ impl Guard<'_> {
         }
     }
 
-    async fn check_roles(&self, open: Vec<Open>) -> Result<(), StepError> {
+    /// Roles that a plan does not tell: by reference, or in blocks that are there once for each of something.
+    async fn check_roles(&self, open: Vec<Open>, providers: &[ProviderConfig]) -> Result<(), StepError> {
         for open in open {
             let value = self.value(&open.provider, &open.setting).await?;
             guard::check_role(&open, value.as_ref(), self.allowed).map_err(cluster_failed)?;
+        }
+        let declared = Declared::read(&self.terraform.root, []);
+        for provider in providers.iter().filter(|provider| guard::is_of_aws(provider)) {
+            for (block, each) in declared.dynamic(&provider.key) {
+                if !block.starts_with("assume_role") {
+                    continue;
+                }
+                let count = self.terraform.evaluate(&format!("length({each})"), &self.by).await;
+                if count.map_err(terraform_failed)? != Some(Value::from(0)) {
+                    return Err(cluster_failed(guard::dynamic(&provider.key, &block)));
+                }
+            }
         }
         Ok(())
     }
@@ -46,8 +59,9 @@ impl Guard<'_> {
 
 impl PlanGuard for Guard<'_> {
     async fn check(&self, plan: &Plan) -> Result<(), StepError> {
-        let open = guard::check_providers(&plan.provider_configs, self.allowed).map_err(cluster_failed)?;
-        self.check_roles(open).await
+        let providers = &plan.provider_configs;
+        let open = guard::check_providers(providers, self.allowed).map_err(cluster_failed)?;
+        self.check_roles(open, providers).await
     }
 }
 
@@ -56,7 +70,7 @@ pub(crate) fn unprotected(protected: &[String], trust: &[String]) -> Allowed {
     Allowed { accounts: Accounts::AllBut(protected.to_vec()), trusted: trust.to_vec() }
 }
 
-/// For a target that names no account: whoever is signed in acts, unless the providers are led elsewhere.
+/// For a target that names no account: whoever is signed in acts, unless a variable leads all of AWS elsewhere.
 #[derive(Debug)]
 pub(crate) struct WhoeverIsSignedIn<'a> {
     /// The root, and what is allowed.
@@ -69,27 +83,65 @@ pub(crate) struct WhoeverIsSignedIn<'a> {
 const ENDPOINT: &str = "AWS_ENDPOINT_URL";
 
 /// What of the stack file's variables would have Terraform act as somebody whom nobody has checked.
-const OTHER_CREDENTIALS: [&str; 6] = [
+const OTHER_CREDENTIALS: [&str; 9] = [
     "AWS_ACCESS_KEY_ID",
     "AWS_CONFIG_FILE",
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_EC2_METADATA_SERVICE_ENDPOINT",
     "AWS_ROLE_ARN",
     "AWS_SHARED_CREDENTIALS_FILE",
     "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "HOME",
 ];
+
+/// By what a provider would act as somebody else, wherever variables lead it.
+const OF_SOMEBODY: [&str; 4] =
+    ["profile", "shared_config_files", "shared_credentials_file", "shared_credentials_files"];
+
+/// Whoever pretends to be AWS takes any keys, and AWS none of these.
+const NOBODY: [(&str, &str); 2] = [("AWS_ACCESS_KEY_ID", "nobody"), ("AWS_SECRET_ACCESS_KEY", "nobody")];
+
+/// Variables that would lead to keys of somebody.
+const KEYS_OF_SOMEBODY: [&str; 7] = [
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_DEFAULT_PROFILE",
+    "AWS_PROFILE",
+    "AWS_ROLE_ARN",
+    "AWS_SESSION_TOKEN",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+];
+
+/// Takes everybody's keys from a Terraform that a variable leads elsewhere: what does not heed that variable, an older
+/// provider for one, cannot act at AWS then.
+pub(crate) fn equip(terraform: &mut Terraform, protected: &[String], variables: &Variables) {
+    if protected.is_empty() || variable(&terraform.env, variables, ENDPOINT).is_none() {
+        return;
+    }
+    if !terraform.env.contains_key(NOBODY[0].0) {
+        terraform.env.extend(NOBODY.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    }
+    terraform.env.retain(|name, _| !KEYS_OF_SOMEBODY.contains(&name.as_str()));
+    terraform.unset.extend(KEYS_OF_SOMEBODY.map(str::to_owned));
+}
+
+/// A variable as Terraform sees it: of the stack file, else ours.
+fn variable(stated: &BTreeMap<String, String>, ours: &Variables, name: &str) -> Option<String> {
+    let value = match stated.get(name) {
+        Some(stated) => Some(stated.clone()),
+        None => ours.of_aws(name),
+    };
+    value.filter(|text| !text.is_empty())
+}
 
 impl WhoeverIsSignedIn<'_> {
     fn stated(&self) -> &BTreeMap<String, String> {
         &self.guard.terraform.env
     }
 
-    /// A variable as Terraform sees it.
     fn variable(&self, name: &str) -> Option<String> {
-        self.stated()
-            .get(name)
-            .cloned()
-            .or_else(|| self.variables.of_aws(name))
-            .filter(|text| !text.is_empty())
+        variable(self.stated(), self.variables, name)
     }
 
     fn protects_nothing(&self) -> bool {
@@ -100,9 +152,14 @@ impl WhoeverIsSignedIn<'_> {
     pub(crate) async fn check_state(&self) -> Result<(), StepError> {
         let backend = self.guard.terraform.backend_in_use().map_err(terraform_failed)?;
         let Some(backend) = backend.filter(|backend| backend.kind == "s3") else { return Ok(()) };
-        let led = [ENDPOINT, "AWS_ENDPOINT_URL_S3", "AWS_S3_ENDPOINT"];
-        let stated = ["endpoint", "endpoints"].iter().any(|key| backend.config.get(*key).is_some_and(says));
-        if self.protects_nothing() || stated || led.iter().any(|name| self.variable(name).is_some()) {
+        let endpoints = backend.config.get("endpoints");
+        let endpoints = endpoints.map(|endpoints| endpoints.get(0).unwrap_or(endpoints));
+        let own = backend.config.get("endpoint").or_else(|| endpoints?.get("s3"));
+        let is_led = own.is_some_and(says_elsewhere)
+            || [ENDPOINT, "AWS_ENDPOINT_URL_S3", "AWS_S3_ENDPOINT"]
+                .iter()
+                .any(|name| self.variable(name).is_some_and(|url| says_elsewhere(&url.into())));
+        if self.protects_nothing() || is_led {
             return Ok(());
         }
         let session = self.session("Terraform's backend").await?;
@@ -110,21 +167,21 @@ impl WhoeverIsSignedIn<'_> {
         Ok(())
     }
 
-    /// Whether a provider has endpoints of its own.
-    async fn is_led_elsewhere(&self, provider: &ProviderConfig) -> Result<bool, StepError> {
-        for (name, setting) in &provider.settings {
-            if !name.starts_with(guard::ENDPOINTS) {
-                continue;
-            }
-            let value = match setting {
-                Setting::Known(value) => Some(value.clone()),
-                Setting::Refers(_) => self.guard.value(&provider.key, name).await?,
-            };
-            if value.as_ref().is_some_and(says) {
-                return Ok(true);
-            }
+    /// Whether a provider may act at AWS as somebody.
+    fn is_somebody(&self, provider: &ProviderConfig) -> bool {
+        let is_set = |name: &&str| match provider.settings.get(*name) {
+            Some(Setting::Known(value)) => says(value),
+            Some(Setting::Refers(_)) => true,
+            None => false,
+        };
+        if self.variable(ENDPOINT).is_some() {
+            return OF_SOMEBODY.iter().any(is_set);
         }
-        Ok(false)
+        // Keys and endpoints of its own: those of whoever pretends to be AWS.
+        let has_endpoints = provider.settings.iter().any(|(name, setting)| {
+            name.starts_with(guard::ENDPOINTS) && *setting != Setting::Known(Value::Null)
+        });
+        !(has_endpoints && is_set(&"access_key") && !OF_SOMEBODY.iter().any(is_set))
     }
 
     /// Who acts, if that is allowed.
@@ -132,13 +189,18 @@ impl WhoeverIsSignedIn<'_> {
         if let Some(name) = OTHER_CREDENTIALS.iter().find(|name| self.stated().contains_key(**name)) {
             return Err(StepError::Refused(format!(
                 "{what} would act at AWS with the target's `terraform.env.{name}`, and whose that is cannot be checked\n\
-                 set `{ENDPOINT}` beside it, or name a profile with AWS_PROFILE; nothing was changed"
+                 set `{ENDPOINT}` beside it, or name a profile with AWS_PROFILE; nothing was changed at AWS"
             )));
         }
         // Keys win over a profile, for Terraform as for us.
-        let by_keys = self.variables.of_aws("AWS_ACCESS_KEY_ID").is_some();
+        let by_keys = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"]
+            .iter()
+            .all(|name| self.variables.of_aws(name).is_some());
+        // One that is stated as empty is the default one.
+        let stated = self.stated().get("AWS_PROFILE").filter(|stated| stated.is_empty());
+        let profile = stated.map(|_| "default".to_owned()).or_else(|| self.variable("AWS_PROFILE"));
         let by = SignIn {
-            profile: self.variable("AWS_PROFILE").filter(|_| !by_keys),
+            profile: profile.filter(|_| !by_keys),
             role: None,
             region: self
                 .variable("AWS_REGION")
@@ -150,7 +212,7 @@ impl WhoeverIsSignedIn<'_> {
             StepError::Refused(format!(
                 "{what} would act at AWS, and in which account cannot be told: {error}\n\
                  the stack file protects accounts: sign in, or set `{ENDPOINT}` in the target's `terraform.env`; \
-                 nothing was changed"
+                 nothing was changed at AWS"
             ))
         })?;
         guard::check_identity(what, &session.identity, self.guard.allowed).map_err(cluster_failed)?;
@@ -168,20 +230,51 @@ fn says(value: &Value) -> bool {
     }
 }
 
+/// Whether it is the address of something that is not AWS itself.
+fn says_elsewhere(value: &Value) -> bool {
+    let host = |url: &str| {
+        let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+        rest.split(['/', ':']).next().unwrap_or_default().to_ascii_lowercase()
+    };
+    let of_aws = |host: &str| {
+        [".amazonaws.com", ".amazonaws.com.cn", ".api.aws"].iter().any(|suffix| host.ends_with(suffix))
+    };
+    value.as_str().is_some_and(|url| !url.is_empty() && !of_aws(&host(url)))
+}
+
 impl PlanGuard for WhoeverIsSignedIn<'_> {
     async fn check(&self, plan: &Plan) -> Result<(), StepError> {
-        if self.protects_nothing() || self.variable(ENDPOINT).is_some() {
+        if self.protects_nothing() {
             return Ok(());
         }
-        let mut at_aws = Vec::new();
-        for provider in plan.provider_configs.iter().filter(|provider| guard::is_of_aws(provider)) {
-            if !self.is_led_elsewhere(provider).await? {
-                at_aws.push(provider.clone());
-            }
-        }
-        let Some(first) = at_aws.first() else { return Ok(()) };
-        let open = guard::check_providers(&at_aws, self.guard.allowed).map_err(cluster_failed)?;
-        self.guard.check_roles(open).await?;
+        let of_aws = plan.provider_configs.iter().filter(|provider| guard::is_of_aws(provider));
+        let acting: Vec<_> = of_aws.filter(|provider| self.is_somebody(provider)).cloned().collect();
+        let Some(first) = acting.first() else { return Ok(()) };
+        let open = guard::check_providers(&acting, self.guard.allowed).map_err(cluster_failed)?;
+        self.guard.check_roles(open, &acting).await?;
         self.session(&format!("Terraform's provider `{}`", first.key)).await.map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_what_is_not_aws_is_elsewhere() {
+        for elsewhere in ["http://127.0.0.1:4566", "http://aws:5000/x", "https://minio.example.com"] {
+            assert!(says_elsewhere(&json!(elsewhere)), "{elsewhere}");
+        }
+        for aws in [
+            "",
+            "https://sqs.eu-west-1.amazonaws.com",
+            "s3.dualstack.eu-west-1.amazonaws.com:443/",
+            "https://s3.eu-west-1.API.aws",
+        ] {
+            assert!(!says_elsewhere(&json!(aws)), "{aws}");
+        }
+        assert!(!says_elsewhere(&json!(null)));
     }
 }

@@ -266,7 +266,9 @@ fn note_client(request: &mut Request<Incoming>, client: IpAddr, scheme: &'static
     let headers = request.headers_mut();
     headers.entry(header::HOST).or_insert_with(|| host.clone());
     headers.entry(FORWARDED_HOST).or_insert(host);
-    headers.entry(FORWARDED_PROTO).or_insert(HeaderValue::from_static(scheme));
+    // TLS that ends here began at the client. Before HTTP, TLS may have ended elsewhere.
+    let before = headers.get(FORWARDED_PROTO).filter(|_| scheme == "http").cloned();
+    headers.insert(FORWARDED_PROTO, before.unwrap_or_else(|| HeaderValue::from_static(scheme)));
     let before: Vec<&str> =
         headers.get_all(FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok()).collect();
     let chain = [before.join(", "), client.to_string()];

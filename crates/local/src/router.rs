@@ -53,6 +53,8 @@ pub struct Router {
     pub network: String,
     /// What was done to have it running.
     pub change: Change,
+    /// It runs another version's agent, since other environments use it.
+    pub is_foreign: bool,
 }
 
 /// What was done to have the router running.
@@ -99,7 +101,8 @@ pub async fn ensure(
             if !found.running {
                 start(engine, &found.id, port).await?;
             }
-            return Ok(Router { name, container: found.id, network, change });
+            let is_foreign = found.image != image;
+            return Ok(Router { name, container: found.id, network, change, is_foreign });
         }
         remove(engine, &found.id).await?;
         change = Change::Upgraded;
@@ -109,7 +112,8 @@ pub async fn ensure(
         Err(RouterError::Engine(error)) if error.is_conflict() => {
             let found = look(engine.reader(), &name).await?.ok_or(error)?;
             start(engine, &found.id, port).await?;
-            return Ok(Router { name, container: found.id, network, change: Change::None });
+            let is_foreign = found.image != image;
+            return Ok(Router { name, container: found.id, network, change: Change::None, is_foreign });
         }
         created => created?,
     };
@@ -127,7 +131,7 @@ pub async fn ensure(
             return Err(error);
         }
     };
-    Ok(Router { name, container, network, change })
+    Ok(Router { name, container, network, change, is_foreign: false })
 }
 
 /// The environments whose gateways have joined the router's network: identity to name. Stopped

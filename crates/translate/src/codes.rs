@@ -108,7 +108,7 @@ pub const CODES: &[Code] = &[
     code("ingress-backend", Major, "A rule leads to a Service and a port that exist.", "This one does not, or leads to something else than a Service: nothing is routed.", "Correct the name or the port; on a cluster it would be answered with an error as well."),
     code("ingress-class", Info, "The class decides which controller serves an Ingress.", "One router serves all of them.", NOTHING),
     code("ingress-path", Major, "A controller may read paths as regular expressions, and rewrite them by what those caught.", "Plain paths and the usual rewriting of a prefix are carried; this path is not routed.", "Write the path without a regular expression in this target's values."),
-    code("ingress-tls", Minor, "A Gateway's listener without a host ends TLS for all of them.", "It is served over plain HTTP: a certificate is for certain hosts.", "Name the host in the listener."),
+    code("ingress-tls", Minor, "TLS may end for any host.", "What no certificate can name, such as every host there is, is served over plain HTTP.", "Name the host, as DNS writes it."),
     code("ingress-without-host", Major, "A rule without a host answers for all of them.", "The router finds environments by host: pods reach this rule, browsers do not.", "Set a host in this target's values: `{{ host.NAME }}`."),
     code("ip-family", Info, "Services can have IPv6 addresses, or both.", "IPv4 only.", NOTHING),
     code("job-parallelism", Minor, "A Job runs so many of its pods at a time.", "All pods of a CronJob's run run at the same time.", NOTHING),

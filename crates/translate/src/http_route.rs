@@ -6,6 +6,7 @@ use envctl_model::finding::Severity;
 use envctl_wire::{PathMatch, Rewrite, Route, RouteTarget};
 
 use crate::cursor::{Cursor, Remark};
+use crate::ingress;
 use crate::output::Url;
 use crate::service::{self, ServicePlan};
 
@@ -22,16 +23,7 @@ pub(crate) fn listeners<'a>(root: &Cursor<'a>, secured: &mut BTreeSet<String>) -
     for listener in &listeners {
         if listener.get("protocol").string() == Some("HTTPS") {
             listener.get("tls").take();
-            match listener.get("hostname").string() {
-                Some(host) => {
-                    secured.insert(host.to_owned());
-                }
-                None => listener.remark(Remark::approximated(
-                    Severity::Minor,
-                    "ingress-tls",
-                    "is served over plain HTTP: it names no host that a certificate could be for",
-                )),
-            }
+            secured.extend(ingress::certified(&listener.get("hostname")));
         }
         for field in ["name", "port", "allowedRoutes"] {
             listener.get(field).take();

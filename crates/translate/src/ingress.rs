@@ -1,6 +1,7 @@
 //! Ingress rules as routes of the gateway.
 
 use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
 
 use envctl_model::finding::Severity;
 use envctl_wire::{PathMatch, Route, RouteTarget};
@@ -86,16 +87,34 @@ pub(crate) fn secured(root: &Cursor<'_>) -> BTreeSet<String> {
     for tls in spec.get("tls").items() {
         // The certificate is one of this machine's, whatever the Secret holds: browsers here trust it.
         tls.get("secretName").take();
-        match tls.get("hosts").strings() {
-            named if named.is_empty() => {
-                let rules = spec.get("rules").items();
-                hosts.extend(rules.iter().filter_map(|rule| rule.get("host").string().map(str::to_owned)));
-            }
-            named => hosts.extend(named.into_iter().map(str::to_owned)),
-        }
+        let named = tls.get("hosts").items();
+        let all = if named.is_empty() {
+            spec.get("rules").items().into_iter().map(|rule| rule.get("host")).collect()
+        } else {
+            named
+        };
+        hosts.extend(all.iter().filter_map(certified));
     }
-    hosts.retain(|host| !host.is_empty());
     hosts
+}
+
+/// A host as a certificate names it; a finding for what none can name.
+pub(crate) fn certified(at: &Cursor<'_>) -> Option<String> {
+    let host = at.string().unwrap_or_default().to_ascii_lowercase();
+    let is_label = |label: &str| {
+        let known = label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        known && !label.is_empty() && label.len() <= 63 && !label.starts_with('-') && !label.ends_with('-')
+    };
+    let name = host.strip_prefix("*.").unwrap_or(&host);
+    if name.split('.').all(is_label) && name.parse::<Ipv4Addr>().is_err() {
+        return Some(host);
+    }
+    at.remark(Remark::approximated(
+        Severity::Minor,
+        "ingress-tls",
+        format!("is served over plain HTTP: no certificate is for `{host}`"),
+    ));
+    None
 }
 
 fn backend(field: &Cursor<'_>, namespace: &str, services: &[ServicePlan<'_>]) -> Option<(String, u16)> {

@@ -57,7 +57,8 @@ fn directory(base: &Base) -> PathBuf {
 /// is none yet.
 pub(crate) fn of(base: &Base, home: &Home, hosts: &BTreeSet<String>) -> Result<Certificate, Failure> {
     let today = Offset::UTC.to_datetime(Timestamp::now()).date();
-    let (certificate, key) = ensure(&directory(base), today)?;
+    let dir = directory(base);
+    let (certificate, key) = ensure(&dir, today)?;
     let authority = hash(&certificate, 64);
     if let Some(kept) = home.read_json::<Kept>(KEPT)?
         && kept.hosts == *hosts
@@ -67,7 +68,7 @@ pub(crate) fn of(base: &Base, home: &Home, hosts: &BTreeSet<String>) -> Result<C
         return Ok(kept.certificate);
     }
     let until = later(today, DAYS);
-    let certificate = issue(&key, hosts, today, until).map_err(Failure::failed)?;
+    let certificate = issue(&key, hosts, today, until).map_err(|e| damaged(&dir, &e))?;
     home.write_json(
         KEPT,
         &Kept { hosts: hosts.clone(), authority, until, certificate: certificate.clone() },
@@ -88,13 +89,23 @@ fn ensure(dir: &Path, today: Date) -> Result<(String, String), Failure> {
         private::write(&made.path().join(KEY), key_pem.as_bytes()).map_err(failed)?;
         private::write(&made.path().join(CERTIFICATE), certificate_pem.as_bytes()).map_err(failed)?;
         // Another `up` may have been first: then it is there now, and ours goes with its directory.
-        let _ = std::fs::rename(made.path(), dir);
+        if let Err(error) = std::fs::rename(made.path(), dir)
+            && !certificate.is_file()
+        {
+            return Err(damaged(dir, &error));
+        }
     }
-    let read = |path: &Path| {
-        std::fs::read_to_string(path)
-            .map_err(|e| Failure::Failed(format!("cannot read {}: {e}", path.display())))
-    };
+    let read = |path: &Path| std::fs::read_to_string(path).map_err(|e| damaged(dir, &e));
     Ok((read(&certificate)?, read(&key)?))
+}
+
+/// What is there is no authority any more.
+fn damaged(dir: &Path, error: &dyn std::fmt::Display) -> Failure {
+    Failure::Failed(format!(
+        "the authority for TLS in {} cannot be used: {error}\n  remove that directory: the next `envctl up` makes another \
+         one, which browsers have to be told of again",
+        dir.display()
+    ))
 }
 
 fn make_authority(today: Date) -> Result<(String, String), rcgen::Error> {
@@ -161,5 +172,11 @@ mod tests {
         let issued = issue(&key, &hosts, today, later(today, DAYS)).unwrap();
         assert!(issued.chain.starts_with("-----BEGIN CERTIFICATE-----"), "{}", issued.chain);
         assert!(!format!("{issued:?}").contains("BEGIN"), "a key is in it");
+
+        // Half of it, or what is none, is named with what mends it.
+        std::fs::remove_file(dir.join(CERTIFICATE)).unwrap();
+        let said = ensure(&dir, today).unwrap_err().message().unwrap();
+        assert!(said.contains("remove that directory") && said.contains(AUTHORITY), "{said}");
+        assert!(issue("", &hosts, today, today).is_err());
     }
 }

@@ -61,7 +61,7 @@ impl Allowed {
 }
 
 fn refused(message: String, hint: &str) -> ClusterError {
-    ClusterError::Refused { message, hint: format!("{hint}; nothing was changed") }
+    ClusterError::Refused { message, hint: format!("{hint}; nothing was changed at AWS") }
 }
 
 /// The account in an ARN: `arn:aws:iam::333333333333:role/x`.
@@ -87,7 +87,14 @@ const OTHER_CREDENTIALS: [&str; 7] = [
 const OF_AWS: [&str; 2] = ["/hashicorp/aws", "/hashicorp/awscc"];
 /// Providers that act in a Kubernetes cluster.
 const OF_CLUSTERS: [&str; 3] = ["/hashicorp/kubernetes", "/hashicorp/helm", "/gavinbunney/kubectl"];
-const ROLES: [&str; 3] = ["assume_role.role_arn", "role_arn", "assume_role_with_web_identity.role_arn"];
+/// Of some providers `assume_role` is one object.
+const ROLES: [&str; 5] = [
+    "assume_role.role_arn",
+    "role_arn",
+    "assume_role_with_web_identity.role_arn",
+    "assume_role",
+    "assume_role_with_web_identity",
+];
 
 /// What leads a provider to endpoints of its own: nobody's account is there.
 pub const ENDPOINTS: &str = "endpoints.";
@@ -145,7 +152,7 @@ pub fn check_providers(providers: &[ProviderConfig], allowed: &Allowed) -> Resul
             }
             match setting {
                 Setting::Known(serde_json::Value::Null) => {}
-                Setting::Known(value) => allowed.role(&what, value.as_str().unwrap_or_default())?,
+                Setting::Known(value) => allowed.role(&what, role_of(value).unwrap_or_default())?,
                 // Its variables and local values are the module's, which nobody can ask Terraform for.
                 Setting::Refers(references) if provider.key.contains(':') => {
                     return Err(refused(
@@ -165,6 +172,20 @@ pub fn check_providers(providers: &[ProviderConfig], allowed: &Allowed) -> Resul
         }
     }
     Ok(open)
+}
+
+/// The ARN, of a text or of an object.
+fn role_of(value: &serde_json::Value) -> Option<&str> {
+    value.as_str().or_else(|| value.get("role_arn")?.as_str())
+}
+
+/// A block of a provider is there only if an evaluation says so, and says more than a plan tells.
+#[must_use]
+pub fn dynamic(provider: &str, block: &str) -> ClusterError {
+    refused(
+        format!("Terraform's provider `{provider}` has a dynamic block `{block}`, which no plan tells of"),
+        "write the block itself; a role that is null is none",
+    )
 }
 
 /// Checks who a provider or backend acts as by itself, where no target says who that has to be.
@@ -194,7 +215,7 @@ pub fn check_role(
     let what = format!("Terraform's provider `{}`", open.provider);
     match value {
         Some(serde_json::Value::Null) => Ok(()),
-        Some(serde_json::Value::String(arn)) => allowed.role(&what, arn),
+        Some(value) if role_of(value).is_some() => allowed.role(&what, role_of(value).unwrap_or_default()),
         _ => Err(refused(
             format!(
                 "{what} assumes a role that is only known while it runs (it refers to {})",
@@ -336,14 +357,20 @@ async fn check_owner(session: &Session, bucket: &Bucket, allowed: &Allowed) -> R
             return Err(ClusterError::from_aws("to say whose the bucket of Terraform's state is")(error));
         }
     }
-    if matches!(allowed.accounts, Accounts::AllBut(_)) {
+    // Whoever may not see it may not say whose it is.
+    if matches!(allowed.accounts, Accounts::AllBut(_))
+        && client.head_bucket().bucket(&bucket.bucket).send().await.is_ok()
+    {
         return Ok(());
     }
     Err(refused(
         format!(
-            "the bucket `{}` of Terraform's state belongs to none of the allowed accounts ({}), or you may not see it",
+            "the bucket `{}` of Terraform's state belongs to none of the allowed accounts{}, or you may not see it",
             bucket.bucket,
-            accounts.join(", ")
+            match &allowed.accounts {
+                Accounts::Only(accounts) => format!(" ({})", accounts.join(", ")),
+                Accounts::AllBut(_) => String::new(),
+            }
         ),
         "correct `bucket` of the backend, or allow its account with `terraform: {accounts: [..]}` of the target",
     ))

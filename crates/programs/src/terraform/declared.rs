@@ -125,6 +125,17 @@ impl Declared {
     /// `assume_role.role_arn`.
     #[must_use]
     pub fn expression(&self, provider: &str, setting: &str) -> Option<String> {
+        let mut body = self.provider(provider)?;
+        let mut path: Vec<_> = setting.split('.').collect();
+        let attribute = path.pop()?;
+        for block in path {
+            body = body.blocks().find(|inner| inner.identifier() == block)?.body();
+        }
+        let found = body.attributes().find(|found| found.key() == attribute)?;
+        hcl::format::to_string(found.expr()).ok()
+    }
+
+    fn provider(&self, provider: &str) -> Option<&Body> {
         let (name, alias) =
             provider.split_once('.').map_or((provider, None), |(name, alias)| (name, Some(alias)));
         let is_it = |body: &Body| {
@@ -136,14 +147,21 @@ impl Declared {
             }
         };
         let mut bodies = self.blocks("provider").filter(|(label, body)| *label == Some(name) && is_it(body));
-        let (_, mut body) = bodies.next()?;
-        let mut path: Vec<_> = setting.split('.').collect();
-        let attribute = path.pop()?;
-        for block in path {
-            body = body.blocks().find(|inner| inner.identifier() == block)?.body();
-        }
-        let found = body.attributes().find(|found| found.key() == attribute)?;
-        hcl::format::to_string(found.expr()).ok()
+        bodies.next().map(|(_, body)| body)
+    }
+
+    /// The blocks of a provider, such as `assume_role`, that are there once for each of something, each with the expression
+    /// of that: plans do not tell of them.
+    #[must_use]
+    pub fn dynamic(&self, provider: &str) -> Vec<(String, String)> {
+        let Some(body) = self.provider(provider) else { return Vec::new() };
+        let dynamic = body.blocks().filter(|block| block.identifier() == "dynamic");
+        let named = dynamic.filter_map(|block| {
+            let each = block.body().attributes().find(|attribute| attribute.key() == "for_each")?;
+            let expression = hcl::format::to_string(each.expr()).ok()?;
+            Some((block.labels().first()?.as_str().to_owned(), expression))
+        });
+        named.collect()
     }
 
     fn blocks<'d>(&'d self, kind: &'d str) -> impl Iterator<Item = (Option<&'d str>, &'d Body)> {

@@ -209,6 +209,9 @@ fn collect(expressions: &serde_json::Value, path: &str, into: &mut BTreeMap<Stri
             } else if let Some(references) = map.get("references").and_then(|r| r.as_array()) {
                 let references = references.iter().filter_map(|r| r.as_str().map(str::to_owned));
                 into.insert(path.to_owned(), Setting::Refers(references.collect()));
+            } else if map.is_empty() && !path.is_empty() {
+                // Functions of constants alone: neither a value nor what it comes from is told.
+                into.insert(path.to_owned(), Setting::Refers(Vec::new()));
             } else {
                 for (key, value) in map {
                     let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };

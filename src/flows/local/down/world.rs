@@ -13,7 +13,7 @@ use envctl_runner::{Context, Done, StepError, World};
 
 use super::plan::Action;
 use crate::config::Base;
-use crate::flows::accounts::{Guard, WhoeverIsSignedIn, unprotected};
+use crate::flows::accounts::{self, Guard, WhoeverIsSignedIn, unprotected};
 use crate::flows::interrupts::Interrupts;
 use crate::flows::local::machine::{Machine, engine};
 use crate::flows::run::supervisor;
@@ -102,7 +102,8 @@ impl DownWorld<'_> {
         }
         let Some(copy) = place.archived().map_err(failure)? else { return Ok(None) };
         let vars = place.variables(self.home).map_err(failure)?;
-        let terraform = place.terraform(&self.base.programs, record, &copy, vars);
+        let mut terraform = place.terraform(&self.base.programs, record, &copy, vars);
+        accounts::equip(&mut terraform, &self.protected(), &self.base.variables);
         Ok(Some(Steps {
             place,
             home: self.home,
@@ -112,10 +113,21 @@ impl DownWorld<'_> {
         }))
     }
 
+    /// The accounts that were protected at the last `up`, and those that are now: older records know of none.
+    fn protected(&self) -> Vec<String> {
+        let mut accounts = self.compose.protected.accounts.clone();
+        if let Ok(project) = self.base.stack()
+            && project.file.stack.project.value == self.record.project
+        {
+            accounts.extend(project.file.stack.protected.accounts);
+        }
+        accounts
+    }
+
     async fn plan_destroy(&self, context: &Context) -> Result<Done, StepError> {
         let Some(steps) = self.terraform()? else { return Ok(Done::quiet("nothing to destroy")) };
         let trust = self.record.terraform.as_ref().map(|terraform| terraform.trust.as_slice());
-        let allowed = unprotected(&self.compose.protected.accounts, trust.unwrap_or_default());
+        let allowed = unprotected(&self.protected(), trust.unwrap_or_default());
         let by = supervisor(self.interrupts, context);
         let guard = Guard { terraform: &steps.terraform, allowed: &allowed, by };
         let guard = WhoeverIsSignedIn { guard, variables: &self.base.variables };

@@ -28,6 +28,12 @@ const SEEN_WITHIN: std::time::Duration = std::time::Duration::from_secs(5);
 
 impl UpWorld<'_> {
     pub(super) async fn deliver(&self, context: &Context) -> Result<Done, StepError> {
+        if self.loses_tls() {
+            context.warn(
+                "hosts with TLS answer by http only: the machine's router is of another version of envctl, and other \
+                 environments use it\n  it is replaced by the first `envctl up` that finds none beside it",
+            );
+        }
         let translation = self.translation()?;
         let identity = self.identity();
         let reader = &self.checked.machine.reader;

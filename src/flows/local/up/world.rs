@@ -18,7 +18,7 @@ use envctl_translate::Translation;
 use super::Checked;
 use super::plan::Action;
 use crate::config::{Base, Project, Settings};
-use crate::flows::accounts::{Guard, WhoeverIsSignedIn, unprotected};
+use crate::flows::accounts::{self, Guard, WhoeverIsSignedIn, unprotected};
 use crate::flows::chart::{self, Objects};
 use crate::flows::interrupts::Interrupts;
 use crate::flows::known;
@@ -56,6 +56,7 @@ pub(super) struct Progress {
     outputs: Vec<Output>,
     objects: Option<Objects>,
     translation: Option<Translation>,
+    router_is_foreign: bool,
 }
 
 impl World for UpWorld<'_> {
@@ -165,6 +166,7 @@ impl UpWorld<'_> {
             Change::Created => "created",
             Change::Upgraded => "replaced by this version's",
         };
+        self.progress().router_is_foreign = router.is_foreign;
         Ok(Done::quiet(summary).with([Thing::new(ThingKind::Router, router.name)]))
     }
 
@@ -202,7 +204,8 @@ impl UpWorld<'_> {
         let copy = place.archive(self.project, stack).map_err(failure)?;
         let facts = self.checked.facts(self.base, self.settings);
         let vars = known::terraform_variables(self.project, target, &facts).map_err(failure)?;
-        let terraform = place.terraform(&self.base.programs, &record, &copy, vars);
+        let mut terraform = place.terraform(&self.base.programs, &record, &copy, vars);
+        accounts::equip(&mut terraform, &self.project.file.stack.protected.accounts, &self.base.variables);
         Ok(Some(Steps {
             place,
             home: self.home,
@@ -325,6 +328,14 @@ impl UpWorld<'_> {
             .translation
             .clone()
             .ok_or_else(|| StepError::Failed("the plan did not translate before it delivered".to_owned()))
+    }
+
+    /// Whether hosts have TLS and the router cannot pass it on: they answer by http then, and are said to.
+    pub(super) fn loses_tls(&self) -> bool {
+        let mut progress = self.progress();
+        let is_foreign = progress.router_is_foreign;
+        let translation = progress.translation.as_mut().filter(|_| is_foreign);
+        translation.is_some_and(|translation| !std::mem::take(&mut translation.secured).is_empty())
     }
 
     pub(super) fn compose_file(&self) -> PathBuf {
