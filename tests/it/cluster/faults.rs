@@ -90,12 +90,8 @@ fn an_api_server_that_restarts_is_survived_and_one_that_is_cut_off_is_told() {
     let up = started(&house, &["up"]);
     await_object(&cluster, &house, "job/slow");
     cluster.ctl(&["restart", "name=apiserver"]);
-    let up = up.ends().exits(0);
-    let helm = Command::new("helm").args(["version", "--template", "{{.Version}}"]).output().unwrap();
-    // That of Helm 3 asks again by itself.
-    if !helm.stdout.starts_with(b"v3.") {
-        up.says("the API server was away while helm was at work: that is done again");
-    }
+    // Whether helm takes it for a failure, so that it is started once more, is a matter of what it was asking just then.
+    up.ends().exits(0).says("ready");
     let down = started(&house, &["down", "--yes"]);
     let name = house.environment();
     cluster.kubectl(&["wait", "--for=delete", "configmap/settings", "-n", &name, "--timeout=120s"]).exits(0);

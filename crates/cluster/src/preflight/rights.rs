@@ -58,16 +58,23 @@ impl std::fmt::Display for Right {
     }
 }
 
+/// By what somebody becomes the owner of a namespace.
+fn of_owner(namespace: &str) -> [Right; 2] {
+    let rbac = "rbac.authorization.k8s.io";
+    [
+        Right::new("create", rbac, "rolebindings", Some(namespace)),
+        Right { name: Some(ENVIRONMENT_ROLE), ..Right::new("bind", rbac, "clusterroles", None) },
+    ]
+}
+
 /// What `up` does beside the chart: the namespace and its guardrails, record, lock and key.
 fn of_up(namespace: &str, namespace_is_there: bool) -> Vec<Right> {
     let inside = Some(namespace);
     let system = Some(SYSTEM_NAMESPACE);
-    let rbac = "rbac.authorization.k8s.io";
     let mut rights = Vec::new();
     if !namespace_is_there {
         rights.push(Right::new("create", "", "namespaces", None));
-        rights.push(Right::new("create", rbac, "rolebindings", inside));
-        rights.push(Right { name: Some(ENVIRONMENT_ROLE), ..Right::new("bind", rbac, "clusterroles", None) });
+        rights.extend(of_owner(namespace));
         for resource in ["resourcequotas", "limitranges"] {
             rights.push(Right::new("create", "", resource, inside));
         }
@@ -132,10 +139,13 @@ pub async fn missing(
         ["get", "list", "create", "update", "delete"]
             .map(|verb| Right::new(verb, "", "secrets", Some(namespace))),
     );
-    let denied = denied(reader, general.into_iter().chain(inside.iter().cloned())).await?;
-    let (inside, general): (Vec<_>, Vec<_>) = denied.into_iter().partition(|right| inside.contains(right));
-    // Before the namespace is there, its owner's rights are those that the role will give.
-    let inside = if inside.is_empty() || namespace_is_there {
+    let missing = denied(reader, general.into_iter().chain(inside.iter().cloned())).await?;
+    let (inside, general): (Vec<_>, Vec<_>) = missing.into_iter().partition(|right| inside.contains(right));
+    // Before the namespace is there, its owner's rights are those that the role will give; and also if an earlier run died
+    // before it had bound the role: this one does.
+    let inside = if inside.is_empty()
+        || (namespace_is_there && !denied(reader, of_owner(namespace).into_iter()).await?.is_empty())
+    {
         inside
     } else {
         let rules = rules(reader).await?;
