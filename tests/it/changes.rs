@@ -23,7 +23,7 @@ stringData:
   users: {{ htpasswd "admin" (randAlphaNum 12) | quote }}
 {{- range $name, $how := dict
   "mounted" "volumeMounts: [{name: settings, mountPath: /settings}]"
-  "variable" "env: [{name: WORD, valueFrom: {configMapKeyRef: {name: settings, key: word}}}]"
+  "variable" "env: [{name: WORD, valueFrom: {configMapKeyRef: {name: settings, key: word}}}], lifecycle: {postStart: {exec: {command: [sh, -c, 'echo $WORD > /tmp/started']}}}"
   "summed" "volumeMounts: [{name: settings, mountPath: /settings}]"
   "drawn" "volumeMounts: [{name: tls, mountPath: /tls}]"
   "plain" "" }}
@@ -53,7 +53,9 @@ spec:
           {{- if eq $name "plain" }}
           readinessProbe: {exec: {command: ["true"]}, periodSeconds: {{ $.Values.plain.period }}}
           {{- end }}
-          {{ $how }}
+          {{- range splitList "], " $how }}
+          {{ . }}{{ if hasPrefix "env" . }}]{{ end }}
+          {{- end }}
       volumes:
         - {name: settings, configMap: {name: settings}}
         - {name: tls, secret: {secretName: tls}}
@@ -136,7 +138,7 @@ fn a_change_replaces_what_a_cluster_would_replace_and_nothing_else() {
     assert_eq!(read(&house, "mounted", "cd /settings; echo *; cat cost"), "cost word\n$5");
 
     house.envctl(&["restart", "variable"]).exits(0);
-    assert_eq!(read(&house, "variable", "echo $WORD"), "two");
+    assert_eq!(read(&house, "variable", "echo $WORD; cat /tmp/started"), "two\ntwo");
     // Its containers are others now.
     let ran = up("", &["variable-0"]).says("no changes");
     assert!(!format!("{}{}", ran.stdout, ran.stderr).contains("keeps the variables"), "{}", ran.stderr);

@@ -64,9 +64,11 @@ pub async fn find(reader: &EngineReader, port: u16) -> Result<PortOwner, EngineE
         }
         match process(Path::new("/proc"), port).unwrap_or(PortOwner::Unknown { port }) {
             // The Engine publishes ports before it lists a container as running. Of that it tells nobody.
-            PortOwner::Process { program, .. } if program == PROXY && Instant::now() < deadline => {
-                tokio::time::sleep(AGAIN_IN).await;
+            // Whose it is may not be ours to see.
+            PortOwner::Process { pid, program } if program != PROXY => {
+                return Ok(PortOwner::Process { pid, program });
             }
+            _ if Instant::now() < deadline => tokio::time::sleep(AGAIN_IN).await,
             other => return Ok(other),
         }
     }
@@ -75,7 +77,7 @@ pub async fn find(reader: &EngineReader, port: u16) -> Result<PortOwner, EngineE
 /// The Engine's process that holds a published port.
 const PROXY: &str = "docker-proxy";
 /// How long the Engine may take to list the container.
-const LISTED_WITHIN: Duration = Duration::from_secs(5);
+const LISTED_WITHIN: Duration = Duration::from_secs(2);
 const AGAIN_IN: Duration = Duration::from_millis(100);
 
 async fn publisher(reader: &EngineReader, port: u16) -> Result<Option<PortOwner>, EngineError> {

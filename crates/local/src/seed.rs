@@ -6,7 +6,7 @@ use bollard::query_parameters::{
     DownloadFromContainerOptionsBuilder, StartContainerOptions, UploadToContainerOptionsBuilder,
     WaitContainerOptionsBuilder,
 };
-use envctl_wire::SEED_FILE;
+use envctl_wire::{SEED_FILE, SeedConfig};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 
 use crate::engine::{EngineError, VerifiedEngine};
@@ -44,19 +44,25 @@ pub async fn put(engine: &VerifiedEngine, seeder: &str, content: &[u8]) -> Resul
     put.map_err(engine.failed(&doing))
 }
 
-/// Has a seeder write this into the volumes of its pod, which goes on running, unless it has written it already.
+/// Has a seeder write this into those volumes of its pod, which goes on running, that hold what ConfigMaps and Secrets do;
+/// unless it has done so already. One that was interrupted at it has a file that says so.
 ///
 /// # Errors
 /// When the Engine does not answer, or has no such container.
 pub async fn refresh(
     engine: &VerifiedEngine,
     seeder: &str,
-    content: &[u8],
+    wanted: &SeedConfig,
 ) -> Result<Refreshed, EngineError> {
-    if get(engine, seeder).await? == content {
+    let doing = format!("writing {SEED_FILE} for {seeder}");
+    let pack = |config: &SeedConfig| {
+        serde_json::to_vec(config).map_err(|error| engine.failed(&doing)(std::io::Error::from(error).into()))
+    };
+    let there = get(engine, seeder).await?;
+    if serde_json::from_slice::<SeedConfig>(&there).is_ok_and(|there| there == *wanted) {
         return Ok(Refreshed::Unchanged);
     }
-    put(engine, seeder, content).await?;
+    put(engine, seeder, &pack(&SeedConfig { refresh: true, ..wanted.clone() })?).await?;
     let started = engine.docker().start_container(seeder, None::<StartContainerOptions>).await;
     started.map_err(engine.failed(&format!("starting {seeder}")))?;
     let doing = format!("waiting for the end of {seeder}");
@@ -67,7 +73,12 @@ pub async fn refresh(
         Some(Err(error)) => return Err(engine.failed(&doing)(error)),
         None => return Err(engine.reader().lost(&doing)),
     };
-    Ok(if code == 0 { Refreshed::Replaced } else { Refreshed::Failed(code) })
+    if code != 0 {
+        return Ok(Refreshed::Failed(code));
+    }
+    // For its next start, which is that of the whole pod.
+    put(engine, seeder, &pack(wanted)?).await?;
+    Ok(Refreshed::Replaced)
 }
 
 /// What a seeder has written, or is to write.

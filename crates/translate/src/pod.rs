@@ -15,7 +15,6 @@ use crate::downward::Downward;
 use crate::environment::{self, Variables};
 use crate::input::Input;
 use crate::live;
-use crate::names::hex_digest;
 use crate::output::PodService;
 use crate::probe::{self, Probes};
 use crate::revision;
@@ -168,8 +167,8 @@ impl<'p, 'a> Prepared<'p, 'a> {
             if let Some(own) =
                 containers.iter().find(|container| Some(container.name) == member.container.as_deref())
             {
-                let declared = sandbox::json(&own.variables.declared);
-                service.labels.insert(VARIABLES.to_owned(), hex_digest(declared.as_bytes()));
+                let told = revision::told(input, &own.variables.declared, service);
+                service.labels.insert(VARIABLES.to_owned(), told);
                 let mut environment = own.variables.links.clone();
                 environment.append(&mut service.environment);
                 service.environment = environment;
@@ -270,7 +269,7 @@ fn seed_config(pod: &str, layout: &Layout) -> Option<(String, String)> {
         .enumerate()
         .map(|(index, seed)| SeedVolume { mount: seed_mount(index), ..seed.clone() })
         .collect();
-    Some((format!("{pod}.envctl-seed"), sandbox::json(&SeedConfig { volumes })))
+    Some((format!("{pod}.envctl-seed"), sandbox::json(&SeedConfig { volumes, refresh: false })))
 }
 
 fn seeder(input: &Input, sandbox: &str, key: &str, layout: &Layout) -> Service {

@@ -4,19 +4,20 @@
 //! volumes change in the running pod, and variables stay what they were at its start.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use envctl_wire::SeedVolume;
 use serde_json::{Value, json};
 
-use crate::compose::Service;
+use crate::compose::{Mount, Service};
 use crate::input::Input;
 use crate::names::hex_digest;
-use crate::output::PodService;
+use crate::output::{Phase, PodService};
 use crate::volume::Layout;
 use crate::workload::PodPlan;
 
-/// Everything that makes this pod what it is; not what only orders it among others. What runs once reads what is there
-/// when it begins, so all content counts.
+/// Everything that makes this pod what it is; not what only orders it among others. What runs once, or has no controller,
+/// reads what is there when it begins, so all content counts.
 pub(crate) fn hash(
     input: &Input,
     plan: &PodPlan<'_>,
@@ -34,7 +35,9 @@ pub(crate) fn hash(
         "labels": plan.labels,
         "volumes": volumes,
     });
-    if plan.run_once || plan.schedule.is_some() {
+    let is_kept =
+        plan.workload.0 != "Pod" && plan.phase == Phase::Main && plan.schedule.is_none() && !plan.run_once;
+    if !is_kept {
         whole["services"] = json!(all);
         whole["seed"] = json!(seed);
         whole["schedule"] = json!(plan.schedule);
@@ -45,8 +48,10 @@ pub(crate) fn hash(
             .collect::<serde_json::Map<_, _>>()
             .into();
         let seeds = layout.seeds.iter();
-        let seeds: BTreeMap<_, _> =
-            seeds.map(|(key, seed)| (key, SeedVolume { files: Vec::new(), ..seed.clone() })).collect();
+        // Directories are those that all pods want in a claim; this one's are in its spec.
+        let bare =
+            |seed: &SeedVolume| SeedVolume { files: Vec::new(), directories: Vec::new(), ..seed.clone() };
+        let seeds: BTreeMap<_, _> = seeds.map(|(key, seed)| (key, bare(seed))).collect();
         whole["seed"] = json!(seeds);
         whole["spec"] = json!(plan.spec.raw());
         whole["variables"] = json!(plan.environment);
@@ -61,6 +66,22 @@ pub(crate) fn hash(
     hex_digest(whole.to_string().as_bytes())
 }
 
+/// What a container is told at its start and no later: its variables, what is expanded by them, and single files that are
+/// mounted. As a digest.
+pub(crate) fn told(input: &Input, declared: &BTreeMap<String, String>, service: &Service) -> String {
+    let files = service.volumes.iter().filter_map(|mount| match mount {
+        Mount::Bind { source, .. } => Some(source).filter(|source| is_content(input, source)),
+        Mount::Volume { .. } => None,
+    });
+    let files: Vec<_> = files.collect();
+    hex_digest(json!([declared, service.entrypoint, service.command, files]).to_string().as_bytes())
+}
+
+/// Whether a path is that of a file whose name is its content's.
+fn is_content(input: &Input, path: &str) -> bool {
+    input.host_files.as_ref().is_some_and(|files| Path::new(path).starts_with(files))
+}
+
 /// A service without what variables, and files in place of volumes, hold of ConfigMaps and Secrets.
 fn without_content(input: &Input, member: &PodService, service: &Service) -> Value {
     let mut service = service.to_value();
@@ -70,10 +91,8 @@ fn without_content(input: &Input, member: &PodService, service: &Service) -> Val
             fields.remove(field);
         }
     }
-    let files = input.host_files.as_ref().map(|files| files.to_string_lossy());
     for mount in service["volumes"].as_array_mut().into_iter().flatten() {
-        let source = mount["source"].as_str().unwrap_or_default();
-        if files.as_ref().is_some_and(|files| source.starts_with(files.as_ref())) {
+        if is_content(input, mount["source"].as_str().unwrap_or_default()) {
             mount["source"] = "content".into();
         }
     }

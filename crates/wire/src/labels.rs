@@ -13,8 +13,8 @@ pub const OWNER: &str = "dev.envctl.owner";
 pub const POD: &str = "dev.envctl.pod";
 /// A hash over the template a pod is made from; all its containers carry the same one.
 pub const POD_HASH: &str = "dev.envctl.pod-hash";
-/// A hash over the variables that a container was started with; those that come from ConfigMaps and Secrets are not part
-/// of [`POD_HASH`].
+/// A hash over what a container was told when it was made and is not told again: its variables, what they expand, and
+/// single files. What of it comes from ConfigMaps, Secrets and Services is no part of [`POD_HASH`].
 pub const VARIABLES: &str = "dev.envctl.variables";
 /// The workload a pod belongs to: `Deployment/api`.
 pub const WORKLOAD: &str = "dev.envctl.workload";

@@ -268,6 +268,9 @@ pub enum SandboxEvent {
 pub struct SeedConfig {
     /// The volumes, mounted into the seeder.
     pub volumes: Vec<SeedVolume>,
+    /// The pod runs, and only what it is told of ConfigMaps and Secrets is to change: those volumes that are replaced.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub refresh: bool,
 }
 
 /// One volume to fill or to set rights on.

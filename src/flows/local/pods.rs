@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use envctl_local::compose::ComposeProject;
 use envctl_local::pods::{Pod, Pods, PodsError, Which};
-use envctl_local::{remove, seed, warden};
-use envctl_model::labels::Role;
+use envctl_local::state::ActualContainer;
+use envctl_local::{remove, warden};
+use envctl_model::labels;
 use envctl_model::name::EnvironmentName;
 use envctl_model::record::Asleep;
 use envctl_programs::process::Supervisor;
@@ -41,9 +42,9 @@ pub(crate) async fn restart(
             words => words.iter().map(|word| of(Which::Component(word.clone()))).collect(),
         };
         // That there are such is known before any is ended.
-        let there = try_join_all(chosen.iter().map(Pods::list)).await.map_err(|e| failed(&e))?;
-        renew(&machine, &home, name, there.into_iter().flatten()).await?;
-        let restarted = try_join_all(chosen.iter().map(|pods| pods.restart(timeout))).await;
+        try_join_all(chosen.iter().map(Pods::list)).await.map_err(|e| failed(&e))?;
+        let anew = async |pod: &Pod| remake(&machine, &home, name, pod).await;
+        let restarted = try_join_all(chosen.iter().map(|pods| pods.restart(timeout, &anew))).await;
         let mut workloads = restarted.map_err(|e| failed(&e))?.concat();
         workloads.sort();
         workloads.dedup();
@@ -52,31 +53,33 @@ pub(crate) async fn restart(
     .await
 }
 
-/// Makes the containers of pods anew whose variables are not those of the last `up`, and starts none. What is in their
-/// volumes stays.
-async fn renew(
+/// Makes a pod anew, as the last `up` would, if its containers were told what is not so any more; it is started then. One
+/// that an `up` that has not ended means to replace by another is left as it is.
+async fn remake(
     machine: &Machine,
     home: &Home,
     name: &EnvironmentName,
-    pods: impl Iterator<Item = Pod>,
-) -> Result<(), Failure> {
-    let path = home.file(COMPOSE_FILE);
-    let file: Value = home.read_json(COMPOSE_FILE)?.unwrap_or_default();
-    let outdated = pods.filter(|pod| !compose::outdated(&file, pod.containers()).is_empty());
-    let containers: Vec<_> = outdated.flat_map(|pod| pod.containers().to_vec()).collect();
-    let services: BTreeSet<String> = containers.iter().filter_map(|one| one.service.clone()).collect();
-    let seeders = containers.iter().filter(|one| one.role == Some(Role::Seeder));
-    let seeders: Vec<_> = seeders.filter_map(|one| one.service.clone()).collect();
-    remove::containers(&machine.engine, containers).await.map_err(|e| explain(&e))?;
-    let project = ComposeProject { name: name.as_str(), file: &path };
-    let services: Vec<_> = services.into_iter().collect();
-    project.create(&machine.cli, &Supervisor::default(), &services).await.map_err(Failure::failed)?;
-    for seeder in seeders {
-        let (container, content) =
-            (compose::container_name(name.as_str(), &seeder), compose::seed(&file, &seeder));
-        seed::put(&machine.engine, &container, content.as_bytes()).await.map_err(|e| explain(&e))?;
+    pod: &Pod,
+) -> Result<bool, PodsError> {
+    let not_made = |why: String| PodsError::NotMade { pod: pod.name.clone(), why };
+    let file: Option<Value> =
+        home.read_json(COMPOSE_FILE).map_err(|e| not_made(e.message().unwrap_or_default()))?;
+    let file = file.unwrap_or_default();
+    let is_its = |container: &ActualContainer| {
+        let wanted = container.service.as_deref().map(|service| &file["services"][service]["labels"]);
+        container.hash.as_deref() == wanted.and_then(|labels| labels[labels::POD_HASH].as_str())
+    };
+    let containers = pod.containers();
+    if !containers.iter().all(is_its) || compose::outdated(&file, containers).is_empty() {
+        return Ok(false);
     }
-    Ok(())
+    let services: Vec<_> = containers.iter().filter_map(|container| container.service.clone()).collect();
+    remove::containers(&machine.engine, containers.to_vec()).await?;
+    let path = home.file(COMPOSE_FILE);
+    let project = ComposeProject { name: name.as_str(), file: &path };
+    let made = project.up(&machine.cli, &machine.reader, &Supervisor::default(), &services, |_, _| {}).await;
+    made.map_err(|error| not_made(error.to_string()))?;
+    Ok(true)
 }
 
 /// Puts an environment to sleep. What ran is in its record before anything ends; one that was interrupted at it is finished
@@ -123,6 +126,8 @@ fn failed(error: &PodsError) -> Failure {
     match error {
         PodsError::Engine(error) => explain(error),
         PodsError::None { .. } => Failure::Usage(error.to_string()),
-        PodsError::Ended { .. } | PodsError::NotReady { .. } => Failure::Failed(error.to_string()),
+        PodsError::Ended { .. } | PodsError::NotMade { .. } | PodsError::NotReady { .. } => {
+            Failure::Failed(error.to_string())
+        }
     }
 }

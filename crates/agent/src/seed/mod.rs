@@ -18,7 +18,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     let text = fs::read_to_string(SEED_FILE).with_context(|| format!("cannot read {SEED_FILE}"))?;
     let config: SeedConfig =
         serde_json::from_str(&text).with_context(|| format!("{SEED_FILE} is not understood"))?;
-    for volume in &config.volumes {
+    for volume in config.volumes.iter().filter(|volume| volume.replace || !config.refresh) {
         seed(volume).with_context(|| format!("volume {}", volume.mount))?;
     }
     Ok(())

@@ -71,6 +71,14 @@ pub enum PodsError {
         /// Its exit code.
         code: i64,
     },
+    /// One that is out of date could not be made anew.
+    #[error("the pod {pod} could not be made anew: {why}\n  type `envctl up`, which makes what is missing")]
+    NotMade {
+        /// The pod.
+        pod: String,
+        /// Why.
+        why: String,
+    },
     /// Time is up.
     #[error("not ready within {} s: {}\n  see their readiness probes and what they log", .within.as_secs(), .pods.join(", "))]
     NotReady {
@@ -120,11 +128,16 @@ impl Pods {
     }
 
     /// Ends each of them and starts it again, those of one workload one after the other, and waits until it is ready.
-    /// What is in their volumes stays. Their workloads.
+    /// What is in their volumes stays. Their workloads. `remake` is asked of each before that, and says whether it has
+    /// made and started it anew instead.
     ///
     /// # Errors
-    /// As [`Pods::start`].
-    pub async fn restart(&self, within: Duration) -> Result<Vec<String>, PodsError> {
+    /// As [`Pods::start`], and as `remake`.
+    pub async fn restart(
+        &self,
+        within: Duration,
+        remake: &impl AsyncFn(&Pod) -> Result<bool, PodsError>,
+    ) -> Result<Vec<String>, PodsError> {
         let mut workloads: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for pod in self.list().await? {
             workloads.entry(pod.workload).or_default().push(pod.name);
@@ -133,9 +146,13 @@ impl Pods {
             for name in names {
                 let one = |all: Vec<Pod>| all.into_iter().filter(|pod| pod.name == *name).collect::<Vec<_>>();
                 for pod in one(self.list().await?) {
+                    if remake(&pod).await? {
+                        self.until_ready(&[pod], within, async { Ok(()) }).await?;
+                        continue;
+                    }
                     self.stop_pod(&pod).await?;
+                    self.start_these(&one(self.list().await?), within).await?;
                 }
-                self.start_these(&one(self.list().await?), within).await?;
             }
             Ok::<_, PodsError>(())
         });
@@ -144,8 +161,18 @@ impl Pods {
     }
 
     async fn start_these(&self, pods: &[Pod], within: Duration) -> Result<(), PodsError> {
+        let start = async { try_join_all(pods.iter().map(|pod| self.start_pod(pod))).await.map(drop) };
+        self.until_ready(pods, within, start).await
+    }
+
+    async fn until_ready(
+        &self,
+        pods: &[Pod],
+        within: Duration,
+        start: impl Future<Output = Result<(), PodsError>>,
+    ) -> Result<(), PodsError> {
         let starting = async {
-            try_join_all(pods.iter().map(|pod| self.start_pod(pod))).await?;
+            start.await?;
             let mut waiting: BTreeSet<&str> = pods.iter().map(|pod| pod.name.as_str()).collect();
             let mut changes = self.changes();
             while !waiting.is_empty() {

@@ -70,7 +70,8 @@ impl Repository<'_> {
         let mut inputs = Overrides::default();
         let mut local = Overrides::default();
         if let Some(name) = &self.fullname {
-            inputs.set(values, &leaf_at(values, FULLNAME), name.as_str());
+            let shared = if study.is_cluster_wide { &mut local } else { &mut inputs };
+            shared.set(values, &leaf_at(values, FULLNAME), name.as_str());
         }
         set_images(&mut content, &mut inputs, values, &matched, &project);
         drawn.extend(content.builds.iter().zip(&matched.builds).map(|(named, build)| {

@@ -54,6 +54,8 @@ pub(super) struct Study {
     pub(super) secrets: BTreeMap<String, BTreeSet<String>>,
     /// Values that it requires and nobody sets.
     pub(super) missing: Vec<String>,
+    /// Whether it has objects that belong to the whole cluster.
+    pub(super) is_cluster_wide: bool,
     /// Why it could not be rendered, in Helm's words.
     pub(super) failed: Option<String>,
 }
@@ -156,6 +158,7 @@ pub(super) async fn study(subject: &Subject, given: &[Leaf], by: &Supervisor) ->
         objects = subject.render(&set, by).await?;
         study.switch = Some(switch);
     }
+    study.is_cluster_wide = workloads::are_cluster_wide(&objects);
     study.components = workloads::components(&objects, subject.prefixes());
     study.services = workloads::services(&objects, subject.prefixes());
     study.secrets = workloads::missing_secrets(&objects);

@@ -106,6 +106,24 @@ pub(super) fn images(objects: &[Object], prefixes: Prefixes<'_>) -> Vec<Image> {
     images
 }
 
+/// The kinds without a namespace that charts have.
+const CLUSTER_WIDE: [&str; 9] = [
+    "APIService",
+    "ClusterRole",
+    "ClusterRoleBinding",
+    "IngressClass",
+    "MutatingWebhookConfiguration",
+    "PersistentVolume",
+    "PriorityClass",
+    "StorageClass",
+    "ValidatingWebhookConfiguration",
+];
+
+/// Whether some belong to the whole cluster: they need a name that no other environment has.
+pub(super) fn are_cluster_wide(objects: &[Object]) -> bool {
+    objects.iter().any(|object| CLUSTER_WIDE.contains(&object.kind.as_str()))
+}
+
 /// Whether there is any Ingress.
 pub(super) fn has_ingress(objects: &[Object]) -> bool {
     objects.iter().any(|object| object.kind == "Ingress")

@@ -14,7 +14,7 @@ use envctl_model::{Thing, ThingKind};
 use envctl_programs::process::{ProgramError, Supervisor};
 use envctl_runner::{Context, Done, StepError};
 use envctl_translate::{GATEWAY, Pod, Translation, WARDEN};
-use futures_util::future::try_join_all;
+use futures_util::future::join_all;
 use jiff::Timestamp;
 
 use super::world::UpWorld;
@@ -131,20 +131,23 @@ impl UpWorld<'_> {
             let seeders = pod.containers.iter().filter(|container| container.role == Role::Seeder);
             seeders.map(move |seeder| (pod.name.as_str(), seeder.service.as_str()))
         });
-        let refreshed = try_join_all(seeders.map(|(pod, seeder)| async move {
+        // All of them are waited for, whichever fails: each ends what it has begun.
+        let refreshed = join_all(seeders.map(|(pod, seeder)| async move {
             let container = compose::container_name(self.name(), seeder);
-            let content = compose::seed(&translation.compose, seeder);
-            let became = seed::refresh(&self.checked.machine.engine, &container, content.as_bytes()).await;
+            let wanted = compose::seed(&translation.compose, seeder);
+            let wanted = serde_json::from_str(&wanted).map_err(failed)?;
+            let became = seed::refresh(&self.checked.machine.engine, &container, &wanted).await;
             match became.map_err(engine)? {
                 Refreshed::Unchanged => Ok(None),
                 Refreshed::Replaced => Ok(Some(pod)),
                 Refreshed::Failed(code) => Err(StepError::Failed(format!(
                     "pod {pod}: the new files of its ConfigMaps and Secrets could not be written: exit code {code}\n\
-                     see `docker logs {container}`; `envctl restart` writes them again"
+                     see `docker logs {container}`; the next `envctl up` writes them again"
                 ))),
             }
         }));
-        let refreshed: BTreeSet<_> = refreshed.await?.into_iter().flatten().collect();
+        let refreshed: Result<Vec<_>, StepError> = refreshed.await.into_iter().collect();
+        let refreshed: BTreeSet<_> = refreshed?.into_iter().flatten().collect();
         let of = translation.pods.iter().filter(|pod| refreshed.contains(pod.name.as_str()));
         Ok(of.map(|pod| pod.workload.1.clone()).collect())
     }
@@ -235,8 +238,8 @@ impl UpWorld<'_> {
 fn outdated(workload: &str) -> String {
     let name = workload.split_once('/').map_or(workload, |(_, name)| name);
     format!(
-        "{workload} keeps the variables that it was started with, as on a cluster, and a ConfigMap or Secret that they \
-         come from has changed\n  type `envctl restart {name}`"
+        "{workload} keeps the variables that it was started with, as on a cluster, and what they come from has changed\n  \
+         type `envctl restart {name}`"
     )
 }
 
