@@ -27,21 +27,17 @@ pub(crate) struct Guard<'a> {
 }
 
 impl Guard<'_> {
-    /// The value of a provider's setting; `None` where it is only known while Terraform runs.
-    async fn value(&self, provider: &str, setting: &str) -> Result<Option<Value>, StepError> {
-        match Declared::read(&self.terraform.root, []).expression(provider, setting) {
-            Some(text) => self.terraform.evaluate(&text, &self.by).await.map_err(terraform_failed),
-            None => Ok(None),
-        }
-    }
-
     /// Roles that a plan does not tell: by reference, or in blocks that are there once for each of something.
     async fn check_roles(&self, open: Vec<Open>, providers: &[ProviderConfig]) -> Result<(), StepError> {
+        let declared = Declared::read(&self.terraform.root, []);
         for open in open {
-            let value = self.value(&open.provider, &open.setting).await?;
+            // What only an evaluation can tell; nothing where it is known no earlier than Terraform runs.
+            let value = match declared.expression(&open.provider, &open.setting) {
+                Some(text) => self.terraform.evaluate(&text, &self.by).await.map_err(terraform_failed)?,
+                None => None,
+            };
             guard::check_role(&open, value.as_ref(), self.allowed).map_err(cluster_failed)?;
         }
-        let declared = Declared::read(&self.terraform.root, []);
         for provider in providers.iter().filter(|provider| guard::is_of_aws(provider)) {
             for (block, each) in declared.dynamic(&provider.key) {
                 if !block.starts_with("assume_role") {

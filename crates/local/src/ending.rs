@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
-use bollard::query_parameters::StopContainerOptionsBuilder;
+use bollard::query_parameters::{StopContainerOptionsBuilder, WaitContainerOptionsBuilder};
 use envctl_model::lifecycle::BeforeStop;
+use futures_util::StreamExt as _;
 use tokio::time::Instant;
 
 use crate::engine::{EngineError, VerifiedEngine};
@@ -13,6 +14,18 @@ use crate::state::{ActualContainer, ContainerState};
 
 /// The least that is left for the stop signal, as for the kubelet.
 const AT_LEAST: Duration = Duration::from_secs(2);
+
+/// Waits until a container has ended. Its exit code.
+pub(crate) async fn ended(engine: &VerifiedEngine, id: &str, name: &str) -> Result<i64, EngineError> {
+    let doing = format!("waiting for the end of {name}");
+    let options = WaitContainerOptionsBuilder::default().condition("not-running").build();
+    match engine.docker().wait_container(id, Some(options)).next().await {
+        Some(Ok(ended)) => Ok(ended.status_code),
+        Some(Err(bollard::errors::Error::DockerContainerWaitError { code, .. })) => Ok(code),
+        Some(Err(error)) => Err(engine.failed(&doing)(error)),
+        None => Err(engine.reader().lost("waiting for the end of a container")),
+    }
+}
 
 /// Ends a container, and returns when it has ended.
 pub(crate) async fn stop(

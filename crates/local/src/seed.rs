@@ -4,11 +4,11 @@ use std::io::Read as _;
 
 use bollard::query_parameters::{
     DownloadFromContainerOptionsBuilder, StartContainerOptions, UploadToContainerOptionsBuilder,
-    WaitContainerOptionsBuilder,
 };
 use envctl_wire::{SEED_FILE, SeedConfig};
-use futures_util::{StreamExt as _, TryStreamExt as _};
+use futures_util::TryStreamExt as _;
 
+use crate::ending;
 use crate::engine::{EngineError, VerifiedEngine};
 
 /// What became of a running pod's files.
@@ -65,14 +65,7 @@ pub async fn refresh(
     put(engine, seeder, &pack(&SeedConfig { refresh: true, ..wanted.clone() })?).await?;
     let started = engine.docker().start_container(seeder, None::<StartContainerOptions>).await;
     started.map_err(engine.failed(&format!("starting {seeder}")))?;
-    let doing = format!("waiting for the end of {seeder}");
-    let options = WaitContainerOptionsBuilder::default().condition("not-running").build();
-    let code = match engine.docker().wait_container(seeder, Some(options)).next().await {
-        Some(Ok(ended)) => ended.status_code,
-        Some(Err(bollard::errors::Error::DockerContainerWaitError { code, .. })) => code,
-        Some(Err(error)) => return Err(engine.failed(&doing)(error)),
-        None => return Err(engine.reader().lost(&doing)),
-    };
+    let code = ending::ended(engine, seeder, seeder).await?;
     if code != 0 {
         return Ok(Refreshed::Failed(code));
     }

@@ -25,8 +25,6 @@ pub(crate) fn hash(
     layout: &Layout,
     seed: Option<&(String, String)>,
 ) -> String {
-    let all: BTreeMap<&str, Value> =
-        services.iter().map(|(member, service)| (member.service.as_str(), service.to_value())).collect();
     let volumes: BTreeMap<&str, &BTreeMap<String, String>> =
         layout.volumes.iter().map(|(key, volume)| (key.as_str(), &volume.driver_opts)).collect();
     let mut whole = json!({
@@ -38,6 +36,9 @@ pub(crate) fn hash(
     let is_kept =
         plan.workload.0 != "Pod" && plan.phase == Phase::Main && plan.schedule.is_none() && !plan.run_once;
     if !is_kept {
+        let services = services.iter();
+        let all: BTreeMap<&str, Value> =
+            services.map(|(member, service)| (member.service.as_str(), service.to_value())).collect();
         whole["services"] = json!(all);
         whole["seed"] = json!(seed);
         whole["schedule"] = json!(plan.schedule);

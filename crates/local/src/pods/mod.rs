@@ -13,9 +13,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use bollard::query_parameters::{
-    KillContainerOptionsBuilder, StartContainerOptions, WaitContainerOptionsBuilder,
-};
+use bollard::query_parameters::{KillContainerOptionsBuilder, StartContainerOptions};
 use envctl_model::labels::Role;
 use envctl_model::lifetime::{Change, State};
 use envctl_model::log::LogLine;
@@ -351,16 +349,7 @@ impl Pods {
 
     /// Waits until a container has ended. Its exit code.
     async fn ended(&self, container: &ActualContainer) -> Result<i64, EngineError> {
-        let options = WaitContainerOptionsBuilder::default().condition("not-running").build();
-        let mut over = self.engine.docker().wait_container(&container.id, Some(options));
-        match over.next().await {
-            Some(Ok(ended)) => Ok(ended.status_code),
-            Some(Err(bollard::errors::Error::DockerContainerWaitError { code, .. })) => Ok(code),
-            Some(Err(error)) => {
-                Err(self.engine.failed(&format!("waiting for the end of {}", container.name))(error))
-            }
-            None => Err(self.reader().lost("waiting for the end of a container")),
-        }
+        ending::ended(&self.engine, &container.id, &container.name).await
     }
 
     fn reader(&self) -> &EngineReader {
