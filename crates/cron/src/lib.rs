@@ -57,6 +57,8 @@ pub fn zone(name: &str) -> Option<TimeZone> {
 /// How far ahead a next time is looked for, in days: five years, as Kubernetes' library does.
 const HORIZON: i64 = 5 * 366;
 
+const NANOSECOND: SignedDuration = SignedDuration::from_nanos(1);
+
 const DAY: SignedDuration = SignedDuration::from_hours(24);
 
 /// Vixie's cron takes a change of the clock by more than this for a correction, and follows it.
@@ -135,7 +137,7 @@ impl Schedule {
     /// The first moment after `after`; `None` if there is none within five years.
     #[must_use]
     pub fn next(&self, zone: &TimeZone, after: Timestamp) -> Option<Timestamp> {
-        let mut from = after.checked_add(SignedDuration::from_nanos(1)).ok()?;
+        let mut from = after.checked_add(NANOSECOND).ok()?;
         for _ in 0..HORIZON {
             let to = from.checked_add(DAY).ok()?;
             if let Some(tick) = self.ticks(zone, from, to).first() {
@@ -149,8 +151,8 @@ impl Schedule {
     /// The last moment after `after` and not after `until`.
     #[must_use]
     pub fn latest(&self, zone: &TimeZone, after: Timestamp, until: Timestamp) -> Option<Timestamp> {
-        let first = after.checked_add(SignedDuration::from_nanos(1)).ok()?;
-        let mut to = until.checked_add(SignedDuration::from_nanos(1)).ok()?;
+        let first = after.checked_add(NANOSECOND).ok()?;
+        let mut to = until.checked_add(NANOSECOND).ok()?;
         while first < to {
             let from = to.checked_sub(DAY).unwrap_or(first).max(first);
             if let Some(tick) = self.ticks(zone, from, to).last() {
@@ -188,11 +190,10 @@ impl Schedule {
             AmbiguousOffset::Gap { before, after } => {
                 let jump = SignedDuration::from_secs(i64::from(after.seconds() - before.seconds()));
                 if self.change == Change::MadeUp && jump <= CORRECTION {
-                    // Read by the old offset the time lies after the change, by less than the jump.
-                    let changed = moment(before).ok().and_then(|late| {
-                        zone.preceding(late).next().map(|transition| transition.timestamp())
-                    });
-                    ticks.extend(changed);
+                    // Read by the old offset the time lies at the change or after it, by less than the jump.
+                    let late = moment(before).ok().and_then(|late| late.checked_add(NANOSECOND).ok());
+                    let changed = late.and_then(|late| zone.preceding(late).next());
+                    ticks.extend(changed.map(|transition| transition.timestamp()));
                 }
             }
             AmbiguousOffset::Fold { before, after } => {

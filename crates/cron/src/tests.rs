@@ -60,6 +60,16 @@ fn what_spring_leaves_out_is_made_up_for_by_cron_and_skipped_by_kubernetes() {
 }
 
 #[test]
+fn what_would_run_at_the_very_moment_of_the_change_runs_then() {
+    // There is no two o'clock: the clock goes from before it to three.
+    let during = ("2026-03-28T12:00:00Z", "2026-03-29T12:00:00Z");
+    let found = |text| ticks(text, Dialect::Vixie, "Europe/Berlin", during.0, during.1);
+    assert_eq!(found("0 2 * * *"), ["2026-03-29T01:00:00Z"]);
+    assert_eq!(found("0 3 * * *"), ["2026-03-29T01:00:00Z"]);
+    assert_eq!(found("0 2,3 * * *"), ["2026-03-29T01:00:00Z", "2026-03-29T01:00:00Z"]);
+}
+
+#[test]
 fn what_autumn_shows_twice_runs_once_by_cron_and_twice_by_kubernetes() {
     let during = ("2026-11-01T04:00:00Z", "2026-11-01T12:00:00Z");
     let york = "America/New_York";
