@@ -4,6 +4,7 @@
 #![allow(dead_code)]
 
 pub(crate) mod cluster;
+pub(crate) mod disk;
 mod running;
 mod skip;
 mod time;

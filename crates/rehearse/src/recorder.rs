@@ -150,6 +150,12 @@ impl Recorder {
         shared.broken.clone().map_or(Ok(()), Err)
     }
 
+    /// As if the disk had no room any more.
+    #[cfg(test)]
+    pub(crate) fn fill_the_disk(&self) {
+        self.shared().broken = Some("no space left on device".to_owned());
+    }
+
     /// Reads what was seen up to now. Whoever records waits meanwhile.
     pub fn read<T>(&self, read: impl FnOnce(&Recording) -> T) -> T {
         read(&self.shared().recording)

@@ -130,6 +130,8 @@ pub struct Journal {
     open: BTreeSet<StepId>,
     done: BTreeSet<StepId>,
     running: bool,
+    /// Whether an entry that the disk refuses is passed over.
+    tolerates_loss: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -163,6 +165,7 @@ impl Journal {
             open: BTreeSet::new(),
             done: BTreeSet::new(),
             running: false,
+            tolerates_loss: false,
         };
         let mut warnings = Vec::new();
         for (at, line) in bytes[..whole].split(|b| *b == b'\n').enumerate() {
@@ -175,6 +178,12 @@ impl Journal {
             }
         }
         Ok((journal, warnings))
+    }
+
+    /// From here on, entries that the disk refuses are passed over. For what must be done though nothing can be written, such
+    /// as going back: whoever resumes observes the world anyway.
+    pub fn tolerate_loss(&mut self) {
+        self.tolerates_loss = true;
     }
 
     /// Appends an entry and waits until it is on the disk.
@@ -193,7 +202,9 @@ impl Journal {
         if let Err(source) = self.file.write_all(&line).and_then(|()| self.file.sync_data()) {
             // Half a line would swallow the next one. If this fails too, the sum tells.
             let _ = self.file.set_len(before);
-            return Err(io(source));
+            if !self.tolerates_loss {
+                return Err(io(source));
+            }
         }
         self.take(entry);
         Ok(())
@@ -307,6 +318,23 @@ mod tests {
         assert_eq!(warnings, []);
         assert_eq!(journal.things().len(), 2);
         assert_eq!(std::fs::metadata(&path).unwrap().len(), whole as u64);
+    }
+
+    #[test]
+    fn what_the_disk_refuses_ends_a_run_unless_it_is_to_be_done_all_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal");
+        let (mut journal, _) = Journal::open(&path).unwrap();
+        // Nothing can be written by this.
+        journal.file = File::open(&path).unwrap();
+        let error = journal.append(&begun()).unwrap_err().to_string();
+        assert!(error.contains("cannot be written"), "{error}");
+        journal.tolerate_loss();
+        for entry in [begun(), intent("a"), done("a")] {
+            journal.append(&entry).unwrap();
+        }
+        assert!(journal.append(&done("b")).is_err(), "what does not follow is still an error");
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), 0);
     }
 
     #[test]

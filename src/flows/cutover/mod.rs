@@ -39,6 +39,7 @@ use jiff::Timestamp;
 
 use super::cluster::target::explain;
 use super::interrupts::Interrupts;
+use super::moving;
 use super::rehearse::plan::{Loaded, load};
 use super::run::{Run, Screen};
 use super::up;
@@ -364,6 +365,10 @@ impl Cutover<'_> {
         if let Some(unseen) = watching.unseen() {
             self.screen.warn(unseen);
         }
+        // What no step has said.
+        if let Failure::Failed(why) = &failure {
+            self.screen.warn(why.clone());
+        }
         // An interrupt was meant for the way forward; the next one is for the way back.
         let interrupts = Interrupts::listen()?;
         self.back(&director, held, &watching, &interrupts).await?;
@@ -400,7 +405,7 @@ impl Cutover<'_> {
             return Err(undone.err().unwrap_or(Failure::Reported));
         }
         if undone.is_err() {
-            self.screen.warn("gone back, and that broke something: see above");
+            self.screen.warn("gone back, and that broke something, or could not be judged: see above");
         }
         if let Some(unseen) = watching.unseen() {
             self.screen.warn(unseen);
@@ -429,7 +434,7 @@ impl Cutover<'_> {
         legs: &[Leg],
     ) -> Result<(), Failure> {
         let run = Run::alone("cutover", self.base, &held.home, self.screen, interrupts).await?;
-        run.execute(director, &director.legs(legs).map_err(Failure::failed)?).await
+        moving::go(run, director, legs).await
     }
 
     fn command(&self, flag: &str) -> String {

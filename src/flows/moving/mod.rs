@@ -16,10 +16,12 @@ use std::time::Duration;
 use envctl_model::cutover::plan::{Action, Timetable};
 use envctl_model::cutover::{CutoverPlan, Side};
 use envctl_model::stack::ComponentKind;
-use envctl_rehearse::director::Trouble;
+use envctl_rehearse::director::{Director, Leg, Stage, Trouble};
 use envctl_rehearse::haproxy::Router;
 use envctl_rehearse::{Observation, Recorder};
+use envctl_runner::Lock;
 
+use super::run::Run;
 use crate::ui::Failure;
 pub(super) use ticks::between_ticks;
 
@@ -143,6 +145,16 @@ impl<O: OldSide, N: NewSide> Moving<'_, O, N> {
             }
         }
     }
+}
+
+/// Goes through legs. Going back is done though nothing of it can be written down.
+pub(super) async fn go<S: Stage, L: Lock>(
+    run: Run<'_, L>,
+    director: &Director<'_, S>,
+    legs: &[Leg],
+) -> Result<(), Failure> {
+    let run = if legs.iter().all(|leg| leg.goes_back()) { run.whatever_the_disk_says() } else { run };
+    run.execute(director, &director.legs(legs).map_err(Failure::failed)?).await
 }
 
 /// A failure as what the director is told.

@@ -138,9 +138,11 @@ impl Rehearsal<'_> {
             let (new, delivered) = making.new_side().await?;
             held.kept.replicas.clone_from(new.replicas());
             held.save()?;
-            new.off().await.map_err(old::failed)?;
             self.unless_interrupted()?;
-            let old = making.old_side(&machine, &held, &delivered).await?;
+            // Neither waits for the other: nobody asks them for anything yet.
+            let (off, old) = tokio::join!(new.off(), making.old_side(&machine, &held, &delivered));
+            off.map_err(old::failed)?;
+            let old = old?;
             held.kept.fingerprint = Some(old.fingerprint().await.map_err(old::failed)?);
             self.unless_interrupted()?;
             let between = making.between(&machine, &mut held, &old, &new, &recorder).await?;
@@ -294,7 +296,7 @@ impl Rehearsal<'_> {
         legs: &[Leg],
     ) -> Result<(), Failure> {
         let run = Run::alone("rehearse", self.base, &held.home, self.screen, interrupts).await?;
-        run.execute(director, &director.legs(legs).map_err(Failure::failed)?).await
+        moving::go(run, director, legs).await
     }
 
     /// Goes through the course, under load, and concludes.
@@ -415,7 +417,7 @@ impl Rehearsal<'_> {
         self.screen.warn(if undone && steps.is_empty() {
             "gone back: the old side does all of the work again, as before the first step".to_owned()
         } else if steps.is_empty() {
-            "gone back, and that broke something: see the drill above".to_owned()
+            "gone back, and that broke something, or could not be judged: see the drill above".to_owned()
         } else {
             format!("going back stopped: these steps still hold, or may: {}", steps.join(", "))
         });

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use envctl_rehearse::haproxy::Config;
 use envctl_rehearse::haproxy::config::BACKEND;
@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use super::rehearse::{Rehearsal, SERVER};
 use crate::support::cluster::{Cluster, IMAGE};
+use crate::support::disk::SmallDisk;
 use crate::support::{Ran, envctl, free_port, have, root};
 
 pub(super) const ACCOUNT: &str = "555555555555";
@@ -346,6 +347,7 @@ fn a_cutover_needs_evidence_stops_where_the_plan_says_and_goes_back_when_a_gate_
         return;
     }
     let mut rehearsal = Rehearsal::short(cluster, "kcut");
+    let disk = SmallDisk::at(&rehearsal.house.state(), "64m");
     let name = rehearsal.house.project.clone();
     let Some(production) = Production::start(&name, &rehearsal.objects()) else { return };
     for step in [2, 3] {
@@ -411,10 +413,13 @@ fn a_cutover_needs_evidence_stops_where_the_plan_says_and_goes_back_when_a_gate_
     assert_eq!(production.failed(), 0, "of {} requests", production.traffic.well.load(Ordering::Relaxed));
 
     // As if that evidence were another one: this time the new side fails.
-    for claim in production.claims() {
-        production.cluster.kubectl(&["-n", NAMESPACE, "delete", "configmap", &claim]).exits(0);
-    }
-    cutover(&rehearsal, &production, &evidence, &name).exits(0).says("STOPPED");
+    let half_way = || {
+        for claim in production.claims() {
+            production.cluster.kubectl(&["-n", NAMESPACE, "delete", "configmap", &claim]).exits(0);
+        }
+        cutover(&rehearsal, &production, &evidence, &name).exits(0).says("STOPPED");
+    };
+    half_way();
     let faults = production.directory.path().join("faults");
     std::fs::write(&faults, "500").unwrap();
     cutover(&rehearsal, &production, &["--resume"], "")
@@ -426,6 +431,25 @@ fn a_cutover_needs_evidence_stops_where_the_plan_says_and_goes_back_when_a_gate_
     assert_eq!(production.failed(), 0);
     let kept = std::fs::read_dir(house.state().join("cutovers")).map(|entries| entries.count()).unwrap_or(0);
     assert_eq!(kept, 0, "nothing of it is left");
+
+    // The disk of who is on duty is full: nothing goes forward, and the way back is open.
+    let Some(disk) = disk else { return };
+    std::fs::write(faults, "0").unwrap();
+    half_way();
+    disk.fill();
+    cutover(&rehearsal, &production, &["--resume"], "")
+        .exits(4)
+        .says("No space left on device")
+        .says("gone back, and that broke something, or could not be judged")
+        .says(&format!("cutover    {name} BACK"));
+    // Nobody has watched for a while what came of it: pods may just be ending.
+    let begun = Instant::now();
+    while production.pods() > 0 {
+        assert!(begun.elapsed() < Duration::from_secs(60), "pods of the new side go on");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    assert_old(&production);
+    assert_eq!(production.failed(), 0);
 }
 
 /// The old side does all of the work, and nothing of the new one runs.

@@ -46,6 +46,14 @@ pub enum Leg {
     },
 }
 
+impl Leg {
+    /// Whether it only gives the old side work again. That has to be possible also where nothing can be written down.
+    #[must_use]
+    pub fn goes_back(self) -> bool {
+        matches!(self, Self::Back { .. } | Self::Undo { .. })
+    }
+}
+
 /// The whole course of a plan.
 #[must_use]
 pub fn course(plan: &CutoverPlan) -> Vec<Leg> {

@@ -181,16 +181,18 @@ impl<'a, S: Stage> Director<'a, S> {
     }
 
     async fn undo(&self, step: usize) -> Result<(), StepError> {
-        self.step_seen(step, StepPhase::Undoing)?;
+        // A disk that is full does not hold up going back: that it is, is told when all is undone.
+        let _ = self.step_seen(step, StepPhase::Undoing);
         self.stage.undo(step).await.map_err(trouble)?;
-        self.step_seen(step, StepPhase::Undone)
+        let _ = self.step_seen(step, StepPhase::Undone);
+        Ok(())
     }
 
     async fn undo_all(&self) -> Result<(), StepError> {
         for step in self.standing().into_iter().rev() {
             self.undo(step).await?;
         }
-        Ok(())
+        self.flush()
     }
 
     /// Indices of the steps that are to be undone, in the order in which they were begun.

@@ -236,6 +236,29 @@ async fn after_a_gate_has_failed_nothing_is_done_but_going_back() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_disk_that_is_full_stops_the_way_forward_and_not_the_way_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let (plan, stage, recorder) = (plan(), Memory::default(), recorder(dir.path()));
+    let director = Director::new(&plan, &stage, &recorder, passes);
+    let forward = [Leg::Do { step: 0 }, Leg::Do { step: 2 }];
+    run(&director, &forward, dir.path(), Failpoints::none()).await.unwrap();
+    recorder.fill_the_disk();
+    run(&director, &[Leg::Do { step: 3 }], dir.path(), Failpoints::none()).await.unwrap_err();
+    assert_eq!(stage.holds(), ["0", "2"], "what cannot be written down is not done");
+    let (events, mut received) = tokio::sync::mpsc::unbounded_channel();
+    let back = [Leg::Back { from: 3, middle: true }];
+    run_and_tell(&director, &back, dir.path(), Failpoints::none(), events).await.unwrap_err();
+    assert_eq!((stage.holds(), director.standing()), (Vec::new(), Vec::new()));
+    let mut told = Vec::new();
+    while let Some(event) = received.recv().await {
+        if let Event::StepFailed { error, .. } = event {
+            told.push(error);
+        }
+    }
+    assert!(told[0].contains("the recording cannot be written: no space left"), "{told:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_failure_latches_although_the_process_died_after_it() {
     let dir = tempfile::tempdir().unwrap();
     let (plan, stage) = (plan(), Memory::default());

@@ -49,7 +49,10 @@ pub(crate) async fn remove(
         let journal = open_journal(&home, screen, interrupts).await?;
         let things = journal.lock().unwrap_or_else(PoisonError::into_inner).things().clone();
         record.phase = Phase::Removing;
-        home.save_record(&record)?;
+        // A disk that is full holds nothing up here: removing is what makes room.
+        if let Err(failure) = home.save_record(&record) {
+            screen.warn(failure.message().unwrap_or_default());
+        }
         let resources = match &record.terraform {
             Some(terraform) => {
                 things.contains(&Thing::new(ThingKind::Workspace, terraform.workspace.clone()))
@@ -79,7 +82,7 @@ pub(crate) async fn remove(
         };
         let failpoints = failpoints(&base.variables);
         let run = Run { verb: "down", lock: &locked, journal, screen, interrupts, failpoints, home: &home };
-        run.execute(&world, &plan).await?;
+        run.whatever_the_disk_says().execute(&world, &plan).await?;
         let mut receipt = world.receipt.into_inner().unwrap_or_else(PoisonError::into_inner);
         look_up_the_rest(&machine, &record.identity, &things, &mut receipt).await?;
         Ok::<_, Failure>(receipt)
@@ -92,13 +95,16 @@ pub(crate) async fn remove(
         receipt.add(end, item);
     }
     let lost_sight = receipt.unverified.iter().any(|item| item.kind == ThingKind::Workspace);
-    store.save_receipt(&receipt)?;
+    let saved = store.save_receipt(&receipt);
     let left = !receipt.left.is_empty();
     // A resource that nobody could look up may still be there: its state file says where.
     if !left && !lost_sight {
         home.remove()?;
     }
+    // There may be room now.
+    let saved = saved.or_else(|_| store.save_receipt(&receipt));
     screen.show(Event::Receipt(receipt));
+    saved?;
     if left { Err(Failure::Left) } else { Ok(()) }
 }
 
