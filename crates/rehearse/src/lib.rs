@@ -21,6 +21,7 @@ pub mod recording;
 pub mod report;
 pub mod statistics;
 pub mod tally;
+pub mod timetable;
 pub mod work;
 
 pub use envctl_cron as cron;

@@ -46,7 +46,8 @@ pub(super) fn tell(plan: &CutoverPlan, production: &Production, admitted: &Admit
             .filter(|gate| is_judged_in_production(plan.kind, **gate))
             .map(|gate| gate.as_str())
             .collect();
-        let watched = format!("watched for {} s", step.bake.at_least.as_secs());
+        let ticks = if step.bake.min_ticks > 0 { ", and until a tick is over" } else { "" };
+        let watched = format!("watched for {} s{ticks}", step.bake.at_least.as_secs());
         row("", &if gates.is_empty() { watched } else { format!("{watched}; gates {}", gates.join(", ")) });
         if production.stop_after.contains(index) {
             row("", "stops here until somebody goes on");

@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use envctl_model::cutover::plan::Timetable;
-use envctl_rehearse::cron::{Dialect, Schedule};
 use envctl_rehearse::director::Trouble;
-use jiff::tz::TimeZone;
+use envctl_rehearse::timetable::ticks;
 use jiff::{SignedDuration, Timestamp};
 
 /// How long neither side or both may be armed: from the one change to the other, with what is judged between them.
@@ -24,15 +23,8 @@ pub(in crate::flows) async fn between_ticks(timetable: &Timetable) -> Result<(),
 
 /// The first such moment from `now` on.
 fn quiet(timetable: &Timetable, now: Timestamp) -> Result<Timestamp, Trouble> {
-    let zone = TimeZone::get(&timetable.time_zone).map_err(|e| Trouble(e.to_string()))?;
     let over = SignedDuration::try_from(timetable.tolerance).map_err(|e| Trouble(e.to_string()))?;
-    let mut ticks = Vec::new();
-    for entry in &timetable.entries {
-        let schedule =
-            Schedule::parse(&entry.schedule, Dialect::Vixie).map_err(|e| Trouble(e.to_string()))?;
-        ticks.extend(schedule.ticks(&zone, now - over, now + AHEAD + ROOM));
-    }
-    ticks.sort_unstable();
+    let ticks = ticks(timetable, now - over, now + AHEAD + ROOM).map_err(|e| Trouble(e.to_string()))?;
     let mut moment = now;
     for tick in ticks {
         if tick > moment + ROOM {

@@ -36,12 +36,19 @@ pub(super) fn read(
     let samples_text = text.and_then(|bake| bake.min_samples_per_side.as_ref());
     if let (Some(text), ComponentKind::Schedule) = (samples_text, plan.kind) {
         let message = format!("{} has ticks, and no samples", a(plan.kind));
-        return Err(reader.at(
-            text,
-            message,
-            "write `atLeast`, long enough for the ticks that are to be seen",
-        ));
+        return Err(reader.at(text, message, "write `minTicks`, how many are to be seen"));
     }
+    let ticks_text = text.and_then(|bake| bake.min_ticks.as_ref());
+    let min_ticks = match ticks_text {
+        Some(text) if plan.timetable.is_none() => {
+            let message = format!("{} has no ticks", a(plan.kind));
+            return Err(reader.at(text, message, "write `minSamplesPerSide`, or `atLeast`"));
+        }
+        Some(text) => reader.whole(text, "`minTicks`", 0..=10)?,
+        // Who says how long says it instead.
+        None if text.is_some_and(|bake| bake.at_least.is_some()) => 0,
+        None => usual_ticks(plan, &step.action),
+    };
     let samples = match samples_text {
         Some(text) => reader.whole(text, "`minSamplesPerSide`", 1..=100_000_000)?,
         None => usual_samples(plan, step),
@@ -84,7 +91,7 @@ pub(super) fn read(
         );
         return Err(reader.at(place, message, &help));
     }
-    Ok(Bake { at_least, min_samples_per_side: samples })
+    Ok(Bake { at_least, min_samples_per_side: samples, min_ticks })
 }
 
 /// How long a step is watched at least, if the plan does not say.
@@ -95,8 +102,8 @@ fn usual_time(plan: &CutoverPlan, action: &Action) -> Duration {
         // Between the two nobody runs: it is to be short.
         (_, Action::DisarmOld) => Duration::ZERO,
         (ComponentKind::Schedule, Action::ScaleUpNew) => seconds(5),
-        // A minute and the tolerance: at least one tick of what runs every minute.
-        (ComponentKind::Schedule, _) => seconds(70),
+        // In which controllers make up for what they missed.
+        (ComponentKind::Schedule, _) => seconds(15),
         // What was begun before the step has ended after it.
         (ComponentKind::Worker, _) => {
             let jobs = plan.work.iter().flat_map(|work| &work.jobs);
@@ -108,6 +115,12 @@ fn usual_time(plan: &CutoverPlan, action: &Action) -> Duration {
         (_, Action::SwitchName { ttl }) => seconds(10).max(*ttl * 3),
         _ => seconds(5),
     }
+}
+
+/// How many ticks a step waits for, if the plan says neither that nor how long.
+fn usual_ticks(plan: &CutoverPlan, action: &Action) -> u32 {
+    let runs = !matches!(action, Action::ScaleUpNew | Action::DisarmOld);
+    u32::from(plan.kind == ComponentKind::Schedule && runs)
 }
 
 /// How many samples a step waits for, if the plan does not say: where the new side gets everything as many as prove

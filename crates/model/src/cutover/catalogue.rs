@@ -299,9 +299,9 @@ pub const GATES: &[GateEntry] = &[
     GateEntry {
         gate: GateKind::Samples,
         word: "samples",
-        kinds: &[Service, Worker, Endpoint],
+        kinds: ALL,
         proves: "there is enough to judge by, and known bad requests were counted",
-        instead: &[(Schedule, "`everyTickOnce`, which is inconclusive without a tick")],
+        instead: &[],
     },
 ];
 

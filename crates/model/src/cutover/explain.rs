@@ -142,6 +142,11 @@ fn step(text: &mut String, plan: &CutoverPlan, index: usize) {
 fn watched(plan: &CutoverPlan, index: usize) -> String {
     let Step { bake, gates, .. } = &plan.steps[index];
     let (samples, at_least) = (bake.min_samples_per_side, show_duration(bake.at_least));
+    if let (Some(timetable), 1..) = (&plan.timetable, bake.min_ticks) {
+        let (ticks, tolerance) = (bake.min_ticks, show_duration(timetable.tolerance));
+        let noun = if ticks == 1 { "tick was" } else { "ticks were" };
+        return format!("for {at_least} and until {ticks} {noun} {tolerance} ago");
+    }
     if samples == 0 {
         return if bake.at_least.is_zero() { "judged at once".to_owned() } else { format!("for {at_least}") };
     }
@@ -224,8 +229,14 @@ fn in_production(text: &mut String, plan: &CutoverPlan, production: &Production)
 fn duration(plan: &CutoverPlan) -> String {
     let watching: Duration = (0..plan.steps.len()).map(|index| watch(plan, index)).sum();
     let back = plan.rollback.max_duration * u32::try_from(drills(plan)).unwrap_or(u32::MAX);
+    let ticks: u32 = plan.steps.iter().map(|step| step.bake.min_ticks).sum();
+    let ticks = match ticks {
+        0 => String::new(),
+        1 => ", the time until a tick".to_owned(),
+        ticks => format!(", the time until {ticks} ticks"),
+    };
     format!(
-        "about {} of watching, and at most {} of going back; bringing both sides up is not counted",
+        "about {} of watching{ticks}, and at most {} of going back; bringing both sides up is not counted",
         rounded(watching),
         rounded(back)
     )

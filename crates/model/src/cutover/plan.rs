@@ -375,13 +375,15 @@ impl std::fmt::Display for Action {
     }
 }
 
-/// How long a step is watched before it is judged: until both are true.
+/// How long a step is watched before it is judged: until all of it is true.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Bake {
     /// At least so long.
     pub at_least: Duration,
     /// Until each side that gets any has answered so many requests, or ended so many jobs.
     pub min_samples_per_side: u32,
+    /// Until so many ticks of a timetable are over, with their tolerance, and the runs that began meanwhile.
+    pub min_ticks: u32,
 }
 
 /// What is judged.

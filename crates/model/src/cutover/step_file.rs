@@ -114,6 +114,9 @@ pub(super) struct BakeText {
     /// Until each side that gets any has answered so many requests, or ended so many jobs.
     #[schemars(with = "Option<u32>")]
     pub(super) min_samples_per_side: Option<Text>,
+    /// Of a schedule: until so many ticks are over, with their tolerance, and the runs that began meanwhile.
+    #[schemars(with = "Option<u32>")]
+    pub(super) min_ticks: Option<Text>,
 }
 
 impl<'de> Deserialize<'de> for StepFile {

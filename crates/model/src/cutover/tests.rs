@@ -99,7 +99,7 @@ rollback: {drill: everyStep, maxDuration: 10s, afterWrites: true}
         ["scaleUpNew", "sameAnswer", "setWeight=5", "setWeight=50", "setWeight=100", "drain", "stopOld"]
     );
     assert_eq!(plan.steps[2].line, 15);
-    assert_eq!(plan.steps[2].bake, Bake { at_least: seconds(10), min_samples_per_side: 3000 });
+    assert_eq!(plan.steps[2].bake, Bake { at_least: seconds(10), min_samples_per_side: 3000, min_ticks: 0 });
     assert_eq!(
         plan.steps[2].gates,
         [GateKind::NoFailedRequest, GateKind::LatencySLO, GateKind::ObservedShare]
@@ -362,6 +362,7 @@ const BAD: &[(&str, &str, &str, &str)] = &[
         "\nrollback: {drill: lastStep",
     ),
     ("samples of a schedule", "schedule", "- armNew", "- armNew:\n    bake: {minSamplesPerSide: 3}"),
+    ("ticks of a worker", "worker", "- handover: 1", "- handover: 1\n    bake: {minTicks: 1}"),
     (
         "too few samples",
         "service",

@@ -3,16 +3,18 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use envctl_model::cutover::plan::Action;
+use envctl_model::cutover::plan::{Action, Timetable};
 use envctl_model::cutover::{CutoverPlan, Side};
 use envctl_model::stack::ComponentKind;
 use envctl_runner::{Context, StepError};
+use jiff::{SignedDuration, Timestamp};
 
 use crate::gates::Window;
 use crate::gates::counters::counted_between;
 use crate::observation::{JobEvent, Observation, Outcome, Routed, RunEvent, Served, Time};
 use crate::recorder::Recorder;
 use crate::recording::Recording;
+use crate::timetable::ticks;
 
 /// What a step is watched at least: less than this shows nothing of it.
 const AT_LEAST: Duration = Duration::from_secs(3);
@@ -22,6 +24,12 @@ const LOGS_WITHIN: Duration = Duration::from_secs(3);
 
 /// How long the load may take to have, or to give up, the answers to what it sent.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(30);
+
+/// How far ahead ticks are waited for.
+const TICKS_WITHIN: SignedDuration = SignedDuration::from_mins(10);
+
+/// How long, after that, the ends of their runs are.
+const RUNS_WITHIN: Duration = Duration::from_secs(60);
 
 /// The part of what was due that is then over. The rest is what was sent just now.
 const OVER: f64 = 0.9;
@@ -36,20 +44,40 @@ pub(super) async fn bake(
     context: &Context,
 ) -> Result<(), StepError> {
     let bake = plan.steps[step].bake;
-    let least = bake.at_least.max(AT_LEAST).saturating_sub(recorder.now().since(from));
-    super::pause(least, context).await;
+    let least = bake.at_least.max(AT_LEAST);
+    let ticks = ticks_over(plan, recorder, step, from);
+    let watched = ticks.map_or(least, |over| least.max(over.since(from)));
+    super::pause(watched.saturating_sub(recorder.now().since(from)), context).await;
     let sides = sides_that_get_any(plan, step);
     let mut samples = Samples::default();
     let enough = |new: &[Observation]| {
         new.iter().filter(|seen| seen.at() >= from).for_each(|seen| samples.see(seen));
         sides.iter().all(|side| samples.of(*side) >= bake.min_samples_per_side)
+            // How the runs of these ticks end is seen of the step, too.
+            && ticks.is_none_or(|over| samples.runs.values().all(|began| *began > over))
     };
-    let patience = patience(plan, step);
+    let patience = if ticks.is_some() { RUNS_WITHIN } else { patience(plan, step) };
     tokio::select! {
         _ = recorder.until(patience, enough) => {}
         () = context.interrupted.cancelled() => return Err(StepError::Interrupted),
     }
     Ok(())
+}
+
+/// When the step's ticks are over, with their tolerance, or those of them that come in time: the gate of samples says what
+/// is missing.
+fn ticks_over(plan: &CutoverPlan, recorder: &Recorder, step: usize, from: Time) -> Option<Time> {
+    let from = recorder.read(|recording| recording.wall(from));
+    let over = over(plan.timetable.as_ref()?, plan.steps[step].bake.min_ticks, from)?;
+    // What is at the end of a window is not in it.
+    Some(Time(recorder.of_wall(over).0 + 1))
+}
+
+/// When so many ticks from a moment on are over.
+fn over(timetable: &Timetable, count: u32, from: Timestamp) -> Option<Timestamp> {
+    let coming = ticks(timetable, from, from.checked_add(TICKS_WITHIN).ok()?).ok()?;
+    let tick = coming.into_iter().take(usize::try_from(count).ok()?).next_back()?;
+    tick.checked_add(timetable.tolerance).ok()
 }
 
 /// Three times what the samples should take, and a while for a start.
@@ -77,7 +105,7 @@ fn sides_that_get_any(plan: &CutoverPlan, step: usize) -> Vec<Side> {
             sides.extend(new.then_some(Side::New));
             sides
         }
-        // Its samples are ticks, which come when they come: `atLeast` says for how many to wait.
+        // Its samples are ticks, which come when they come.
         ComponentKind::Schedule => Vec::new(),
     }
 }
@@ -93,6 +121,8 @@ struct Samples {
     over: HashSet<String>,
     /// What counters of somebody else said first.
     counters: HashMap<Side, u64>,
+    /// Runs that go on, with when they began.
+    runs: HashMap<String, Time>,
 }
 
 impl Samples {
@@ -125,8 +155,13 @@ impl Samples {
                     self.placed.insert(id.clone(), *side);
                 }
             }
-            Observation::Job { event: JobEvent::Effect, side: Some(side), .. }
-            | Observation::Run { event: RunEvent::Succeeded, side, .. } => *self.side(*side) += 1,
+            Observation::Job { event: JobEvent::Effect, side: Some(side), .. } => *self.side(*side) += 1,
+            Observation::Run { at, event: RunEvent::Started, run, .. } => {
+                self.runs.insert(run.clone(), *at);
+            }
+            Observation::Run { event: RunEvent::Succeeded | RunEvent::Failed, run, .. } => {
+                self.runs.remove(run);
+            }
             Observation::Counted { side, requests, .. } => {
                 // In production somebody else counts, and did so before.
                 let since = requests.saturating_sub(*self.counters.entry(*side).or_insert(*requests));
@@ -229,7 +264,7 @@ pub(super) fn figures(plan: &CutoverPlan, recording: &Recording, window: &Window
 
 #[cfg(test)]
 mod tests {
-    use envctl_model::cutover::plan::ClientKind;
+    use envctl_model::cutover::plan::{ClientKind, TimetableEntry, Tool};
 
     use super::*;
     use crate::observation::Request;
@@ -275,5 +310,53 @@ mod tests {
         ];
         seen.iter().for_each(|seen| samples.see(seen));
         assert_eq!((samples.of(Side::Old), samples.of(Side::New)), (1, 2));
+    }
+
+    #[test]
+    fn a_schedule_is_watched_until_its_ticks_are_over_and_the_runs_that_began_have_ended() {
+        let tool = || Tool { service: "cron".to_owned(), command: Vec::new() };
+        let timetable = |schedules: &[&str]| Timetable {
+            entries: schedules
+                .iter()
+                .map(|schedule| TimetableEntry {
+                    name: "digest".to_owned(),
+                    schedule: (*schedule).to_owned(),
+                })
+                .collect(),
+            time_zone: "Asia/Tokyo".to_owned(),
+            ledger: tool(),
+            tolerance: Duration::from_secs(10),
+            disarm: tool(),
+            arm: tool(),
+        };
+        let from = "2026-03-01T09:00:20Z".parse().unwrap();
+        let second = |schedules: &[&str], count| {
+            over(&timetable(schedules), count, from).map(|over| over.duration_since(from).as_secs())
+        };
+        assert_eq!(second(&["* * * * *"], 0), None);
+        assert_eq!(second(&["* * * * *"], 1), Some(50));
+        assert_eq!(second(&["* * * * *"], 2), Some(110));
+        assert_eq!(
+            second(&["5 18 * * *", "2 18 * * *"], 2),
+            Some(290),
+            "in the crontab's zone, of all entries"
+        );
+        assert_eq!(second(&["5 18 * * *"], 3), Some(290), "no other one comes in time");
+        assert_eq!(second(&["30 4 * * *"], 1), None, "too far to be waited for");
+
+        let run = |event| Observation::Run {
+            at: Time(1),
+            entry: "digest".to_owned(),
+            run: "1".to_owned(),
+            event,
+            side: Side::New,
+            instance: "digest-1".to_owned(),
+            wall: from,
+        };
+        let mut samples = Samples::default();
+        samples.see(&run(RunEvent::Started));
+        assert_eq!(samples.runs.len(), 1);
+        samples.see(&run(RunEvent::Failed));
+        assert_eq!(samples.runs.len(), 0);
     }
 }

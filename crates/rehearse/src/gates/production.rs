@@ -54,6 +54,9 @@ fn by(kind: ComponentKind, judged: GateKind) -> Option<(&'static Gate, Option<&'
         }
         (ComponentKind::Worker, GateKind::BacklogSLO) | (_, GateKind::OldSilent) => gate(judged),
         (ComponentKind::Schedule, GateKind::EveryTickOnce | GateKind::NoOverlap) => gate(judged),
+        (ComponentKind::Schedule, GateKind::Samples) => {
+            return Some((gate(judged), Some(&["enoughTicks"])));
+        }
         _ => return None,
     };
     Some((counted, None))

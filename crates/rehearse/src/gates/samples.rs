@@ -8,6 +8,7 @@ use jiff::SignedDuration;
 
 use super::account::{Account, Finding};
 use super::latency::microseconds;
+use super::ticks::judged_since_verified;
 use super::view::{SETTLING, View};
 use super::window::{During, Window};
 use super::words::{counted, lasting, percent};
@@ -31,6 +32,7 @@ pub(super) const GATE: Gate = Gate {
     invariants: &[
         Invariant { name: "loadSent", check: load_sent },
         Invariant { name: "enoughPerSide", check: enough_per_side },
+        Invariant { name: "enoughTicks", check: enough_ticks },
         Invariant { name: "controlCounted", check: control_counted },
         Invariant { name: "generatorOnTime", check: generator_on_time },
         Invariant { name: "nothingMissing", check: nothing_missing },
@@ -141,6 +143,24 @@ fn enough_per_side(view: &View<'_>) -> Vec<Finding> {
         })
     };
     sides.into_iter().filter_map(few).collect()
+}
+
+fn enough_ticks(view: &View<'_>) -> Vec<Finding> {
+    let Some(step) = view.window.step.and_then(|step| view.plan.steps.get(step)) else { return Vec::new() };
+    let wanted = step.bake.min_ticks as usize;
+    let n = judged_since_verified(view);
+    if view.window.during != During::Step || n >= wanted {
+        return Vec::new();
+    }
+    vec![
+        Account::new(format!("{} came, where {wanted} are wanted", counted(n, "tick")))
+            .because("the entries run more seldom than they are waited for: 10 min")
+            .change(
+                "let entries run every minute while it is rehearsed, on both sides and in the plan's timetable, or write \
+                 `atLeast` in place of `minTicks`",
+            )
+            .lacking(),
+    ]
 }
 
 /// Whether a side took jobs when the step's effect held: the last ones of a side that is ended do not count.

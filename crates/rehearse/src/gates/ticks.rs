@@ -13,6 +13,7 @@ use super::words::{counted, lasting};
 use super::{Gate, Invariant};
 use crate::cron::{Dialect, Schedule, disagreements};
 use crate::observation::{Observation, RunEvent, StepPhase, Time};
+use crate::timetable::ticks;
 
 /// Clocks of two machines may differ by so much: a run may seem to start before its tick.
 const EARLY: SignedDuration = SignedDuration::from_secs(1);
@@ -67,6 +68,14 @@ fn starts<'a>(view: &View<'a>) -> Vec<Start<'a>> {
         .collect();
     starts.sort_by_key(|start| start.wall);
     starts
+}
+
+/// How many ticks since the step holds are judged in this window.
+pub(super) fn judged_since_verified(view: &View<'_>) -> usize {
+    let Some(timetable) = &view.plan.timetable else { return 0 };
+    let to = view.recording.wall(view.window.to) - tolerance(view);
+    // Of one that cannot be read, the gate of ticks says so.
+    ticks(timetable, view.recording.wall(view.verified()), to).map_or(0, |ticks| ticks.len())
 }
 
 /// How a start that is at no tick is to be understood.

@@ -20,7 +20,8 @@ pub(super) const RATE: u32 = 60;
 const SECOND: Duration = Duration::from_secs(1);
 
 fn step(action: Action, min_samples_per_side: u32, gates: &[GateKind]) -> Step {
-    Step { action, bake: Bake { at_least: SECOND, min_samples_per_side }, gates: gates.to_vec(), line: 1 }
+    let bake = Bake { at_least: SECOND, min_samples_per_side, min_ticks: 0 };
+    Step { action, bake, gates: gates.to_vec(), line: 1 }
 }
 
 fn tool(command: &str) -> Tool {

@@ -62,6 +62,14 @@ pub(super) const MISTAKES: &[Mistake] = &[
         invariant: "rightTimeZone",
     },
     Mistake {
+        name: "the entries run so seldom that a step sees too few ticks",
+        kind: Kind::Schedule,
+        // Of two hours.
+        make: |made| made.plan.steps[2].bake.min_ticks = 26,
+        gate: GateKind::Samples,
+        invariant: "enoughTicks",
+    },
+    Mistake {
         name: "a pod takes too long to start",
         kind: Kind::Schedule,
         make: |made| {
