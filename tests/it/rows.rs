@@ -230,8 +230,9 @@ fn every_field_means_what_it_means_on_a_cluster() {
     });
 
     // A pod that ends.
-    house.envctl(&["restart", "bare"]).exits(0);
+    house.envctl(&["restart", "bare", "noter"]).exits(0);
     assert_eq!(asked(&house, "box", "tr '\\n' ' ' < /ledger/end"), "before signal", "preStop, stopSignal");
+    assert_eq!(asked(&house, "box", "cat /ledger/noted"), "leaving", "preStop httpGet");
     house.envctl(&["down", "--yes"]).exits(0).says("0 left");
     assert_eq!(house.on_engine(), [""; 0]);
 }

@@ -70,6 +70,38 @@ fn a_failing_migration_stops_everything_after_it() {
 }
 
 #[test]
+fn a_migration_that_takes_longer_than_it_may_is_ended_and_made_anew() {
+    if !runs() {
+        return;
+    }
+    let house = House::small("overdue");
+    house.edit("chart/templates/web.yaml", |text| {
+        text.replacen("  backoffLimit:", "  activeDeadlineSeconds: 2\n  backoffLimit:", 1).replace(
+            "echo migrating",
+            "echo migrating; trap 'exit 0' TERM; sleep {{ .Values.takes | default 0 }} & wait",
+        )
+    });
+    house
+        .envctl(&["up", "--set", "takes=600"])
+        .exits(1)
+        .says("migrate")
+        .says("it took longer than its deadline of 2 s")
+        .says("raise activeDeadlineSeconds")
+        .says("migrating");
+    let status = house.envctl(&["status", "--json"]).json();
+    let is_job = |pod: &&serde_json::Value| pod["workload"].as_str().is_some_and(|of| of.starts_with("Job/"));
+    let job = status["pods"].as_array().unwrap().iter().find(is_job).unwrap_or_else(|| panic!("{status}"));
+    assert_eq!(
+        (&job["completed"], &job["containers"][0]["state"]),
+        (&false.into(), &"exited".into()),
+        "{job}"
+    );
+    // Though it ended with code 0, it is not taken for done.
+    house.envctl(&["up"]).exits(0).says("migrate ✔");
+    house.envctl(&["down", "--yes"]).exits(0).says("0 left");
+}
+
+#[test]
 fn rollback_removes_what_a_failed_up_made() {
     if !runs() {
         return;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::{House, Ran, Running, have};
 
-/// One whose probe is a program, and a CronJob that comes each minute.
+/// One whose probe is a program, a CronJob that comes each minute, and one whose runs take too long.
 const MORE: &str = "
 apiVersion: apps/v1
 kind: Deployment
@@ -21,6 +21,21 @@ spec:
           image: debian:bookworm-slim
           command: [sh, -c, 'touch /tmp/alive; exec sleep 600']
           livenessProbe: {exec: {command: [test, -e, /tmp/alive]}, periodSeconds: 1, failureThreshold: 1}
+          lifecycle: {preStop: {exec: {command: [sh, -c, 'echo leaving > /proc/1/fd/1']}}}
+---
+apiVersion: batch/v1
+kind: CronJob
+metadata: {name: slow}
+spec:
+  schedule: '* * * * *'
+  failedJobsHistoryLimit: 2
+  jobTemplate:
+    spec:
+      activeDeadlineSeconds: 3
+      template:
+        spec:
+          restartPolicy: OnFailure
+          containers: [{name: slow, image: debian:bookworm-slim, command: [sh, -c, 'trap \"exit 0\" TERM; sleep 600 & wait']}]
 ---
 apiVersion: batch/v1
 kind: CronJob
@@ -99,6 +114,7 @@ fn what_a_cluster_does_for_pods_a_warden_does() {
     house.envctl(&["exec", "worker", "--", "rm", "/tmp/alive"]).exits(0);
     warden.says("worker-0, container worker: restarting it: liveness probe: exit code 1");
     until("the worker was started again", || started("worker-0.worker") != before.1);
+    house.envctl(&["logs", "worker"]).exits(0).says("leaving");
 
     // A sandbox that is gone takes its pod along, and all of it comes back.
     docker(&["kill", &container("web-0")]).exits(0);
@@ -113,11 +129,22 @@ fn what_a_cluster_does_for_pods_a_warden_does() {
     docker(&["start", &warden_name]).exits(0);
     until("the web server answers", answers);
 
-    // Each minute there is a run, with its own name, and volumes that were filled for it.
+    // Each minute there is a run, with its own name, and volumes that were filled for it. One that takes too long is ended.
     let mut told = Command::new("docker");
-    Running::start(told.args(["logs", "--follow", &warden_name])).says("running it").says("has ended");
+    Running::start(told.args(["logs", "--follow", &warden_name]))
+        .says("running it")
+        .says("ending it: its `activeDeadlineSeconds` are over")
+        .says("has ended");
     let report = house.envctl(&["status", "--json"]).exits(0).json();
     let mut pods = report["pods"].as_array().unwrap().iter();
+    // That it ended with code 0 when it was told to end does not make it one that is done.
+    let slow =
+        pods.clone().find(|pod| pod["workload"] == "CronJob/slow").unwrap_or_else(|| panic!("{report}"));
+    assert_eq!(
+        (&slow["completed"], &slow["containers"][0]["exitCode"]),
+        (&false.into(), &0.into()),
+        "{slow}"
+    );
     let run = pods.find(|pod| pod["workload"] == "CronJob/digest" && pod["completed"] == true);
     let pod = run.unwrap_or_else(|| panic!("{report}"))["name"].as_str().unwrap();
     house.envctl(&["logs", "digest"]).exits(0).says(&format!("{pod} digested hello hello"));

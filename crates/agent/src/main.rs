@@ -9,6 +9,7 @@
 //! warden   one per environment:    warden/
 //! health   asks one of the above:  health.rs
 //! started  tells a pause:          pause/started.rs
+//! check    makes one request:      probe/check.rs
 //! dial     carries one connection: dial.rs
 //! hold     nothing
 //! ```
@@ -42,7 +43,7 @@ mod signals;
 mod tls;
 mod warden;
 
-const ROLES: &str = "pause, seed, gateway, router, warden, health, started, dial or hold";
+const ROLES: &str = "pause, seed, gateway, router, warden, health, started, check, dial or hold";
 
 fn main() -> ExitCode {
     let argument = env::args().nth(1);
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
         Some("seed") => seed::run().map(|()| ExitCode::SUCCESS),
         Some("health") => Ok(health::ask()),
         Some("started") => pause::started::tell(env::args().nth(2).as_deref()),
+        Some("check") => probe::check::once(env::args().nth(2).as_deref()),
         Some("dial") => dial::run(env::args().nth(2).as_deref(), env::args().nth(3).is_none()),
         Some("--version") => {
             output::line(concat!("envctl-agent ", env!("CARGO_PKG_VERSION")));

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use bollard::query_parameters::{StopContainerOptionsBuilder, WaitContainerOptionsBuilder};
-use envctl_model::lifecycle::BeforeStop;
+use envctl_wire::{AGENT_PATH, BeforeStop};
 use futures_util::StreamExt as _;
 use tokio::time::Instant;
 
@@ -55,6 +55,14 @@ async fn prepare(engine: &VerifiedEngine, container: &ActualContainer, wanted: &
     match wanted {
         BeforeStop::Exec(command) => {
             let _ = exec::run(engine, &container.id, command, "running a preStop hook").await;
+        }
+        BeforeStop::Request(check) => {
+            // The type consists of strings and numbers: this cannot fail.
+            let check = serde_json::to_string(check).unwrap_or_default();
+            let command = [AGENT_PATH.to_owned(), "check".to_owned(), check];
+            if let Some(sandbox) = &container.sandbox {
+                let _ = exec::run(engine, sandbox, &command, "making the request of a preStop hook").await;
+            }
         }
         BeforeStop::Sleep(seconds) => tokio::time::sleep(Duration::from_secs(*seconds)).await,
     }

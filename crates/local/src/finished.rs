@@ -1,4 +1,6 @@
-//! What ends with a Job: its native sidecars.
+//! What does not end by itself when a Job does: native sidecars, and what takes longer than it may.
+
+use std::collections::BTreeSet;
 
 use futures_util::future::try_join_all;
 
@@ -16,9 +18,31 @@ pub async fn stop_sidecars(
     desired: &[DesiredPod],
     actual: &[ActualContainer],
 ) -> Result<(), EngineError> {
-    let stopping = sidecars(desired, actual).into_iter().map(|sidecar| async move {
-        let doing = format!("ending the sidecar {}", sidecar.name);
-        found(ending::stop(engine, sidecar, &doing).await).map(drop)
+    stop(engine, sidecars(desired, actual)).await
+}
+
+/// Ends, with their own grace periods, the containers of pods whose time is over. Their sandboxes stay: from them one knows.
+///
+/// # Errors
+/// When the Engine does not answer.
+pub async fn stop_overdue(
+    engine: &VerifiedEngine,
+    pods: &BTreeSet<String>,
+    actual: &[ActualContainer],
+) -> Result<(), EngineError> {
+    let of_them = actual.iter().filter(|container| {
+        container.one_off.is_none()
+            && container.role != Some(Role::Sandbox)
+            && container.state == ContainerState::Running
+            && container.pod.as_ref().is_some_and(|pod| pods.contains(pod))
+    });
+    stop(engine, of_them.collect()).await
+}
+
+async fn stop(engine: &VerifiedEngine, containers: Vec<&ActualContainer>) -> Result<(), EngineError> {
+    let stopping = containers.into_iter().map(|container| async move {
+        let doing = format!("ending the container {}", container.name);
+        found(ending::stop(engine, container, &doing).await).map(drop)
     });
     try_join_all(stopping).await.map(drop)
 }
@@ -53,7 +77,12 @@ mod tests {
             health: false,
             retries: Some(0),
         };
-        DesiredPod { name: name.to_owned(), hash: "h".to_owned(), containers: vec![container] }
+        DesiredPod {
+            name: name.to_owned(),
+            hash: "h".to_owned(),
+            deadline: None,
+            containers: vec![container],
+        }
     }
 
     #[test]

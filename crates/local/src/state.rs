@@ -1,6 +1,7 @@
 //! What exists of an environment, and which of its pods differ from what is wanted.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use bollard::models::{ContainerInspectResponse, ContainerStateStatusEnum, HealthStatusEnum};
 use bollard::query_parameters::{
@@ -11,7 +12,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _};
 use crate::backing::{COMPOSE_PROJECT, COMPOSE_SERVICE};
 use crate::engine::{EngineError, EngineReader, found, with_label};
 use envctl_model::labels::{self, Role};
-use envctl_model::lifecycle::BeforeStop;
+use envctl_wire::BeforeStop;
 
 /// Containers inspected at the same time.
 const PARALLEL: usize = 16;
@@ -73,6 +74,10 @@ pub struct ActualContainer {
     pub oom_killed: bool,
     /// When it was last started, RFC 3339.
     pub started_at: Option<String>,
+    /// When it last ended, RFC 3339.
+    pub finished_at: Option<String>,
+    /// Of a sandbox: how many seconds its pod may run.
+    pub deadline: Option<u64>,
     /// Its grace period in seconds.
     pub stop_timeout: Option<i64>,
     /// Its place among the pod's containers, as the spec has them.
@@ -81,6 +86,8 @@ pub struct ActualContainer {
     pub one_off: Option<String>,
     /// What it wants done before it is asked to end.
     pub before_stop: Option<BeforeStop>,
+    /// The id of the sandbox in whose network it is.
+    pub sandbox: Option<String>,
     /// It is never started: the warden makes others like it.
     pub is_template: bool,
 }
@@ -242,6 +249,10 @@ pub(crate) fn actual(inspected: ContainerInspectResponse) -> ActualContainer {
         hash: marks.remove(labels::POD_HASH),
         variables: marks.remove(labels::VARIABLES),
         one_off: marks.remove(labels::ONE_OFF),
+        sandbox: inspected
+            .host_config
+            .and_then(|config| config.network_mode)
+            .and_then(|mode| Some(mode.strip_prefix("container:")?.to_owned())),
         before_stop: marks.get(labels::BEFORE_STOP).and_then(|wanted| serde_json::from_str(wanted).ok()),
         is_template: marks.contains_key(labels::SCHEDULE),
         image: inspected.image.unwrap_or_default(),
@@ -257,6 +268,8 @@ pub(crate) fn actual(inspected: ContainerInspectResponse) -> ActualContainer {
         restarts: inspected.restart_count.and_then(|n| n.try_into().ok()).unwrap_or_default(),
         oom_killed: state.oom_killed.unwrap_or_default(),
         started_at: state.started_at.filter(|at| !at.starts_with("0001-")),
+        finished_at: state.finished_at.filter(|at| !at.starts_with("0001-")),
+        deadline: marks.get(labels::DEADLINE).and_then(|seconds| seconds.parse().ok()),
         stop_timeout: config.stop_timeout,
         index: marks.get(labels::INDEX).and_then(|index| index.parse().ok()),
     }
@@ -269,6 +282,8 @@ pub struct DesiredPod {
     pub name: String,
     /// The hash over everything it is made from.
     pub hash: String,
+    /// How long it may run, from its sandbox's start; as the sandbox's label says.
+    pub deadline: Option<Duration>,
     /// Its containers, the sandbox and seeder included.
     pub containers: Vec<DesiredContainer>,
 }
@@ -314,6 +329,23 @@ pub enum Why {
     Unhealthy(String),
     /// The sandbox was restarted after the container of this service had started in its network.
     Orphaned(String),
+    /// It was ended because it took longer than it may.
+    Overdue,
+}
+
+/// Whether something of a pod ended when its time was over: how it ended says nothing then.
+pub fn is_overdue<'a>(mut pod: impl Iterator<Item = &'a ActualContainer> + Clone) -> bool {
+    let moment = |text: &Option<String>| text.as_ref()?.parse::<jiff::Timestamp>().ok();
+    let at = pod.clone().find_map(|sandbox| {
+        let seconds = i64::try_from(sandbox.deadline?).ok()?;
+        moment(&sandbox.started_at)?.checked_add(jiff::SignedDuration::from_secs(seconds)).ok()
+    });
+    let Some(at) = at else { return false };
+    pod.any(|one| {
+        let ends = !matches!(one.role, Some(Role::Sandbox | Role::Sidecar));
+        ends && one.state == ContainerState::Exited
+            && moment(&one.finished_at).is_some_and(|ended| ended >= at)
+    })
 }
 
 /// The pods that have to be made (anew), each with the reason. A pod is made as a whole, because
@@ -344,6 +376,9 @@ fn change(pod: &DesiredPod, actual: &BTreeMap<&str, &ActualContainer>) -> Option
         |found: &ActualContainer| found.state == ContainerState::Exited && found.exit_code == Some(0);
     // A Job that has completed is done, whatever became of its sandbox afterwards.
     let completed = pairs.iter().all(|(wanted, found)| !wanted.run_once || succeeded(found));
+    if is_overdue(pairs.iter().map(|(_, found)| *found)) {
+        return Some(Why::Overdue);
+    }
     if whole && completed {
         return None;
     }
@@ -407,10 +442,13 @@ pub(crate) mod tests {
             restarts: 0,
             oom_killed: false,
             started_at: None,
+            finished_at: None,
+            deadline: None,
             stop_timeout: None,
             index: None,
             one_off: None,
             before_stop: None,
+            sandbox: None,
             is_template: false,
         }
     }
@@ -435,6 +473,7 @@ pub(crate) mod tests {
         DesiredPod {
             name: name.to_owned(),
             hash: "h".to_owned(),
+            deadline: None,
             containers: vec![
                 container(format!("{name}-sandbox"), Role::Sandbox, false),
                 container(format!("{name}-init"), Role::Init, true),

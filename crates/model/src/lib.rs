@@ -9,7 +9,6 @@ pub mod event;
 pub mod facts;
 pub mod finding;
 pub mod host;
-pub mod lifecycle;
 pub mod lifetime;
 pub mod log;
 pub mod name;

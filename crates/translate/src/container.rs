@@ -2,14 +2,14 @@
 
 use envctl_model::finding::Severity;
 use envctl_model::labels::BEFORE_STOP;
-use envctl_model::lifecycle::BeforeStop;
+use envctl_wire::BeforeStop;
 
 use crate::compose::{Hook, Service};
 use crate::cursor::{Cursor, Remark};
 use crate::environment::Variables;
 use crate::expand::expand;
 use crate::input::EngineFacts;
-use crate::{resources, security};
+use crate::{probe, resources, security};
 
 /// What the API has in the container itself; mounts, probes, order and the Services' variables come
 /// from the pod.
@@ -41,7 +41,7 @@ pub(crate) fn service(
         ..Service::default()
     };
     let grace = pod.get("terminationGracePeriodSeconds").number::<u32>().unwrap_or(30);
-    service.stop_grace_period = Some(crate::probe::seconds(grace));
+    service.stop_grace_period = Some(probe::seconds(grace));
     service.stop_signal = container.at(&["lifecycle", "stopSignal"]).string().map(str::to_owned);
     for port in container.get("ports").items() {
         // Container ports inform; every port of a pod can be reached.
@@ -111,12 +111,15 @@ fn before_stop(container: &Cursor<'_>) -> Option<BeforeStop> {
     let wanted = match (command.present(), sleep.number()) {
         (true, _) => BeforeStop::Exec(owned(&command)),
         (false, Some(seconds)) => BeforeStop::Sleep(seconds),
+        (false, None) if hook.get("httpGet").present() => {
+            BeforeStop::Request(probe::check(&hook, &probe::ports(container))?)
+        }
         (false, None) => {
             hook.take();
             hook.remark(Remark::dropped(
                 Severity::Major,
                 HOOK,
-                "is not run: only commands and sleep are carried",
+                "is not run: only commands, requests and sleep are carried",
             ));
             return None;
         }
@@ -124,7 +127,7 @@ fn before_stop(container: &Cursor<'_>) -> Option<BeforeStop> {
     hook.remark(Remark::approximated(
         Severity::Info,
         HOOK,
-        "runs when envctl ends the container, not when Docker does",
+        "runs when envctl or its warden ends the container, not when Docker does",
     ));
     Some(wanted)
 }

@@ -138,7 +138,8 @@ pub(crate) fn read(container: &Cursor<'_>, name: &str, engine: &EngineFacts, war
     probes
 }
 
-fn ports<'a>(container: &Cursor<'a>) -> BTreeMap<&'a str, u16> {
+/// The ports of a container that have a name.
+pub(crate) fn ports<'a>(container: &Cursor<'a>) -> BTreeMap<&'a str, u16> {
     let ports = container.get("ports").items();
     ports
         .iter()
@@ -146,7 +147,8 @@ fn ports<'a>(container: &Cursor<'a>) -> BTreeMap<&'a str, u16> {
         .collect()
 }
 
-fn check(probe: &Cursor<'_>, ports: &BTreeMap<&str, u16>) -> Option<Check> {
+/// What is asked of a container over the network, by a probe or a lifecycle hook.
+pub(crate) fn check(probe: &Cursor<'_>, ports: &BTreeMap<&str, u16>) -> Option<Check> {
     let (http, tcp, grpc) = (probe.get("httpGet"), probe.get("tcpSocket"), probe.get("grpc"));
     let host =
         |field: &Cursor<'_>| field.get("host").string().filter(|host| !host.is_empty()).map(str::to_owned);

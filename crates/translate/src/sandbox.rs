@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use envctl_model::finding::Severity;
+use envctl_model::labels::DEADLINE;
 use envctl_wire::{
     AGENT_PATH, CONFIG_VARIABLE, CONTROL_PORT, Forward, HEALTH_TIMEOUT_SECONDS, Probe, Resolv, SandboxConfig,
 };
@@ -36,6 +37,7 @@ pub(crate) fn service(
     };
     let mut service = agent(input, "pause");
     service.environment.insert(CONFIG_VARIABLE.to_owned(), json(&config));
+    service.labels.extend(pod.deadline.map(|seconds| (DEADLINE.to_owned(), seconds.to_string())));
     // `hostname -f` gives the name under the governing Service, as the kubelet's /etc/hosts does.
     service.domainname = pod.subdomain.map(|name| format!("{name}.{}.svc.{CLUSTER_DOMAIN}", pod.namespace));
     service.hostname = Some(hostname(spec, &pod.hostname, service.domainname.as_deref()));

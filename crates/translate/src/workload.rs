@@ -35,6 +35,8 @@ pub(crate) struct PodPlan<'a> {
     pub(crate) named_ports: BTreeMap<(String, Protocol), u16>,
     /// A CronJob's: nothing of it is started.
     pub(crate) schedule: Option<CronJob>,
+    /// How many seconds it may run.
+    pub(crate) deadline: Option<u64>,
 }
 
 /// What another pod must have reached before one starts.
@@ -156,6 +158,7 @@ struct Shared<'a> {
     phase: Phase,
     named_ports: BTreeMap<(String, Protocol), u16>,
     schedule: Option<CronJob>,
+    deadline: Option<u64>,
 }
 
 impl<'a> Shared<'a> {
@@ -206,6 +209,7 @@ impl<'a> Shared<'a> {
             phase,
             named_ports: named_ports(&spec),
             schedule: (kind == Workload::CronJob).then(|| cron_job::read(root)),
+            deadline: deadline(kind, &workload, &spec),
             spec,
         }
     }
@@ -264,8 +268,30 @@ impl<'a> Shared<'a> {
             environment,
             named_ports: self.named_ports.clone(),
             schedule: self.schedule.clone(),
+            deadline: self.deadline,
             name,
         }
+    }
+}
+
+/// The shorter of a Job's own and that of its pods. Pods of other controllers have none.
+fn deadline(kind: Workload, workload: &Cursor<'_>, pod: &Cursor<'_>) -> Option<u64> {
+    let of = |spec: &Cursor<'_>| {
+        let field = spec.get("activeDeadlineSeconds");
+        let seconds: Option<u64> = field.number();
+        if seconds.is_some() {
+            field.remark(Remark::approximated(
+                Severity::Info,
+                "deadline",
+                "each pod has it for itself, from its own start; without a warden only an `up` that waits ends it",
+            ));
+        }
+        seconds
+    };
+    match kind {
+        Workload::Job | Workload::CronJob => of(workload).into_iter().chain(of(pod)).min(),
+        Workload::Pod => of(pod),
+        _ => None,
     }
 }
 

@@ -24,7 +24,7 @@ pub const CONTAINER: &str = "dev.envctl.container";
 pub const INDEX: &str = "dev.envctl.index";
 /// On the containers of a pod that was made for one command: what tells it from others.
 pub const ONE_OFF: &str = "dev.envctl.one-off";
-/// On a container with a preStop hook: envctl's `BeforeStop` as JSON. Compose has a field for
+/// On a container with a preStop hook: a [`BeforeStop`](crate::BeforeStop) as JSON. Compose has a field for
 /// it, and runs it only where Compose itself ends the container.
 pub const BEFORE_STOP: &str = "dev.envctl.before-stop";
 /// On a container in which the warden probes: a list of [`ExecProbe`](crate::ExecProbe)s.
@@ -33,6 +33,8 @@ pub const PROBES: &str = "dev.envctl.probes";
 pub const SCHEDULE: &str = "dev.envctl.schedule";
 /// On the containers of a CronJob's run: when it was due, seconds since 1970.
 pub const DUE: &str = "dev.envctl.due";
+/// On the sandbox of a pod that may run so long and no longer: seconds from the sandbox's start.
+pub const DEADLINE: &str = "dev.envctl.deadline";
 /// What a container is for: one of [`Role`].
 pub const ROLE: &str = "dev.envctl.role";
 /// Who holds a lock, as JSON.

@@ -221,6 +221,19 @@ pub enum Check {
     },
 }
 
+/// What a container wants done before it is asked to end: `lifecycle.preStop`. As JSON it is the value of the label
+/// [`labels::BEFORE_STOP`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum BeforeStop {
+    /// This command is run in it.
+    Exec(Vec<String>),
+    /// This request is made to it, from its pod's sandbox. What is answered does not matter.
+    Request(Check),
+    /// So many seconds go by: others learn meanwhile that it is going.
+    Sleep(u64),
+}
+
 /// One line of JSON on a sandbox's standard output (so `docker logs` shows it, and envctl explains
 /// failures from it).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use envctl_local::engine::EngineReader;
-use envctl_local::state::{self, ActualContainer, ContainerState, Health};
+use envctl_local::state::{self, ActualContainer, ContainerState, Health, is_overdue};
 use envctl_model::labels::Role;
 use envctl_model::record::Record;
 
@@ -43,7 +43,9 @@ fn of_containers(containers: &[ActualContainer]) -> Vec<PodReport> {
                     && gateway
                     && sandbox.clone().count() == 1
                     && sandbox.clone().all(|c| running(c) && healthy(c)),
-                completed: !mains.is_empty() && mains.iter().all(|c| succeeded(c)),
+                completed: !mains.is_empty()
+                    && mains.iter().all(|c| succeeded(c))
+                    && !is_overdue(members.iter().copied()),
                 restarts: members.iter().map(|c| c.restarts).sum(),
                 containers: members
                     .iter()

@@ -2,14 +2,17 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::Context;
 use envctl_wire::{Check, Probe};
 use tokio::net::TcpStream;
 
 use super::state::Outcome;
 use super::{grpc, http};
 use crate::resolver::Resolver;
+use crate::{net, output};
 
 /// Whom the checks are made against.
 pub(crate) struct Target {
@@ -67,6 +70,21 @@ impl Target {
         };
         Ok((address, port).into())
     }
+}
+
+/// The role `check`: asks the containers of the pod, in whose sandbox it runs, this once. Whoever runs it gives it up when
+/// it takes too long.
+pub(crate) fn once(check: Option<&str>) -> anyhow::Result<ExitCode> {
+    let check = check.context("no check given")?;
+    let check: Check = serde_json::from_str(check).context("this is no check")?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let said = runtime.block_on(async {
+        let pod = net::own_address().await.context("cannot list the pod's addresses")?;
+        let target = Target { pod, resolver: Resolver::from_system()? };
+        anyhow::Ok(target.attempt(&check).await?)
+    })?;
+    output::line(said);
+    Ok(ExitCode::SUCCESS)
 }
 
 fn what(check: &Check) -> String {

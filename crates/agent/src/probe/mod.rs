@@ -7,7 +7,7 @@
 //! does not count towards the threshold of a startup or liveness probe. That a container was
 //! started again, the warden tells.
 
-mod check;
+pub(crate) mod check;
 mod grpc;
 mod http;
 pub(crate) mod state;

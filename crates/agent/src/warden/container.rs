@@ -1,6 +1,7 @@
 //! A container as the Engine tells it.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use envctl_wire::labels::{self, Role};
 use jiff::Timestamp;
@@ -15,6 +16,8 @@ pub(super) struct Container {
     pub(super) labels: HashMap<String, String>,
     pub(super) role: Role,
     pub(super) status: Status,
+    /// Whether its programs run now, and something can be done in it.
+    pub(super) is_running: bool,
     /// Why the Engine could not start it, in its words.
     pub(super) error: String,
     pub(super) exit_code: i64,
@@ -22,7 +25,14 @@ pub(super) struct Container {
     pub(super) finished: Option<Timestamp>,
     pub(super) restart: Restart,
     pub(super) env: Vec<String>,
+    /// How long it may take to end.
+    pub(super) grace: Duration,
+    /// The id of the sandbox in whose network it is.
+    pub(super) sandbox: Option<String>,
 }
+
+/// Seconds that the Engine gives to a container that does not say how long it may take to end.
+const ENGINES_GRACE: u64 = 10;
 
 /// How it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +67,7 @@ impl Container {
                 "running" | "restarting" | "paused" => Status::Up,
                 _ => Status::Ended,
             },
+            is_running: state.status == "running",
             error: state.error,
             exit_code: state.exit_code,
             started: time(&state.started_at),
@@ -67,6 +78,8 @@ impl Container {
                 _ => Restart::Never,
             },
             env: config.env.unwrap_or_default(),
+            grace: Duration::from_secs(config.stop_timeout.unwrap_or(ENGINES_GRACE)),
+            sandbox: host_config.network_mode.strip_prefix("container:").map(str::to_owned),
             labels,
         })
     }
@@ -105,6 +118,7 @@ struct Inspected {
 struct Config {
     labels: Option<HashMap<String, String>>,
     env: Option<Vec<String>>,
+    stop_timeout: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -122,6 +136,8 @@ struct State {
 #[serde(rename_all = "PascalCase")]
 struct HostConfig {
     restart_policy: RestartPolicy,
+    #[serde(default)]
+    network_mode: String,
 }
 
 #[derive(Deserialize)]
@@ -145,12 +161,15 @@ pub(super) mod tests {
             labels: HashMap::from([(labels::POD.to_owned(), "web-0".to_owned())]),
             role,
             status,
+            is_running: status == Status::Up,
             error: String::new(),
             exit_code: 0,
             started: at(started),
             finished: at(finished),
             restart: Restart::Always,
             env: Vec::new(),
+            grace: Duration::from_secs(ENGINES_GRACE),
+            sandbox: None,
         }
     }
 
@@ -158,10 +177,10 @@ pub(super) mod tests {
     fn what_the_engine_says_is_read() {
         let mut inspected = json!({
             "Id": "x", "Name": "/shop-web-0.web-1",
-            "Config": {"Labels": {"dev.envctl.role": "container", "dev.envctl.index": "2"}, "Env": ["A=b"]},
+            "Config": {"Labels": {"dev.envctl.role": "container", "dev.envctl.index": "2"}, "Env": ["A=b"], "StopTimeout": 30},
             "State": {"Status": "exited", "Error": "no", "ExitCode": 3, "StartedAt": "2026-11-30T19:00:00.12Z",
                 "FinishedAt": "0001-01-01T00:00:00Z"},
-            "HostConfig": {"RestartPolicy": {"Name": "on-failure", "MaximumRetryCount": 6}},
+            "HostConfig": {"RestartPolicy": {"Name": "on-failure", "MaximumRetryCount": 6}, "NetworkMode": "container:abc"},
         });
         let container = Container::read(&inspected).unwrap();
         assert_eq!(
@@ -173,6 +192,7 @@ pub(super) mod tests {
             (Status::Ended, Restart::OnFailure, 3)
         );
         assert!(container.started.is_some() && container.finished.is_none());
+        assert_eq!((container.grace.as_secs(), container.sandbox.as_deref()), (30, Some("abc")));
         inspected["State"]["Status"] = "restarting".into();
         assert!(Container::read(&inspected).unwrap().is_up());
         inspected["Config"]["Labels"] = Value::Null;

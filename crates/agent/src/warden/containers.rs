@@ -2,10 +2,12 @@
 
 use envctl_wire::labels;
 use futures_util::future::try_join_all;
+use jiff::Timestamp;
 use serde_json::json;
 
 use super::container::{Container, Status};
 use super::engine::{Engine, EngineError, query};
+use super::{deadline, ending};
 
 /// The containers of one environment.
 #[derive(Debug, Clone)]
@@ -21,6 +23,8 @@ pub(super) enum StartError {
     Engine(#[from] EngineError),
     #[error("{0} ended with code {1}")]
     Ended(String, i64),
+    #[error("{0} is not started: the pod's `activeDeadlineSeconds` are over")]
+    Over(String),
 }
 
 impl Containers {
@@ -57,14 +61,28 @@ impl Containers {
         self.act(container, "start").await
     }
 
-    /// Ends and starts it, with its own grace period.
+    /// Ends and starts it, with its preStop hook and its own grace period.
     pub(super) async fn restart(&self, container: &Container) -> Result<(), EngineError> {
-        self.act(container, "restart").await
+        self.end(container, "restart").await
     }
 
-    /// Ends these at the same time, each with its own grace period.
+    /// Ends these at the same time, each with its preStop hook and its own grace period.
     pub(super) async fn stop(&self, containers: impl Iterator<Item = &Container>) -> Result<(), EngineError> {
-        try_join_all(containers.map(|container| self.act(container, "stop"))).await.map(drop)
+        try_join_all(containers.map(|container| self.end(container, "stop"))).await.map(drop)
+    }
+
+    async fn end(&self, container: &Container, how: &str) -> Result<(), EngineError> {
+        // How it is now: it may have been looked at before it was started.
+        let now = match container.label(labels::BEFORE_STOP) {
+            Some(_) => self.one(&container.id).await?,
+            None => None,
+        };
+        let left = match now.filter(|now| now.is_running) {
+            Some(now) => ending::prepare(&self.engine, &now).await,
+            None => None,
+        };
+        let left = left.map(|left| format!("?t={}", left.as_secs())).unwrap_or_default();
+        self.act(container, &format!("{how}{left}")).await
     }
 
     /// Waits until a container has ended and is not started again. How it is then.
@@ -102,8 +120,15 @@ impl Containers {
 
     /// Goes on with a pod where it stands: starts what was never started, in order, each after what comes before it.
     pub(super) async fn go_on(&self, pod: &[Container]) -> Result<(), StartError> {
+        let sandbox = pod.iter().find(|member| member.label(labels::DEADLINE).is_some());
         for member in pod {
             if member.status == Status::Created {
+                if let Some(sandbox) = sandbox.filter(|sandbox| sandbox.id != member.id)
+                    && let Some(at) = self.one(&sandbox.id).await?.as_ref().and_then(deadline::ends_at)
+                    && at <= Timestamp::now()
+                {
+                    return Err(StartError::Over(member.name.clone()));
+                }
                 self.start(member).await?;
             }
             if member.role.is_run_once() {

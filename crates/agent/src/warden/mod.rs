@@ -4,8 +4,9 @@
 //! probes      says which containers have to be restarted;    backoff     how soon
 //! pod         says which pods have lost their sandbox
 //! cron        says when CronJobs run;                        clone       of what;    cron_jobs   has them run
+//! deadline    says which pods have run for too long
 //! alarm       the time;                                      events      what happens
-//! container   one as the Engine tells it;                    containers, runs, engine   what is done with them
+//! container   one as the Engine tells it;                    containers, runs, ending, engine   what is done with them
 //! ```
 //!
 //! It keeps nothing: after its own restart it finds everything on the Engine. While somebody holds the environment's lock it
@@ -18,6 +19,8 @@ mod container;
 mod containers;
 mod cron;
 mod cron_jobs;
+mod deadline;
+mod ending;
 mod engine;
 mod events;
 mod pod;
@@ -41,7 +44,8 @@ use self::backoff::Backoff;
 use self::container::{Container, Restart};
 use self::containers::Containers;
 use self::cron_jobs::CronJobs;
-use self::engine::{Engine, query};
+use self::deadline::Deadlines;
+use self::engine::{Engine, EngineError, query};
 use self::events::{Event, Events};
 use self::probes::Failed;
 use crate::health::{self, Health};
@@ -68,6 +72,8 @@ pub(crate) async fn run(config: WardenConfig) -> anyhow::Result<()> {
         busy: BTreeSet::new(),
         unseen: BTreeSet::new(),
         watched: HashMap::new(),
+        deadlines: Deadlines::default(),
+        looked: Timestamp::now(),
         failed,
         news,
     };
@@ -88,6 +94,8 @@ enum News {
     Failed(String),
     /// A run has ended, or could not be made.
     Ended(String),
+    /// A pod whose time is over has been ended, or had completed.
+    Met(String),
 }
 
 struct Warden {
@@ -102,6 +110,9 @@ struct Warden {
     unseen: BTreeSet<String>,
     /// By the id of a container, who listens to it.
     watched: HashMap<String, AbortHandle>,
+    deadlines: Deadlines,
+    /// Up to when it has looked for what is due: an alarm for what comes after that is not missed, however late it is set.
+    looked: Timestamp,
     cron_jobs: CronJobs,
     failed: UnboundedSender<Failed>,
     news: UnboundedSender<News>,
@@ -124,10 +135,16 @@ impl Warden {
                         if self.unseen.remove(&of) {
                             self.look_again(&of).await?;
                         }
+                        self.end_what_is_over().await?;
                     }
                     News::Failed(pod) => {
                         self.busy.remove(&pod);
                         self.look_again(&pod).await?;
+                        self.end_what_is_over().await?;
+                    }
+                    News::Met(pod) => {
+                        self.busy.remove(&pod);
+                        self.deadlines.met(&pod);
                     }
                     News::Ended(run) => {
                         self.cron_jobs.ended(&run);
@@ -156,6 +173,7 @@ impl Warden {
             return Ok(());
         }
         if event.action == "die" {
+            self.deadlines.forget(&event.actor.id);
             if let Some(listener) = self.watched.remove(&event.actor.id) {
                 listener.abort();
             }
@@ -163,6 +181,7 @@ impl Warden {
             && let Some(container) = self.containers.one(&event.actor.id).await?
         {
             self.watch(&container);
+            self.set_alarm()?;
             if matches!(container.role, Role::Container | Role::Sidecar) && !self.is_locked().await? {
                 self.tell_sandbox(&container).await?;
             }
@@ -198,6 +217,7 @@ impl Warden {
     }
 
     fn watch(&mut self, container: &Container) {
+        self.deadlines.note(container);
         self.watched.retain(|_, listener| !listener.is_finished());
         if probes::is_watched(container) && !self.watched.contains_key(&container.id) {
             let (engine, failed) = (self.containers.engine.clone(), self.failed.clone());
@@ -312,14 +332,46 @@ impl Warden {
         Ok(())
     }
 
-    /// Begins the runs whose time has come, and sets the alarm.
+    /// Ends the pods whose time is over, begins the runs whose time has come, and sets the alarm.
     async fn run_what_is_due(&mut self) -> anyhow::Result<()> {
         self.tell_expiry();
+        self.looked = Timestamp::now();
+        self.end_what_is_over().await?;
         if !self.is_locked().await? {
             self.cron_jobs.run_what_is_due().await?;
         }
-        let next = self.cron_jobs.next(Timestamp::now()).into_iter().chain(self.expires).min();
-        self.alarm.set(next).context("cannot set the alarm")
+        self.set_alarm()
+    }
+
+    fn set_alarm(&self) -> anyhow::Result<()> {
+        let next = [self.cron_jobs.next(self.looked), self.deadlines.next(self.looked), self.expires];
+        self.alarm.set(next.into_iter().flatten().min()).context("cannot set the alarm")
+    }
+
+    /// Ends the pods whose time is over, and that have not completed; those about which something is being done, when that
+    /// is over.
+    async fn end_what_is_over(&mut self) -> anyhow::Result<()> {
+        let over = self.deadlines.over(Timestamp::now());
+        if over.is_empty() || self.is_locked().await? {
+            return Ok(());
+        }
+        for name in over {
+            if self.busy.insert(name.clone()) {
+                let (containers, news) = (self.containers.clone(), self.news.clone());
+                tokio::spawn(async move {
+                    let told = match end(&containers, &name).await {
+                        Err(error) if !error.is_gone() => {
+                            output::warn(format_args!("{name}: {error}"));
+                            tokio::time::sleep(AGAIN).await;
+                            News::Failed(name)
+                        }
+                        _ => News::Met(name),
+                    };
+                    let _ = news.send(told);
+                });
+            }
+        }
+        Ok(())
     }
 
     /// Says it once.
@@ -331,6 +383,17 @@ impl Warden {
             ));
         }
     }
+}
+
+/// Ends all of a pod but its sandbox, if it has not completed.
+async fn end(containers: &Containers, name: &str) -> Result<(), EngineError> {
+    let pod = containers.of_pod(name).await?;
+    let up = pod.iter().filter(|one| one.role != Role::Sandbox && one.is_up());
+    if !deadline::is_missed(&pod) || up.clone().next().is_none() {
+        return Ok(());
+    }
+    output::line(format_args!("{name}: ending it: its `activeDeadlineSeconds` are over"));
+    containers.stop(up).await
 }
 
 /// Until when a warden was there before: this container until it ended, or nobody before it was made.

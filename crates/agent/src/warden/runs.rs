@@ -11,6 +11,7 @@ use super::clone::{self, Made, Naming};
 use super::container::{Container, Restart, Status};
 use super::containers::{Containers, StartError};
 use super::cron::Past;
+use super::deadline;
 use super::engine::{EngineError, query};
 use crate::output;
 
@@ -50,8 +51,9 @@ impl Run {
     /// How it ended; `None` while it goes on. The sandbox is what ends last.
     pub(super) fn ended(&self) -> Option<Past> {
         let goes_on = self.containers.iter().any(Container::is_up);
-        let succeeded =
-            Self::main(&self.containers).all(|one| one.status == Status::Ended && one.exit_code == 0);
+        let succeeded = Self::main(&self.containers)
+            .all(|one| one.status == Status::Ended && one.exit_code == 0)
+            && !self.pods().values().any(|pod| deadline::is_missed(pod));
         (!goes_on).then(|| Past { run: self.name.clone(), due: self.due, succeeded })
     }
 }
@@ -200,6 +202,9 @@ mod tests {
         assert_eq!(ended(sandbox(Status::Up), main(Status::Ended, 0)), None);
         assert_eq!(ended(sandbox(Status::Ended), main(Status::Ended, 0)), Some(true));
         assert_eq!(ended(sandbox(Status::Ended), main(Status::Ended, 3)), Some(false));
+        let mut overdue = sandbox(Status::Ended);
+        overdue.labels.insert(labels::DEADLINE.to_owned(), "2".to_owned());
+        assert_eq!(ended(overdue, main(Status::Ended, 0)), Some(false), "it was ended, with code 0");
         assert_eq!(
             ended(sandbox(Status::Ended), main(Status::Created, 0)),
             Some(false),

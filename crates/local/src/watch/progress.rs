@@ -77,6 +77,11 @@ pub enum FailureReason {
         /// The exit code.
         exit_code: i64,
     },
+    /// The pod runs for longer than its `activeDeadlineSeconds`.
+    Overdue {
+        /// How long it may run.
+        deadline: Duration,
+    },
     /// Docker could not start it.
     CannotStart {
         /// Docker's words.
@@ -100,6 +105,11 @@ impl fmt::Display for FailureReason {
             Self::SandboxDied { exit_code } => {
                 write!(f, "the pod's sandbox ended with exit code {exit_code}")
             }
+            Self::Overdue { deadline } => write!(
+                f,
+                "it took longer than its deadline of {} s\n  raise activeDeadlineSeconds, or find out why it takes so long",
+                deadline.as_secs()
+            ),
             Self::CannotStart { error } => write!(f, "Docker could not start it: {error}"),
         }
     }
@@ -115,6 +125,7 @@ pub struct Progress {
 struct Pod {
     hash: String,
     run_once: bool,
+    deadline: Option<Duration>,
     members: Vec<Member>,
 }
 
@@ -132,6 +143,13 @@ struct Member {
     failure: Option<FailureReason>,
 }
 
+/// How the pod as a whole was before something happened to a member.
+#[derive(Debug, Clone, Copy)]
+struct Whole {
+    is_completed: bool,
+    is_overdue: bool,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Status {
     Waiting,
@@ -146,7 +164,8 @@ impl Progress {
     pub fn new(desired: &[DesiredPod]) -> Self {
         let pods = desired.iter().map(|pod| {
             let members = pod.containers.iter().cloned().map(Member::new).collect();
-            (pod.name.clone(), Pod { hash: pod.hash.clone(), run_once: pod.is_run_once(), members })
+            let (hash, run_once, deadline) = (pod.hash.clone(), pod.is_run_once(), pod.deadline);
+            (pod.name.clone(), Pod { hash, run_once, deadline, members })
         });
         Self { pods: pods.collect() }
     }
@@ -154,7 +173,8 @@ impl Progress {
     /// Takes over what the Engine's listing says.
     pub fn observe(&mut self, containers: &[ActualContainer], now: Instant) {
         for container in containers {
-            if let Some((_, member)) = self.member(container.service.as_deref(), container.hash.as_deref()) {
+            let (service, hash) = (container.service.as_deref(), container.hash.as_deref());
+            if let Some((_, member)) = self.member(service, hash, now) {
                 member.observe(container, now);
             }
         }
@@ -162,20 +182,26 @@ impl Progress {
 
     /// Takes an event over.
     pub fn apply(&mut self, event: &ContainerEvent, now: Instant) {
-        if let Some((completed, member)) = self.member(event.service.as_deref(), event.hash.as_deref()) {
-            member.apply(event, completed, now);
+        if let Some((pod, member)) = self.member(event.service.as_deref(), event.hash.as_deref(), now) {
+            member.apply(event, pod, now);
         }
     }
 
     /// The member that a container of this service and hash is. A container of another hash is the
     /// one that is being replaced: its end means nothing.
-    fn member(&mut self, service: Option<&str>, hash: Option<&str>) -> Option<(bool, &mut Member)> {
+    fn member(
+        &mut self,
+        service: Option<&str>,
+        hash: Option<&str>,
+        now: Instant,
+    ) -> Option<(Whole, &mut Member)> {
         let (service, hash) = (service?, hash?);
         let pods = self.pods.values_mut().filter(|pod| pod.hash == hash);
         pods.filter_map(|pod| {
-            let completed = pod.is_completed();
+            let is_overdue = pod.ends_at().is_some_and(|(at, _)| at <= now);
+            let whole = Whole { is_completed: pod.is_completed(), is_overdue };
             let member = pod.members.iter_mut().find(|member| member.wanted.service == service)?;
-            Some((completed, member))
+            Some((whole, member))
         })
         .next()
     }
@@ -187,15 +213,23 @@ impl Progress {
     }
 
     /// When a state will change by itself, though nothing happens: a container without a health
-    /// check has then run long enough.
+    /// check has then run long enough, or a pod too long.
     #[must_use]
     pub fn next_change(&self, now: Instant) -> Option<Instant> {
-        let members = self.pods.values().flat_map(|pod| &pod.members);
-        members.filter_map(Member::settles_at).filter(|at| *at > now).min()
+        let settled = self.pods.values().flat_map(|pod| &pod.members).filter_map(Member::settles_at);
+        let overdue = self.pods.values().filter_map(|pod| pod.ends_at().map(|(at, _)| at));
+        settled.chain(overdue).filter(|at| *at > now).min()
     }
 }
 
 impl Pod {
+    /// When its time is over, and what has begun it.
+    fn ends_at(&self) -> Option<(Instant, &Member)> {
+        let sandbox = self.members.iter().find(|member| member.wanted.role == Role::Sandbox)?;
+        let Status::Running(since) = sandbox.status else { return None };
+        Some((since.checked_add(self.deadline?)?, sandbox))
+    }
+
     fn is_completed(&self) -> bool {
         self.run_once && self.members.iter().all(|m| !m.wanted.run_once || m.status == Status::Succeeded)
     }
@@ -210,6 +244,12 @@ impl Pod {
         };
         if let Some(failure) = self.members.iter().find_map(failure) {
             return PodState::Failed(failure);
+        }
+        if let (Some((at, sandbox)), Some(deadline)) = (self.ends_at(), self.deadline)
+            && at <= now
+        {
+            let (service, id) = (sandbox.wanted.service.clone(), sandbox.id.clone());
+            return PodState::Failed(Failure { service, id, reason: FailureReason::Overdue { deadline } });
         }
         if self.members.iter().all(|member| member.status == Status::Waiting) {
             return PodState::Pending;
@@ -275,7 +315,7 @@ impl Member {
         }
     }
 
-    fn apply(&mut self, event: &ContainerEvent, pod_completed: bool, now: Instant) {
+    fn apply(&mut self, event: &ContainerEvent, pod: Whole, now: Instant) {
         match event.change {
             Change::Created => *self = Self { id: event.id.clone(), ..Self::new(self.wanted.clone()) },
             Change::Started => {
@@ -289,18 +329,19 @@ impl Member {
             Change::Health(health) => self.healthy = health == Health::Healthy,
             Change::Destroyed if self.id == event.id => self.status = Status::Waiting,
             Change::Destroyed => {}
-            Change::Died { exit_code } => self.died(exit_code, pod_completed),
+            Change::Died { exit_code } => self.died(exit_code, pod),
         }
     }
 
-    fn died(&mut self, exit_code: i64, pod_completed: bool) {
+    fn died(&mut self, exit_code: i64, pod: Whole) {
         self.healthy = false;
         self.status = Status::Ended;
-        if self.wanted.run_once && exit_code == 0 {
+        // The warden may be the one that ended it.
+        if self.wanted.run_once && exit_code == 0 && !pod.is_overdue {
             self.status = Status::Succeeded;
             return;
         }
-        if std::mem::take(&mut self.stopping) || pod_completed {
+        if std::mem::take(&mut self.stopping) || pod.is_completed {
             return;
         }
         self.deaths += 1;
@@ -404,6 +445,22 @@ mod tests {
         assert_eq!(world.state(), PodState::Starting);
         assert_eq!(world.then("api-sandbox", Change::Health(Health::Healthy)).state(), PodState::Ready);
         assert_eq!(world.then("api-sandbox", Change::Health(Health::Unhealthy)).state(), PodState::Starting);
+    }
+
+    #[test]
+    fn a_pod_that_takes_longer_than_it_may_has_failed_and_one_that_has_completed_has_not() {
+        let deadline = Duration::from_secs(5);
+        let mut world = World::new(DesiredPod { deadline: Some(deadline), ..desired("migrate", true) });
+        world.start_pod("migrate").after(deadline - SETTLED);
+        assert_eq!(world.state(), PodState::Starting);
+        assert_eq!(world.progress.next_change(world.now), Some(world.now + SETTLED));
+        assert_eq!(world.after(SETTLED).failure(), FailureReason::Overdue { deadline });
+        world.then("migrate-app", Change::Stopping).then("migrate-app", Change::Died { exit_code: 0 });
+        assert_eq!(world.failure(), FailureReason::Overdue { deadline }, "it was ended, with code 0");
+
+        let mut world = World::new(DesiredPod { deadline: Some(deadline), ..desired("migrate", true) });
+        world.start_pod("migrate").then("migrate-app", Change::Died { exit_code: 0 }).after(deadline * 2);
+        assert_eq!(world.state(), PodState::Completed);
     }
 
     #[test]

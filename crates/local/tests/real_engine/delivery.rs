@@ -86,6 +86,7 @@ impl Pod {
         DesiredPod {
             name: (*name).to_owned(),
             hash: (*hash).to_owned(),
+            deadline: None,
             containers: vec![
                 container("sandbox", Role::Sandbox, false),
                 container("init", Role::Init, true),

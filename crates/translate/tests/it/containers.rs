@@ -1,5 +1,6 @@
 //! Fields of containers.
 
+use envctl_wire::{BeforeStop, Check};
 use serde_json::json;
 
 use crate::support::{errors, findings, service, translated};
@@ -138,12 +139,16 @@ fn lifecycle_hooks_run_where_compose_can() {
     let main = service(&translation, "p.main");
     assert_eq!(main["post_start"], json!([{"command": ["a", "$$B"]}]));
     assert_eq!(main["stop_signal"], "SIGINT");
-    assert_eq!(main["labels"].get("dev.envctl.before-stop"), None);
+    let wanted: BeforeStop =
+        serde_json::from_str(main["labels"]["dev.envctl.before-stop"].as_str().unwrap()).unwrap();
+    let path = "/".to_owned();
+    let check = Check::HttpGet { host: None, port: 80, path, tls: false, headers: Vec::new() };
+    assert_eq!(wanted, BeforeStop::Request(check));
     assert_eq!(
         findings(&translation, "Pod/p"),
         [
-            "lifecycle-hook spec.containers[0].lifecycle.postStart",
-            "lifecycle-hook spec.containers[0].lifecycle.preStop"
+            "lifecycle-hook spec.containers[0].lifecycle.preStop",
+            "lifecycle-hook spec.containers[0].lifecycle.postStart"
         ]
     );
 }

@@ -27,6 +27,7 @@ spec:
         metadata: {labels: {app: web}}
         spec:
           restartPolicy: Never
+          activeDeadlineSeconds: 90
           nodeSelector: {a: b}
           containers: [{name: main, image: "x:1"}]
 ---
@@ -77,14 +78,18 @@ fn the_pods_of_a_cron_job_are_made_and_not_started() {
         (&json!("on-failure:2"), &json!("CronJob/digest"))
     );
     assert!(service(&translation, "web-0.main")["labels"].get("dev.envctl.schedule").is_none());
+    // The shorter of the Job's and its pods', on what the pod's time counts from.
+    assert_eq!(service(&translation, "digest-0")["labels"]["dev.envctl.deadline"], "60");
+    assert_eq!(service(&translation, "web-0")["labels"].get("dev.envctl.deadline"), None);
     assert_eq!(translation.services[0].backends.len(), 1, "no Service leads to what comes and goes");
     assert_eq!(
         findings(&translation, "CronJob/digest"),
         [
+            "deadline spec.jobTemplate.spec.activeDeadlineSeconds",
+            "deadline spec.jobTemplate.spec.template.spec.activeDeadlineSeconds",
             "job-retry spec.jobTemplate.spec.template.spec.restartPolicy",
             "job-retention spec.jobTemplate.spec.ttlSecondsAfterFinished",
             "scheduling spec.jobTemplate.spec.template.spec.nodeSelector",
-            "deadline spec.jobTemplate.spec.activeDeadlineSeconds",
         ]
     );
     // Another time is another template, and no other pod.

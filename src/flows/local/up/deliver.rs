@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use envctl_local::compose::{ComposeError, ComposeProject};
 use envctl_local::seed::{self, Refreshed};
 use envctl_local::state::{self, ActualContainer, DesiredContainer, DesiredPod, Why};
-use envctl_local::watch::{self, Outcome, PodState, Progress};
+use envctl_local::watch::{self, Failure, FailureReason, Outcome, PodState, Progress};
 use envctl_local::{diagnose, finished, remove};
 use envctl_model::labels::{self, CLAIM, Role};
 use envctl_model::{Thing, ThingKind};
@@ -24,7 +24,7 @@ use crate::flows::run::supervisor;
 use crate::flows::step_error::failed;
 
 /// How long the watcher may take to see the failure that Compose has reported.
-const SEEN_WITHIN: std::time::Duration = std::time::Duration::from_secs(5);
+const SEEN_WITHIN: Duration = Duration::from_secs(5);
 
 impl UpWorld<'_> {
     pub(super) async fn deliver(&self, context: &Context) -> Result<Done, StepError> {
@@ -91,9 +91,21 @@ impl UpWorld<'_> {
                 }
             }
             Outcome::Failed(pods) => {
+                let is_overdue = |failure: &Failure| matches!(failure.reason, FailureReason::Overdue { .. });
+                let overdue: BTreeSet<_> = pods
+                    .iter()
+                    .filter(|(_, failure)| is_overdue(failure))
+                    .map(|(pod, _)| pod.clone())
+                    .collect();
                 let pods: Vec<_> =
                     pods.into_iter().map(|(pod, failure)| (pod, failure.reason.to_string())).collect();
-                return Err(self.explain(&pods, &identity).await);
+                let told = self.explain(&pods, &identity).await;
+                let made = state::containers(reader, &identity).await.map_err(engine)?;
+                let ended = finished::stop_overdue(&self.checked.machine.engine, &overdue, &made).await;
+                if let Err(error) = ended {
+                    context.warn(format!("what took longer than it may still runs: {error}"));
+                }
+                return Err(told);
             }
             Outcome::Deadline(pods) => {
                 let seconds = self.options.timeout.as_secs();
@@ -293,7 +305,8 @@ pub(crate) fn desired(translation: &Translation) -> Vec<DesiredPod> {
             health: true,
             retries: None,
         };
-        Some(DesiredPod { name: service.to_owned(), hash: hash.to_owned(), containers: vec![container] })
+        let (name, hash) = (service.to_owned(), hash.to_owned());
+        Some(DesiredPod { name, hash, deadline: None, containers: vec![container] })
     });
     own.chain(described(translation, &translation.pods)).collect()
 }
@@ -306,6 +319,7 @@ pub(super) fn described<'t>(
     pods.iter().map(|pod| DesiredPod {
         name: pod.name.clone(),
         hash: pod.hash.clone(),
+        deadline: deadline(&translation.compose["services"][&pod.sandbox]["labels"]),
         containers: pod
             .services
             .iter()
@@ -334,6 +348,11 @@ pub(crate) fn pod_volumes(translation: &Translation, project: &str, pods: &BTree
             volume["name"].as_str().map_or_else(|| format!("{project}_{key}"), str::to_owned)
         })
         .collect()
+}
+
+/// How long a pod may run, by its sandbox's labels.
+fn deadline(marks: &serde_json::Value) -> Option<Duration> {
+    marks[labels::DEADLINE].as_str()?.parse().ok().map(Duration::from_secs)
 }
 
 /// How often Docker starts a container again by a Compose `restart` policy; `None` is without end.
