@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::{House, Ran, Running, have};
 
-/// One whose probe is a program, a CronJob that comes each minute, and one whose runs take too long.
+/// Two whose probes are programs, a CronJob that comes each minute, and one whose runs take too long.
 const MORE: &str = "
 apiVersion: apps/v1
 kind: Deployment
@@ -22,6 +22,26 @@ spec:
           command: [sh, -c, 'touch /tmp/alive; exec sleep 600']
           livenessProbe: {exec: {command: [test, -e, /tmp/alive]}, periodSeconds: 1, failureThreshold: 1}
           lifecycle: {preStop: {exec: {command: [sh, -c, 'echo leaving > /proc/1/fd/1']}}}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: gate}
+spec:
+  selector: {matchLabels: {app: gate}}
+  template:
+    metadata: {labels: {app: gate}}
+    spec:
+      terminationGracePeriodSeconds: 1
+      containers:
+        - name: gate
+          image: debian:bookworm-slim
+          command: [perl, -MIO::Socket::INET, -e, 'my $s = IO::Socket::INET->new(LocalPort => 8000, Listen => 9); while (my $c = $s->accept) { print $c q(open); close $c }']
+          readinessProbe: {exec: {command: [test, '!', -e, /tmp/shut]}, periodSeconds: 1, failureThreshold: 1}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: gate}
+spec: {selector: {app: gate}, ports: [{port: 80, targetPort: 8000}]}
 ---
 apiVersion: batch/v1
 kind: CronJob
@@ -116,12 +136,31 @@ fn what_a_cluster_does_for_pods_a_warden_does() {
     until("the worker was started again", || started("worker-0.worker") != before.1);
     house.envctl(&["logs", "worker"]).exits(0).says("leaving");
 
+    // A probe that is a program decides whether Services lead to its pod.
+    let asks = "my $s = IO::Socket::INET->new(PeerAddr => 'gate:80', Timeout => 5) or exit 1; exit((<$s> // q()) ne q(open))";
+    let is_open =
+        || house.envctl(&["exec", "worker", "--", "perl", "-MIO::Socket::INET", "-e", asks]).code == 0;
+    assert!(is_open(), "up has waited for it");
+    house.envctl(&["exec", "gate", "--", "touch", "/tmp/shut"]).exits(0);
+    until("the Service leads nowhere", || !is_open());
+    let report = house.envctl(&["status", "--json"]).json();
+    let gate = report["pods"].as_array().unwrap().iter().find(|pod| pod["workload"] == "Deployment/gate");
+    assert_eq!(gate.map(|pod| &pod["ready"]), Some(&false.into()), "{report}");
+    // Who was not there when it happened finds it.
+    let warden_name = container("envctl-warden");
+    docker(&["stop", &warden_name]).exits(0);
+    drop(warden);
+    house.envctl(&["exec", "gate", "--", "rm", "/tmp/shut"]).exits(0);
+    docker(&["start", &warden_name]).exits(0);
+    until("the Service leads to it", is_open);
+    let mut told = Command::new("docker");
+    let mut warden = Running::start(told.args(["logs", "--follow", "--tail=0", &warden_name]));
+
     // A sandbox that is gone takes its pod along, and all of it comes back.
     docker(&["kill", &container("web-0")]).exits(0);
     warden.says("web-0: starting it anew: its sandbox has ended").says("web-0: started");
     until("the web server answers", answers);
     // As after a reboot: the Engine starts what it finds, in any order, and a member before its sandbox not at all.
-    let warden_name = container("envctl-warden");
     docker(&["stop", &warden_name, &container("web-0.web"), &container("web-0")]).exits(0);
     drop(warden);
     assert_ne!(docker(&["start", &container("web-0.web")]).code, 0);

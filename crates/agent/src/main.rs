@@ -8,7 +8,7 @@
 //! router   one per machine:        router/
 //! warden   one per environment:    warden/
 //! health   asks one of the above:  health.rs
-//! started  tells a pause:          pause/started.rs
+//! tell     tells one of the above: told.rs
 //! check    makes one request:      probe/check.rs
 //! dial     carries one connection: dial.rs
 //! hold     nothing
@@ -41,9 +41,10 @@ mod router;
 mod seed;
 mod signals;
 mod tls;
+mod told;
 mod warden;
 
-const ROLES: &str = "pause, seed, gateway, router, warden, health, started, check, dial or hold";
+const ROLES: &str = "pause, seed, gateway, router, warden, health, tell, check, dial or hold";
 
 fn main() -> ExitCode {
     let argument = env::args().nth(1);
@@ -55,7 +56,7 @@ fn main() -> ExitCode {
         Some("hold") => serve(async || Ok(())),
         Some("seed") => seed::run().map(|()| ExitCode::SUCCESS),
         Some("health") => Ok(health::ask()),
-        Some("started") => pause::started::tell(env::args().nth(2).as_deref()),
+        Some("tell") => told::tell(env::args().nth(2).as_deref()),
         Some("check") => probe::check::once(env::args().nth(2).as_deref()),
         Some("dial") => dial::run(env::args().nth(2).as_deref(), env::args().nth(3).is_none()),
         Some("--version") => {

@@ -5,9 +5,11 @@ use std::collections::HashMap;
 use bollard::query_parameters::{StartContainerOptions, StopContainerOptions};
 use envctl_model::labels::{self, Role};
 use envctl_model::receipt::{End, Item};
+use envctl_wire::{AGENT_PATH, Suspension};
 use futures_util::future::try_join_all;
 
 use crate::engine::{EngineError, VerifiedEngine};
+use crate::exec;
 use crate::remove;
 use crate::state::{self, ActualContainer, ContainerState};
 
@@ -49,6 +51,40 @@ pub async fn wake(engine: &VerifiedEngine, identity: &str) -> Result<(), EngineE
         started.map_err(engine.failed("starting the warden"))?;
     }
     Ok(())
+}
+
+/// A CronJob could not be suspended, or made to run.
+#[derive(Debug, thiserror::Error)]
+pub enum SuspendError {
+    /// The Engine.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// Nobody runs CronJobs here.
+    #[error("the environment has no warden that would run CronJobs")]
+    NoWarden,
+    /// The warden's words.
+    #[error("the warden does not do as it is told: {0}")]
+    Refused(String),
+}
+
+/// Has the warden suspend a CronJob, or run it from now on, whatever it says itself.
+///
+/// # Errors
+/// When there is no warden, or it has no such CronJob; when the Engine does not answer.
+pub async fn suspend(
+    engine: &VerifiedEngine,
+    identity: &str,
+    suspension: &Suspension,
+) -> Result<(), SuspendError> {
+    let wardens = of(engine, identity).await?;
+    let warden = wardens.first().ok_or(SuspendError::NoWarden)?;
+    // The type consists of a name and a flag: this cannot fail.
+    let told = serde_json::to_string(suspension).unwrap_or_default();
+    let command = [AGENT_PATH.to_owned(), "tell".to_owned(), told];
+    match exec::run(engine, &warden.id, &command, "telling the warden").await? {
+        (0, _) => Ok(()),
+        (_, said) => Err(SuspendError::Refused(said.trim().to_owned())),
+    }
 }
 
 /// Removes all runs of CronJobs, with their volumes.

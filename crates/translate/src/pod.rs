@@ -108,10 +108,10 @@ impl<'p, 'a> Prepared<'p, 'a> {
             layout: Layout::default(),
         };
         let mut members = Vec::new();
-        let mut network_probes = Vec::new();
+        let (mut network_probes, mut health_checks) = (Vec::new(), Vec::new());
         let mut live = input.live.iter().find(|live| live.workload == plan.workload);
         for container in &containers {
-            let Probes { network, exec, health } =
+            let Probes { network, exec, health, counts } =
                 probe::read(&container.at, container.name, &input.engine, &input.warden);
             if container.step == Step::Sidecar && network.iter().any(|probe| probe.kind == ProbeKind::Startup)
             {
@@ -122,6 +122,7 @@ impl<'p, 'a> Prepared<'p, 'a> {
                 ));
             }
             network_probes.extend(network);
+            health_checks.extend(counts);
             let mut service = container::service(spec, &container.at, &container.variables, &input.engine);
             service.volumes = container.requests.iter().flat_map(|request| builder.mounts(request)).collect();
             if !exec.is_empty() {
@@ -149,7 +150,7 @@ impl<'p, 'a> Prepared<'p, 'a> {
             members.push((member, service, container.step));
         }
         let layout = builder.layout;
-        let mut sandbox = sandbox::service(input, &downward, gateway, network_probes);
+        let mut sandbox = sandbox::service(input, &downward, gateway, network_probes, health_checks);
         sandbox.volumes = layout.held.iter().map(|key| mount(key, format!("/held/{key}"))).collect();
         if spec.get("hostIPC").boolean() == Some(true) {
             sandbox.ipc = Some("host".to_owned());

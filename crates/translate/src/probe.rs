@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use envctl_model::finding::Severity;
-use envctl_wire::{Check, Exec, ExecProbe, Probe, ProbeKind};
+use envctl_wire::{Check, Exec, ExecProbe, HealthCheck, Probe, ProbeKind};
 
-use crate::compose::HealthCheck;
+use crate::compose;
 use crate::cursor::{Cursor, Remark};
 use crate::input::{EngineFacts, Warden};
 
@@ -15,7 +15,9 @@ pub(crate) struct Probes {
     pub(crate) network: Vec<Probe>,
     /// Those that the warden makes: they restart.
     pub(crate) exec: Vec<ExecProbe>,
-    pub(crate) health: Option<HealthCheck>,
+    pub(crate) health: Option<compose::HealthCheck>,
+    /// What this health check decides, if somebody tells the sandbox how it is.
+    pub(crate) counts: Option<HealthCheck>,
 }
 
 #[derive(Debug)]
@@ -98,11 +100,11 @@ pub(crate) fn read(container: &Cursor<'_>, name: &str, engine: &EngineFacts, war
             probe.get("successThreshold").invalid(&timing.success.to_string(), "1, as it must be here");
         }
         if command.present() {
-            if kind != ProbeKind::Liveness {
+            if let (ProbeKind::Startup | ProbeKind::Readiness, Warden::Off(why)) = (kind, warden) {
                 probe.remark(Remark::approximated(
                     Severity::Minor,
                     "exec-probe",
-                    "runs as Docker's health check: Services send requests before it has succeeded",
+                    format!("Services send requests before it has succeeded: {why}"),
                 ));
             }
             if timing.success > 1 {
@@ -134,7 +136,13 @@ pub(crate) fn read(container: &Cursor<'_>, name: &str, engine: &EngineFacts, war
             probes.network.push(timing.probe(name, kind, check));
         }
     }
+    let kind = if readiness.is_some() { ProbeKind::Readiness } else { ProbeKind::Startup };
     probes.health = health(startup, readiness, engine);
+    probes.counts = probes
+        .health
+        .as_ref()
+        .filter(|_| warden.is_on())
+        .map(|_| HealthCheck { container: name.to_owned(), kind });
     probes
 }
 
@@ -204,7 +212,7 @@ fn health(
     startup: Option<Program<'_>>,
     readiness: Option<Program<'_>>,
     engine: &EngineFacts,
-) -> Option<HealthCheck> {
+) -> Option<compose::HealthCheck> {
     let grace = startup.as_ref().map_or(0, |probe| {
         probe.timing.initial_delay.saturating_add(probe.timing.failure.saturating_mul(probe.timing.period))
     });
@@ -217,7 +225,7 @@ fn health(
     let eager = engine.has_start_interval();
     let interval = if eager { timing.period } else { first };
     let tolerated = timing.failure.saturating_mul(timing.period).div_ceil(interval);
-    Some(HealthCheck::Test {
+    Some(compose::HealthCheck::Test {
         test: ["CMD"].into_iter().chain(probe.command).map(str::to_owned).collect(),
         interval: seconds(interval),
         timeout: seconds(timing.timeout.saturating_add(EXEC_START)),

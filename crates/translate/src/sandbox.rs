@@ -20,6 +20,7 @@ pub(crate) fn service(
     downward: &Downward<'_, '_>,
     gateway: std::net::Ipv4Addr,
     probes: Vec<Probe>,
+    health_checks: Vec<envctl_wire::HealthCheck>,
 ) -> Service {
     let pod = downward.pod;
     let spec = &pod.spec;
@@ -33,6 +34,7 @@ pub(crate) fn service(
         gateway: Some(SocketAddr::from((gateway, CONTROL_PORT))),
         forwards: forwards.collect(),
         probes,
+        health_checks,
         restarts: input.warden.is_on(),
     };
     let mut service = agent(input, "pause");

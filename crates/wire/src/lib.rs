@@ -12,7 +12,7 @@
 //! | `router`  | one HTTP port per machine, routed by host name            | [`RouterConfig`]  |
 //! | `warden`  | acts on the containers of one environment                 | [`WardenConfig`]  |
 //! | `health`  | the health check of any of these but `seed`               | none              |
-//! | `started` | tells a `pause` that the container named next has started | none              |
+//! | `tell`    | tells a `pause` [`Told`], or a `warden` [`Suspension`]    | none              |
 //! | `hold`    | holds a name and nothing else: the lock                   | none              |
 
 pub mod labels;
@@ -105,6 +105,9 @@ pub struct SandboxConfig {
     pub forwards: Vec<Forward>,
     /// Network probes of all containers of the pod.
     pub probes: Vec<Probe>,
+    /// Docker's health checks that count for the pod's readiness. A warden tells what they find.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub health_checks: Vec<HealthCheck>,
     /// Whether a warden restarts containers whose startup or liveness probe fails.
     #[serde(default)]
     pub restarts: bool,
@@ -154,6 +157,48 @@ pub struct Probe<C = Check> {
     pub failure_threshold: u32,
 }
 
+/// A probe that runs a program in its container, as Docker's health check.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HealthCheck {
+    /// The container it belongs to.
+    pub container: String,
+    /// What it decides: a startup probe that has succeeded once decides nothing more until the container starts again.
+    pub kind: ProbeKind,
+}
+
+/// What a warden tells a sandbox: the JSON after the role `tell`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Told {
+    /// This container was started again: its probes know nothing about it yet.
+    Started(String),
+    /// How the containers with a health check are. What is told is all there is to know: nothing of before holds.
+    Health(Vec<ContainerHealth>),
+}
+
+/// What envctl tells a warden: the JSON after the role `tell`. It holds until the warden starts again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Suspension {
+    /// The CronJob's name.
+    pub cron_job: String,
+    /// Whether nothing of it is begun, whatever it says itself. What goes on comes to its end.
+    pub suspended: bool,
+}
+
+/// How a container with a health check is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ContainerHealth {
+    /// Its name in the pod.
+    pub container: String,
+    /// When its program was started, in the Engine's words; `None` if it does not run.
+    pub started: Option<String>,
+    /// Whether the check passes.
+    pub healthy: bool,
+}
+
 /// What a probe decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -176,8 +221,7 @@ impl std::fmt::Display for ProbeKind {
     }
 }
 
-/// A probe that runs a program in the container. The warden makes those that restart; readiness is a Docker health
-/// check of the member.
+/// A probe that runs a program in the container. The warden makes those that restart; readiness is a [`HealthCheck`].
 pub type ExecProbe = Probe<Exec>;
 
 /// A program that is run in a container: it succeeds with exit code 0.

@@ -111,11 +111,15 @@ pub(crate) async fn wake(
         let Some(asleep) = record.asleep.take() else { return Ok(None) };
         let ran = asleep.replicas.iter().filter(|(_, replicas)| **replicas > 0);
         let ran: BTreeSet<String> = ran.map(|(workload, _)| workload.clone()).collect();
+        // Before the pods: their sandboxes hear from it which health checks pass. While the lock is held it does nothing else.
+        warden::wake(&machine.engine, &record.identity).await.map_err(|e| explain(&e))?;
         if !ran.is_empty() {
             let pods = Pods::of(&machine.engine, &record.identity, Which::Workloads(ran));
-            pods.start(timeout).await.map_err(|e| failed(&e))?;
+            if let Err(error) = pods.start(timeout).await {
+                warden::rest(&machine.engine, &record.identity).await.map_err(|e| explain(&e))?;
+                return Err(failed(&error));
+            }
         }
-        warden::wake(&machine.engine, &record.identity).await.map_err(|e| explain(&e))?;
         home.save_record(&record)?;
         Ok(Some(asleep))
     })

@@ -2,19 +2,19 @@
 
 mod forwards;
 mod resolv;
-pub(crate) mod started;
 
+use std::future::ready;
 use std::time::Duration;
 
 use anyhow::Context;
-use envctl_wire::{Announcement, SandboxConfig, SandboxEvent};
+use envctl_wire::{Announcement, SandboxConfig, SandboxEvent, Told};
 use tokio::sync::watch;
 
 use self::forwards::Forwards;
 use crate::control::Announcer;
 use crate::health::{self, Health};
 use crate::resolver::Resolver;
-use crate::{net, output, probe};
+use crate::{net, output, probe, told};
 
 /// How long a ready pod waits for its gateway before it calls itself ready all the same.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -29,9 +29,15 @@ pub(crate) async fn run(config: SandboxConfig) -> anyhow::Result<()> {
         resolv::write(resolv)?;
     }
     let address = net::own_address().await.context("cannot list the pod's addresses")?;
-    let states = probe::start(&config.probes, config.restarts, address, resolver);
+    let states = probe::start(&config, address, resolver);
     let pod = states.health();
-    started::serve(move |container| states.restarted(container))?;
+    told::serve(move |told| {
+        match told {
+            Told::Started(container) => states.restarted(&container),
+            Told::Health(containers) => states.checked(&containers),
+        }
+        ready(Ok(()))
+    })?;
     tokio::spawn(follow(config, pod, health));
     Ok(())
 }

@@ -17,17 +17,18 @@ mod tls;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use envctl_wire::Probe;
+use envctl_wire::SandboxConfig;
 
 use self::state::States;
 use crate::output;
 use crate::resolver::Resolver;
 
-/// Starts all probes; what they have found is in the result.
-pub(crate) fn start(probes: &[Probe], restarts: bool, pod: Ipv4Addr, resolver: Resolver) -> Arc<States> {
-    let states = Arc::new(States::new(probes, restarts, output::event));
+/// Starts all probes of a sandbox; what they have found is in the result.
+pub(crate) fn start(config: &SandboxConfig, pod: Ipv4Addr, resolver: Resolver) -> Arc<States> {
+    let states = States::new(&config.probes, config.restarts, output::event);
+    let states = Arc::new(states.with_health_checks(&config.health_checks));
     let target = Arc::new(check::Target { pod, resolver });
-    for (index, probe) in probes.iter().cloned().enumerate() {
+    for (index, probe) in config.probes.iter().cloned().enumerate() {
         let (states, target) = (Arc::clone(&states), Arc::clone(&target));
         tokio::spawn(async move {
             timeline::follow(index, &probe, &states, || target.check(&probe)).await;

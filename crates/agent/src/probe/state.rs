@@ -1,6 +1,8 @@
 //! What probes have found so far, and what follows for the pod. No clock, no sockets.
 
-use envctl_wire::{Probe, ProbeKind, SandboxEvent};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use envctl_wire::{ContainerHealth, HealthCheck, Probe, ProbeKind, SandboxEvent};
 use tokio::sync::watch;
 
 use crate::health::Health;
@@ -107,9 +109,29 @@ impl State {
     }
 }
 
+/// A health check that somebody else makes.
+#[derive(Debug, Clone)]
+struct Checked {
+    check: HealthCheck,
+    /// The start of the container for which it has passed.
+    passed: Option<String>,
+}
+
+impl Checked {
+    fn see(&mut self, told: Option<&ContainerHealth>) {
+        let started = told.and_then(|told| told.started.as_ref());
+        if told.is_some_and(|told| told.healthy) {
+            self.passed = started.cloned();
+        } else if self.check.kind != ProbeKind::Startup || self.passed.as_ref() != started {
+            self.passed = None;
+        }
+    }
+}
+
 /// All probes of a pod.
 pub(crate) struct States {
     probes: watch::Sender<Vec<State>>,
+    checked: Mutex<Vec<Checked>>,
     health: watch::Sender<Health>,
     restarts: bool,
     report: Box<dyn Fn(&SandboxEvent) + Send + Sync>,
@@ -131,9 +153,18 @@ impl States {
             restarts: 0,
         };
         let probes: Vec<State> = probes.iter().map(state).collect();
-        let health = health_of(&probes, &Health::Starting);
+        let health = health_of(&probes, &[], &Health::Starting);
         let (probes, health) = (watch::Sender::new(probes), watch::Sender::new(health));
-        Self { probes, health, restarts, report: Box::new(report) }
+        Self { probes, checked: Mutex::default(), health, restarts, report: Box::new(report) }
+    }
+
+    /// These have to pass, too, before the pod is ready.
+    pub(crate) fn with_health_checks(self, checks: &[HealthCheck]) -> Self {
+        let checked: Vec<_> =
+            checks.iter().map(|check| Checked { check: check.clone(), passed: None }).collect();
+        let health = health_of(&self.probes.borrow(), &checked, &Health::Starting);
+        self.health.send_replace(health);
+        Self { checked: Mutex::new(checked), ..self }
     }
 
     /// What the probes make of the pod.
@@ -205,6 +236,18 @@ impl States {
         self.tell_health();
     }
 
+    /// How the containers are whose health checks count.
+    pub(crate) fn checked(&self, containers: &[ContainerHealth]) {
+        for checked in self.checks().iter_mut() {
+            checked.see(containers.iter().find(|told| told.container == checked.check.container));
+        }
+        self.tell_health();
+    }
+
+    fn checks(&self) -> MutexGuard<'_, Vec<Checked>> {
+        self.checked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Completes when the container of the probe at `index` has been started again.
     pub(crate) async fn next_start(&self, index: usize) {
         let mut probes = self.probes.subscribe();
@@ -234,9 +277,9 @@ impl States {
     }
 
     fn tell_health(&self) {
-        let probes = self.probes.borrow();
+        let (probes, checked) = (self.probes.borrow(), self.checks());
         self.health.send_if_modified(|health| {
-            let now = health_of(&probes, health);
+            let now = health_of(&probes, &checked, health);
             let changed = now != *health;
             *health = now;
             changed
@@ -246,14 +289,20 @@ impl States {
 
 /// A pod that was never ready is starting, unless something failed for which the kubelet restarts
 /// containers. What does not block says nothing about the pod.
-fn health_of(probes: &[State], before: &Health) -> Health {
+fn health_of(probes: &[State], checked: &[Checked], before: &Health) -> Health {
     let failed = probes.iter().find(|state| state.failed());
-    match failed.or_else(|| probes.iter().find(|state| state.blocks())) {
-        None => Health::Ready,
-        Some(_) if failed.is_none() && *before == Health::Starting => Health::Starting,
-        Some(state) => {
+    let probe = failed.or_else(|| probes.iter().find(|state| state.blocks()));
+    let check = checked.iter().find(|checked| checked.passed.is_none());
+    match (probe, check) {
+        (None, None) => Health::Ready,
+        _ if failed.is_none() && *before == Health::Starting => Health::Starting,
+        (Some(state), _) => {
             Health::NotReady(format!("{} probe of {}: {}", state.kind, state.container, state.reason))
         }
+        (None, Some(Checked { check, .. })) => Health::NotReady(format!(
+            "{} probe of {}: its health check does not pass",
+            check.kind, check.container
+        )),
     }
 }
 
@@ -346,6 +395,37 @@ pub(crate) mod tests {
         assert!(!states.asks_for_restart(1));
         states.observe(0, &success());
         assert_eq!(health(&states), Health::Ready);
+    }
+
+    #[test]
+    fn a_health_check_that_somebody_else_makes_counts_as_it_is_told() {
+        let check = |container: &str, kind| HealthCheck { container: container.to_owned(), kind };
+        let checks = [check("app", ProbeKind::Readiness), check("slow", ProbeKind::Startup)];
+        let states = states(&[]).with_health_checks(&checks);
+        let tell = |told: &[(&str, Option<&str>, bool)]| {
+            let told: Vec<_> = told
+                .iter()
+                .map(|(container, started, healthy)| ContainerHealth {
+                    container: (*container).to_owned(),
+                    started: started.map(str::to_owned),
+                    healthy: *healthy,
+                })
+                .collect();
+            states.checked(&told);
+            health(&states)
+        };
+        let (first, again) = (Some("1"), Some("2"));
+        let not = |what: &str| Health::NotReady(format!("{what}: its health check does not pass"));
+        assert_eq!(health(&states), Health::Starting);
+        assert_eq!(tell(&[("app", first, true)]), Health::Starting);
+        assert_eq!(tell(&[("app", first, true), ("slow", first, true)]), Health::Ready);
+        assert_eq!(tell(&[("app", first, true), ("slow", first, false)]), Health::Ready, "it has started");
+        assert_eq!(tell(&[("app", first, false), ("slow", first, false)]), not("readiness probe of app"));
+        assert_eq!(tell(&[("app", first, true), ("slow", first, false)]), Health::Ready);
+        assert_eq!(tell(&[("app", first, true), ("slow", None, false)]), not("startup probe of slow"));
+        assert_eq!(tell(&[("app", first, true), ("slow", again, false)]), not("startup probe of slow"));
+        assert_eq!(tell(&[("app", first, true), ("slow", again, true)]), Health::Ready);
+        assert_eq!(tell(&[]), not("readiness probe of app"));
     }
 
     #[test]

@@ -18,6 +18,8 @@ pub(super) struct Container {
     pub(super) status: Status,
     /// Whether its programs run now, and something can be done in it.
     pub(super) is_running: bool,
+    /// Whether its health check passes, if it has one. Only of one that runs this means something.
+    pub(super) is_healthy: bool,
     /// Why the Engine could not start it, in its words.
     pub(super) error: String,
     pub(super) exit_code: i64,
@@ -68,6 +70,7 @@ impl Container {
                 _ => Status::Ended,
             },
             is_running: state.status == "running",
+            is_healthy: state.health.is_some_and(|health| health.status == "healthy"),
             error: state.error,
             exit_code: state.exit_code,
             started: time(&state.started_at),
@@ -130,6 +133,13 @@ struct State {
     exit_code: i64,
     started_at: String,
     finished_at: String,
+    health: Option<Health>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Health {
+    status: String,
 }
 
 #[derive(Deserialize)]
@@ -162,6 +172,7 @@ pub(super) mod tests {
             role,
             status,
             is_running: status == Status::Up,
+            is_healthy: false,
             error: String::new(),
             exit_code: 0,
             started: at(started),
@@ -194,7 +205,9 @@ pub(super) mod tests {
         assert!(container.started.is_some() && container.finished.is_none());
         assert_eq!((container.grace.as_secs(), container.sandbox.as_deref()), (30, Some("abc")));
         inspected["State"]["Status"] = "restarting".into();
-        assert!(Container::read(&inspected).unwrap().is_up());
+        inspected["State"]["Health"] = json!({"Status": "healthy", "FailingStreak": 0, "Log": []});
+        let again = Container::read(&inspected).unwrap();
+        assert!(again.is_up() && !again.is_running && again.is_healthy && !container.is_healthy);
         inspected["Config"]["Labels"] = Value::Null;
         assert_eq!(Container::read(&inspected), None);
     }

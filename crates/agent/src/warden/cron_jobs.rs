@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Context;
-use envctl_wire::CronJob;
 use envctl_wire::labels;
+use envctl_wire::{CronJob, Suspension};
 use jiff::Timestamp;
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -22,8 +22,12 @@ pub(super) struct CronJobs {
     since: Option<Timestamp>,
     /// By name.
     crons: BTreeMap<String, Cron>,
+    /// By name, whether somebody wants it suspended, or not.
+    suspended: BTreeMap<String, bool>,
     /// Runs that are being brought to their end.
     driven: BTreeSet<String>,
+    /// Runs that are being removed for the next one.
+    replaced: BTreeSet<String>,
     /// When what the Engine has refused is tried again.
     again: Option<Timestamp>,
     news: UnboundedSender<News>,
@@ -31,8 +35,9 @@ pub(super) struct CronJobs {
 
 impl CronJobs {
     pub(super) fn new(containers: Containers, since: Timestamp, news: UnboundedSender<News>) -> Self {
-        let (crons, driven) = (BTreeMap::new(), BTreeSet::new());
-        Self { containers, since: Some(since), crons, driven, again: None, news }
+        let (crons, driven, replaced) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
+        let suspended = BTreeMap::new();
+        Self { containers, since: Some(since), crons, suspended, driven, replaced, again: None, news }
     }
 
     /// Reads what CronJobs there are, and takes over the runs that go on.
@@ -43,8 +48,9 @@ impl CronJobs {
         let runs = runs::all(&self.containers).await?;
         for template in self.containers.with(labels::SCHEDULE).await? {
             let label = template.label(labels::SCHEDULE).unwrap_or_default();
-            let job: CronJob =
+            let mut job: CronJob =
                 serde_json::from_str(label).with_context(|| format!("the schedule of {}", template.name))?;
+            job.suspend = self.suspended.get(&job.name).copied().unwrap_or(job.suspend);
             let own: Vec<_> = runs.iter().filter(|run| run.workload == workload(&job.name)).collect();
             let moment = |due: i64| Timestamp::from_second(due).ok();
             let last = own.iter().filter(|run| !run.is_half_made()).map(|run| run.due).max().and_then(moment);
@@ -64,7 +70,7 @@ impl CronJobs {
         self.crons = crons;
         for run in runs {
             if run.is_half_made() && !self.driven.contains(&run.name) {
-                runs::remove(&self.containers, &run).await?;
+                runs::remove_old(&self.containers, &run).await?;
             } else if run.ended().is_none() {
                 self.drive(run);
             }
@@ -82,9 +88,28 @@ impl CronJobs {
         Ok(())
     }
 
+    /// Suspends a CronJob, or has it run from now on. What was due meanwhile is made up for as by a cluster.
+    pub(super) fn suspend(&mut self, Suspension { cron_job, suspended }: Suspension) -> Result<(), String> {
+        let Some(cron) = self.crons.get_mut(&cron_job) else {
+            return Err(format!("there is no CronJob {cron_job}"));
+        };
+        cron.job.suspend = suspended;
+        output::line(format_args!(
+            "CronJob {cron_job}: {}",
+            if suspended { "suspended" } else { "runs from now on" }
+        ));
+        self.suspended.insert(cron_job, suspended);
+        Ok(())
+    }
+
     /// A run that was begun is over.
     pub(super) fn ended(&mut self, run: &str) {
         self.driven.remove(run);
+    }
+
+    /// A run has made room for the next one, or could not be made to.
+    pub(super) fn removed(&mut self, run: &str) {
+        self.replaced.remove(run);
     }
 
     /// When one of them is due next.
@@ -109,26 +134,45 @@ impl CronJobs {
         });
     }
 
+    fn goes_on(&self, run: &Run) -> bool {
+        run.ended().is_none() || self.driven.contains(&run.name) || self.replaced.contains(&run.name)
+    }
+
+    /// Removes a run that goes on. Ending it takes as long as it likes, within its grace period.
+    fn replace(&mut self, run: Run) {
+        if !self.replaced.insert(run.name.clone()) {
+            return;
+        }
+        output::line(format_args!("{}: ending it: the next one is due", run.name));
+        let (containers, news) = (self.containers.clone(), self.news.clone());
+        tokio::spawn(async move {
+            if let Err(error) = runs::remove(&containers, &run).await
+                && !error.is_gone()
+            {
+                output::warn(format_args!("{}: {error}", run.name));
+                tokio::time::sleep(AGAIN).await;
+            }
+            let _ = news.send(News::Removed(run.name));
+        });
+    }
+
     /// Begins the run of one of them, if its time has come.
     async fn run_if_due(&mut self, name: &str) -> anyhow::Result<()> {
         let running: Vec<Run> = runs::all(&self.containers)
             .await?
             .into_iter()
-            .filter(|run| {
-                run.workload == workload(name) && (run.ended().is_none() || self.driven.contains(&run.name))
-            })
+            .filter(|run| run.workload == workload(name) && self.goes_on(run))
             .collect();
         let Some(cron) = self.crons.get_mut(name) else { return Ok(()) };
-        let (due, replaced) = match cron.decide(Timestamp::now(), running.len()) {
+        let due = match cron.decide(Timestamp::now(), running.len()) {
             Decision::Wait => return Ok(()),
-            Decision::Run(due) => (due, &running[..0]),
-            Decision::Replace(due) => (due, &running[..]),
+            Decision::Run(due) => due,
+            Decision::Replace => {
+                running.into_iter().for_each(|run| self.replace(run));
+                return Ok(());
+            }
         };
-        for run in replaced {
-            output::line(format_args!("{}: ending it: the next one is due", run.name));
-            runs::remove(&self.containers, run).await?;
-        }
-        let at_address = running.len() == replaced.len();
+        let at_address = running.is_empty();
         let templates = self.containers.with(labels::SCHEDULE).await?;
         let template: Vec<Container> = templates
             .into_iter()
@@ -155,7 +199,7 @@ impl CronJobs {
                 output::warn(format_args!("CronJob {name} does not run, and is tried again: {error}"));
                 self.again = Some(Timestamp::now() + AGAIN);
                 if let Some(run) = half {
-                    runs::remove(&self.containers, &run).await?;
+                    runs::remove_old(&self.containers, &run).await?;
                 }
             }
         }
@@ -178,7 +222,7 @@ impl CronJobs {
                 None => ended.into_iter().map(|past| past.run).collect(),
             };
             for run in runs.iter().filter(|run| old.contains(&run.name)) {
-                runs::remove(&self.containers, run).await?;
+                runs::remove_old(&self.containers, run).await?;
             }
         }
         Ok(())

@@ -5,6 +5,7 @@
 //! pod         says which pods have lost their sandbox
 //! cron        says when CronJobs run;                        clone       of what;    cron_jobs   has them run
 //! deadline    says which pods have run for too long
+//! readiness   says which sandboxes have to be told how their pods' health checks are
 //! alarm       the time;                                      events      what happens
 //! container   one as the Engine tells it;                    containers, runs, ending, engine   what is done with them
 //! ```
@@ -25,6 +26,7 @@ mod engine;
 mod events;
 mod pod;
 mod probes;
+mod readiness;
 mod runs;
 
 use std::collections::{BTreeSet, HashMap};
@@ -32,11 +34,11 @@ use std::env;
 use std::time::Duration;
 
 use anyhow::Context;
-use envctl_wire::WardenConfig;
 use envctl_wire::labels::{self, Role};
+use envctl_wire::{AGENT_PATH, Suspension, Told, WardenConfig};
 use jiff::Timestamp;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::AbortHandle;
 
 use self::alarm::Alarm;
@@ -48,8 +50,9 @@ use self::deadline::Deadlines;
 use self::engine::{Engine, EngineError, query};
 use self::events::{Event, Events};
 use self::probes::Failed;
+use self::readiness::Readiness;
 use crate::health::{self, Health};
-use crate::output;
+use crate::{output, told};
 
 /// Guards the environment until the Engine goes away. The Engine starts this container again when it comes back.
 pub(crate) async fn run(config: WardenConfig) -> anyhow::Result<()> {
@@ -73,13 +76,23 @@ pub(crate) async fn run(config: WardenConfig) -> anyhow::Result<()> {
         unseen: BTreeSet::new(),
         watched: HashMap::new(),
         deadlines: Deadlines::default(),
+        readiness: Readiness::default(),
         looked: Timestamp::now(),
         failed,
         news,
     };
+    let (orders, mut ordered) = unbounded_channel();
+    told::serve(move |suspension: Suspension| {
+        let (done, answer) = oneshot::channel();
+        let sent = orders.send(Order { suspension, done });
+        async move {
+            sent.map_err(|_| "the warden is ending".to_owned())?;
+            answer.await.unwrap_or_else(|_| Err("the warden has ended".to_owned()))
+        }
+    })?;
     warden.look_at_all().await?;
     health.send_replace(Health::Ready);
-    warden.guard(&mut events, &mut failures, &mut told).await
+    warden.guard(&mut events, &mut failures, &mut told, &mut ordered).await
 }
 
 /// After how long something is tried again that the Engine has refused.
@@ -94,8 +107,19 @@ enum News {
     Failed(String),
     /// A run has ended, or could not be made.
     Ended(String),
+    /// A run was removed for the next one, or could not be.
+    Removed(String),
     /// A pod whose time is over has been ended, or had completed.
     Met(String),
+    /// A pod's sandbox has been told how its members are.
+    Told(String),
+}
+
+/// What envctl wants.
+struct Order {
+    suspension: Suspension,
+    /// What came of it.
+    done: oneshot::Sender<Result<(), String>>,
 }
 
 struct Warden {
@@ -111,6 +135,7 @@ struct Warden {
     /// By the id of a container, who listens to it.
     watched: HashMap<String, AbortHandle>,
     deadlines: Deadlines,
+    readiness: Readiness,
     /// Up to when it has looked for what is due: an alarm for what comes after that is not missed, however late it is set.
     looked: Timestamp,
     cron_jobs: CronJobs,
@@ -124,6 +149,7 @@ impl Warden {
         events: &mut Events,
         failures: &mut UnboundedReceiver<Failed>,
         told: &mut UnboundedReceiver<News>,
+        ordered: &mut UnboundedReceiver<Order>,
     ) -> anyhow::Result<()> {
         loop {
             tokio::select! {
@@ -146,11 +172,26 @@ impl Warden {
                         self.busy.remove(&pod);
                         self.deadlines.met(&pod);
                     }
+                    News::Told(pod) => {
+                        if self.readiness.told(&pod) {
+                            self.tell_health(pod);
+                        }
+                    }
                     News::Ended(run) => {
                         self.cron_jobs.ended(&run);
                         self.run_what_is_due().await?;
                     }
+                    News::Removed(run) => {
+                        self.cron_jobs.removed(&run);
+                        self.run_what_is_due().await?;
+                    }
                 },
+                Some(Order { suspension, done }) = ordered.recv() => {
+                    let answer = self.cron_jobs.suspend(suspension);
+                    self.run_what_is_due().await?;
+                    // Who asked may have gone.
+                    let _ = done.send(answer);
+                }
                 rung = self.alarm.rings() => {
                     rung.context("the alarm is broken")?;
                     self.run_what_is_due().await?;
@@ -172,15 +213,30 @@ impl Warden {
         if event.label(labels::IDENTITY) != Some(&self.config.identity) {
             return Ok(());
         }
+        let is_sandbox = event.role() == Some(Role::Sandbox);
+        let concerns_health = event.action == "die" || event.action.starts_with("health_status");
+        if let Some(pod) = event.label(labels::POD).filter(|_| concerns_health && !is_sandbox)
+            && self.readiness.begins(pod)
+        {
+            self.tell_health(pod.to_owned());
+        }
+        if event.action.starts_with("health_status") {
+            return Ok(());
+        }
         if event.action == "die" {
             self.deadlines.forget(&event.actor.id);
             if let Some(listener) = self.watched.remove(&event.actor.id) {
                 listener.abort();
             }
+            if let Some(pod) = event.label(labels::POD).filter(|_| is_sandbox) {
+                self.readiness.forget(pod);
+            }
         } else if event.action == "start"
             && let Some(container) = self.containers.one(&event.actor.id).await?
         {
             self.watch(&container);
+            // A sandbox that has just been started knows that nobody is healthy.
+            self.readiness.note(&container);
             self.set_alarm()?;
             if matches!(container.role, Role::Container | Role::Sidecar) && !self.is_locked().await? {
                 self.tell_sandbox(&container).await?;
@@ -198,16 +254,22 @@ impl Warden {
 
     /// Everything may have changed.
     async fn look_at_all(&mut self) -> anyhow::Result<()> {
-        if self.is_locked().await? {
-            return Ok(());
-        }
         let mut pods = BTreeSet::new();
         for container in self.containers.with(labels::POD).await? {
             if container.is_up() {
                 self.watch(&container);
+                if self.readiness.note(&container)
+                    && let Some(pod) = container.label(labels::POD)
+                    && self.readiness.begins(pod)
+                {
+                    self.tell_health(pod.to_owned());
+                }
             }
             let own = container.label(labels::ONE_OFF).is_none();
             pods.extend(container.label(labels::POD).filter(|_| own).map(str::to_owned));
+        }
+        if self.is_locked().await? {
+            return Ok(());
         }
         for pod in pods {
             self.look_at(&pod).await?;
@@ -236,18 +298,35 @@ impl Warden {
         if let Some(sandbox) = sandbox
             && probes::probed(&sandbox, |_| true).any(|container| container == name)
         {
-            let (engine, name) = (self.containers.engine.clone(), name.to_owned());
-            tokio::spawn(async move {
-                let command = [envctl_wire::AGENT_PATH.to_owned(), "started".to_owned(), name];
-                match probes::run(&engine, &sandbox.id, &command).await {
-                    Ok((0, _)) => {}
-                    Ok((_, said)) => output::warn(format_args!("{}: {said}", sandbox.name)),
-                    Err(error) if error.is_gone() => {}
-                    Err(error) => output::warn(format_args!("{}: {error}", sandbox.name)),
-                }
-            });
+            let (engine, told) = (self.containers.engine.clone(), Told::Started(name.to_owned()));
+            tokio::spawn(async move { tell(&engine, &sandbox, &told).await });
         }
         Ok(())
+    }
+
+    /// Tells a pod's sandbox how its members are. Also while somebody changes the environment: who does so waits until
+    /// pods are ready.
+    fn tell_health(&self, pod: String) {
+        let (containers, news) = (self.containers.clone(), self.news.clone());
+        tokio::spawn(async move {
+            loop {
+                let told = match containers.of_pod(&pod).await {
+                    Ok(members) => match readiness::tells(&members) {
+                        Some((sandbox, told)) => tell(&containers.engine, sandbox, &told).await,
+                        None => true,
+                    },
+                    Err(error) => {
+                        output::warn(format_args!("{pod}: {error}"));
+                        error.is_gone()
+                    }
+                };
+                if told {
+                    break;
+                }
+                tokio::time::sleep(AGAIN).await;
+            }
+            let _ = news.send(News::Told(pod));
+        });
     }
 
     async fn look_again(&mut self, pod: &str) -> anyhow::Result<()> {
@@ -381,6 +460,30 @@ impl Warden {
                 "environment {} was to live until {at}: `envctl list` says whether it was extended, `envctl down` removes it",
                 self.config.environment
             ));
+        }
+    }
+}
+
+/// Tells a sandbox something. Whether that is done: one that is gone need not be told.
+async fn tell(engine: &Engine, sandbox: &Container, told: &Told) -> bool {
+    let told = match serde_json::to_string(told) {
+        Ok(told) => told,
+        Err(error) => {
+            output::warn(format_args!("{}: {error}", sandbox.name));
+            return true;
+        }
+    };
+    match probes::run(engine, &sandbox.id, &[AGENT_PATH.to_owned(), "tell".to_owned(), told]).await {
+        Ok((0, _)) => true,
+        Ok((_, said)) => {
+            output::warn(format_args!("{}: {said}", sandbox.name));
+            false
+        }
+        Err(error) => {
+            if !error.is_gone() {
+                output::warn(format_args!("{}: {error}", sandbox.name));
+            }
+            error.is_gone()
         }
     }
 }

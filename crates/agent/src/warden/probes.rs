@@ -57,11 +57,15 @@ pub(super) fn probed(
     sandbox: &Container,
     wanted: impl Fn(ProbeKind) -> bool,
 ) -> impl Iterator<Item = String> {
-    let config =
-        sandbox.env.iter().find_map(|variable| variable.strip_prefix(CONFIG_VARIABLE)?.strip_prefix('='));
-    let config = config.and_then(|config| serde_json::from_str::<SandboxConfig>(config).ok());
-    let probes = config.into_iter().flat_map(|config| config.probes);
+    let probes = config(sandbox).into_iter().flat_map(|config| config.probes);
     probes.filter(move |probe| wanted(probe.kind)).map(|probe| probe.container)
+}
+
+/// What a sandbox was told when it was made.
+pub(super) fn config(sandbox: &Container) -> Option<SandboxConfig> {
+    let is_it =
+        |variable: &String| Some(variable.strip_prefix(CONFIG_VARIABLE)?.strip_prefix('=')?.to_owned());
+    serde_json::from_str(&sandbox.env.iter().find_map(is_it)?).ok()
 }
 
 /// Reads what a sandbox writes from now on.

@@ -156,9 +156,9 @@ pub(super) async fn end(containers: &Containers, run: &Run) -> Result<(), Engine
     Ok(())
 }
 
-/// Removes all of a run. What the Engine refuses is told, and tried again with the next.
-pub(super) async fn remove(containers: &Containers, run: &Run) -> Result<(), EngineError> {
-    match try_remove(containers, run).await {
+/// Removes all of a run that has ended. What the Engine refuses is told, and tried again with the next.
+pub(super) async fn remove_old(containers: &Containers, run: &Run) -> Result<(), EngineError> {
+    match remove(containers, run).await {
         Err(error @ EngineError::Refused { .. }) => {
             output::warn(format_args!("{}: {error}", run.name));
             Ok(())
@@ -167,7 +167,8 @@ pub(super) async fn remove(containers: &Containers, run: &Run) -> Result<(), Eng
     }
 }
 
-async fn try_remove(containers: &Containers, run: &Run) -> Result<(), EngineError> {
+/// Removes all of a run, once it has ended.
+pub(super) async fn remove(containers: &Containers, run: &Run) -> Result<(), EngineError> {
     end(containers, run).await?;
     for container in run.containers.iter().rev() {
         containers.engine.delete(&format!("/containers/{}?v=1&force=1", container.id)).await?;

@@ -2,7 +2,7 @@
 
 use envctl_model::finding::Fate;
 use envctl_translate::{Warden, parse, translate};
-use envctl_wire::{Concurrency, CronJob, ExecProbe, WardenConfig};
+use envctl_wire::{Concurrency, CronJob, ExecProbe, HealthCheck, ProbeKind, SandboxConfig, WardenConfig};
 use serde_json::json;
 
 use crate::support::{OLD_ENGINE, config, errors, findings, hashes, input, service, translated};
@@ -132,6 +132,29 @@ fn the_warden_has_the_socket_and_no_network() {
         hashes(&translation),
         hashes(&translated(&STACK.replace("periodSeconds: 5", "periodSeconds: 6")))
     );
+}
+
+#[test]
+fn a_sandbox_waits_for_the_health_checks_of_which_a_warden_tells() {
+    let probed = |probes: &str| STACK.replace("livenessProbe:", &format!("{probes}\n        livenessProbe:"));
+    let checks = |yaml: &str| {
+        let translation = translated(yaml);
+        assert!(!translation.findings.iter().any(|finding| finding.code == "exec-probe"));
+        config::<SandboxConfig>(&translation, "web-0").health_checks
+    };
+    let check = |kind| vec![HealthCheck { container: "main".to_owned(), kind }];
+    let (startup, readiness) =
+        ("startupProbe: {exec: {command: [a]}}", "readinessProbe: {exec: {command: [b]}}");
+    assert_eq!(checks(STACK), []);
+    assert_eq!(checks(&probed(startup)), check(ProbeKind::Startup));
+    assert_eq!(checks(&probed(readiness)), check(ProbeKind::Readiness));
+    assert_eq!(checks(&probed(&format!("{startup}\n        {readiness}"))), check(ProbeKind::Readiness));
+    let mut input = input(parse(&probed(readiness), "test.yaml").unwrap(), OLD_ENGINE);
+    input.warden = Warden::Off("not here");
+    let translation = translate(&input).unwrap();
+    assert_eq!(config::<SandboxConfig>(&translation, "web-0").health_checks, []);
+    let told = translation.findings.iter().find(|finding| finding.code == "exec-probe").unwrap();
+    assert_eq!(told.message, "Services send requests before it has succeeded: not here");
 }
 
 #[test]
