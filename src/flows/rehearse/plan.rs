@@ -32,13 +32,6 @@ pub(crate) struct Loaded {
 pub(crate) fn load(base: &Base, path: &Path) -> Result<Loaded, Failure> {
     let project = base.stack()?;
     let cutover_plan::Loaded { file, target } = cutover_plan::load(&project, path)?;
-    if target == TargetKind::Compose && file.plan.kind == ComponentKind::Schedule {
-        return Err(Failure::Usage(format!(
-            "the new side of the plan is the target `{}` of kind `compose`, where envctl's warden runs CronJobs, and no cluster: \
-             there is no draft of a schedule\n  name a target of kind `eks` in `new.target`",
-            file.plan.new.target
-        )));
-    }
     let path = std::path::absolute(path).map_err(Failure::failed)?;
     let mut loaded = Loaded { plan: file.plan, path, source: file.source, project, target, mix: None };
     if let Some(traffic) = &loaded.plan.traffic {

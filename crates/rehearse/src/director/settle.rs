@@ -19,6 +19,9 @@ use crate::timetable::ticks;
 /// What a step is watched at least: less than this shows nothing of it.
 const AT_LEAST: Duration = Duration::from_secs(3);
 
+/// The same of one that changes nothing, and of which only what it has found is judged.
+const AT_LEAST_UNCHANGED: Duration = Duration::from_secs(1);
+
 /// How long the logs of router and application may take to be read.
 const LOGS_WITHIN: Duration = Duration::from_secs(3);
 
@@ -44,7 +47,8 @@ pub(super) async fn bake(
     context: &Context,
 ) -> Result<(), StepError> {
     let bake = plan.steps[step].bake;
-    let least = bake.at_least.max(AT_LEAST);
+    let changes = plan.steps[step].action.changes();
+    let least = bake.at_least.max(if changes { AT_LEAST } else { AT_LEAST_UNCHANGED });
     let ticks = ticks_over(plan, recorder, step, from);
     let watched = ticks.map_or(least, |over| least.max(over.since(from)));
     super::pause(watched.saturating_sub(recorder.now().since(from)), context).await;

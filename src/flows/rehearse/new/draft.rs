@@ -1,13 +1,14 @@
 //! The new side of a draft: the chart's pods as containers on this machine's Engine.
 //!
-//! Its Services, their endpoints and probes are the gateway's and the agent's; signals are the Engine's. That is near
-//! Kubernetes, and not Kubernetes: no cutover is permitted by it.
+//! Its Services, their endpoints and probes are the gateway's and the agent's, CronJobs the warden's; signals are the
+//! Engine's. That is near Kubernetes, and not Kubernetes: no cutover is permitted by it.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use envctl_local::engine::VerifiedEngine;
 use envctl_local::pods::{Pod, Pods as OnEngineOnly, PodsError, Which};
+use envctl_local::warden;
 use envctl_model::cutover::CutoverPlan;
 use envctl_model::lifetime::Change;
 use envctl_model::log::LogLine;
@@ -15,11 +16,12 @@ use envctl_model::selection::{component, means};
 use envctl_model::settings::Salt;
 use envctl_rehearse::director::Trouble;
 use envctl_translate::Object;
-use envctl_wire::{Protocol, Service};
-use futures_util::{StreamExt as _, TryStreamExt as _};
+use envctl_wire::{Protocol, Service, Suspension};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
 
 use super::{Told, told};
+use crate::flows::local::machine::explain;
 use crate::flows::moving::PATIENCE;
 use crate::flows::moving::workloads::Pods;
 use crate::ui::Failure;
@@ -27,9 +29,14 @@ use crate::ui::Failure;
 /// The new side, on this machine's Engine.
 #[derive(Clone)]
 pub(in crate::flows::rehearse) struct OnEngine {
+    engine: VerifiedEngine,
+    /// The environment's.
+    identity: String,
     pods: OnEngineOnly,
-    /// Pods by workload: what the chart wants.
+    /// Pods by workload: what the chart wants. A schedule has none.
     pub(super) replicas: BTreeMap<String, i32>,
+    /// The component's CronJobs.
+    pub(super) cron_jobs: Vec<String>,
     /// The Services that lead to any pod.
     services: Vec<Service>,
     /// The names of all pods.
@@ -47,20 +54,43 @@ impl OnEngine {
     ) -> Result<Self, Failure> {
         let pods = OnEngineOnly::of(engine, identity, Which::Component(plan.component.clone()));
         let pods = pods.with_main(main_container(objects, &plan.component));
-        let all = pods.list().await.map_err(|error| match error {
-            PodsError::None { .. } => Failure::Usage(error.to_string()),
-            error => Failure::failed(error),
-        })?;
+        let cron_jobs = cron_jobs(objects, plan);
+        let all = match pods.list().await {
+            Err(PodsError::None { .. }) if !cron_jobs.is_empty() => Vec::new(),
+            Err(error @ PodsError::None { .. }) => return Err(Failure::Usage(error.to_string())),
+            all => all.map_err(Failure::failed)?,
+        };
+        if !cron_jobs.is_empty() && !warden::is_there(engine, identity).await.map_err(|e| explain(&e))? {
+            return Err(Failure::Usage(format!(
+                "nobody runs CronJobs on the target `{}`: a draft of a schedule needs the warden\n  leave out `warden: false`",
+                plan.new.target
+            )));
+        }
         let mut replicas: BTreeMap<String, i32> = BTreeMap::new();
         for Pod { workload, .. } in &all {
             *replicas.entry(workload.clone()).or_default() += 1;
         }
         let names = all.into_iter().map(|pod| pod.name).collect();
-        Ok(Self { pods, replicas, services, names })
+        let (engine, identity) = (engine.clone(), identity.to_owned());
+        Ok(Self { engine, identity, pods, replicas, cron_jobs, services, names })
     }
 
     pub(super) fn host_names(&self) -> Pods {
-        Pods::of(self.replicas.keys().map(|workload| component(workload)))
+        let workloads = self.replicas.keys().map(|workload| component(workload));
+        Pods::of(workloads.chain(self.cron_jobs.iter().map(String::as_str)))
+    }
+
+    /// Has nothing of it run.
+    pub(super) async fn off(&self) -> Result<(), Trouble> {
+        tokio::try_join!(self.scale_down(), self.arm(false)).map(drop)
+    }
+
+    pub(super) async fn arm(&self, armed: bool) -> Result<(), Trouble> {
+        for cron_job in &self.cron_jobs {
+            let suspension = Suspension { cron_job: cron_job.clone(), suspended: !armed };
+            warden::suspend(&self.engine, &self.identity, &suspension).await.map_err(told)?;
+        }
+        Ok(())
     }
 
     /// The virtual address of the Service that leads to the component.
@@ -79,6 +109,9 @@ impl OnEngine {
     }
 
     pub(super) async fn scale_down(&self) -> Result<(), Trouble> {
+        if self.replicas.is_empty() {
+            return Ok(());
+        }
         self.pods.stop().await.map_err(told)?;
         match self.running().await?.as_slice() {
             [] => Ok(()),
@@ -87,16 +120,25 @@ impl OnEngine {
     }
 
     pub(super) fn changes(&self) -> Told<Change> {
+        if self.replicas.is_empty() {
+            return stream::pending().boxed();
+        }
         self.pods.changes().map_err(told).boxed()
     }
 
     /// The names of the pods that run.
     pub(super) async fn running(&self) -> Result<Vec<String>, Trouble> {
+        if self.replicas.is_empty() {
+            return Ok(Vec::new());
+        }
         let all = self.pods.list().await.map_err(told)?;
         Ok(all.into_iter().filter(|pod| pod.is_running).map(|pod| pod.name).collect())
     }
 
     pub(super) fn lines(&self) -> Told<LogLine> {
+        if self.replicas.is_empty() {
+            return stream::pending().boxed();
+        }
         self.pods.lines(Timestamp::now()).map_err(told).boxed()
     }
 
@@ -108,6 +150,17 @@ impl OnEngine {
     pub(super) async fn kill_one(&self) -> Result<bool, Trouble> {
         self.pods.kill_one().await.map(|killed| killed.is_some()).map_err(told)
     }
+}
+
+/// The CronJobs that the entries of a plan's timetable are.
+fn cron_jobs(objects: &[Object], plan: &CutoverPlan) -> Vec<String> {
+    let entries = plan.timetable.iter().flat_map(|timetable| &timetable.entries);
+    let names: Vec<_> = entries.map(|entry| entry.name.as_str()).collect();
+    let ours = objects.iter().filter(|object| {
+        let workload = format!("{}/{}", object.kind, object.name);
+        object.kind == "CronJob" && names.iter().any(|name| means(name, &workload))
+    });
+    ours.map(|object| object.name.clone()).collect()
 }
 
 /// The first container of a component's template: native sidecars, which start before it, are none of these.

@@ -67,7 +67,7 @@ impl New {
     pub(super) fn cron_jobs(&self) -> &[String] {
         match self {
             Self::Cluster(new) => &new.workloads.cron_jobs,
-            Self::Draft(_) => &[],
+            Self::Draft(new) => &new.cron_jobs,
         }
     }
 
@@ -83,7 +83,7 @@ impl New {
     pub(super) async fn off(&self) -> Result<(), Trouble> {
         match self {
             Self::Cluster(new) => new.workloads.off().await,
-            Self::Draft(new) => new.scale_down().await,
+            Self::Draft(new) => new.off().await,
         }
     }
 
@@ -158,8 +158,7 @@ impl NewSide for New {
     async fn arm(&self, armed: bool) -> Result<(), Trouble> {
         match self {
             Self::Cluster(new) => new.workloads.arm(armed).await,
-            // A plan of a schedule is refused before it comes here.
-            Self::Draft(_) => Ok(()),
+            Self::Draft(new) => new.arm(armed).await,
         }
     }
 }

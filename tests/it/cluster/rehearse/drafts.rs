@@ -37,6 +37,17 @@ fn a_worker_on_the_engine_is_rehearsed_as_in_a_cluster_and_permits_nothing() {
 }
 
 #[test]
+fn a_schedule_on_the_engine_is_rehearsed_as_in_a_cluster_and_permits_nothing() {
+    if !has_time_for("a schedule on the Engine") {
+        return;
+    }
+    if !have(&["docker", "helm", "python3"]) {
+        return;
+    }
+    is_a_draft(&Rehearsal::draft("draftcron", components::schedule));
+}
+
+#[test]
 fn a_mistake_is_found_in_a_draft_too() {
     if !have(&["docker", "helm", "python3"]) {
         return;
@@ -82,10 +93,13 @@ fn what_cannot_be_drafted_is_refused_before_anything_is_done() {
     }
     let rehearsal = Rehearsal::draft("draftcron", components::schedule);
     rehearsal
+        .house
+        .edit("envctl.yaml", |text| text.replace("{kind: compose}", "{kind: compose, warden: false}"));
+    rehearsal
         .run(&[])
         .exits(2)
-        .says("envctl's warden runs CronJobs, and no cluster: there is no draft of a schedule")
-        .says("name a target of kind `eks` in `new.target`");
+        .says("nobody runs CronJobs on the target `local`: a draft of a schedule needs the warden")
+        .says("0 left");
     let mut rehearsal = Rehearsal::draft("draftnone", components::service);
     rehearsal.shorten();
     rehearsal.all["new"].as_object_mut().unwrap().remove("port");
