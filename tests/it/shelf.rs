@@ -10,8 +10,11 @@ use crate::support::{House, Ran, copy, free_port, have, http, root, skip};
 /// How long the worker may take for a book.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Its stack file.
+pub(crate) const STACK: &str = "examples/shelf/envctl.yaml";
+
 /// A copy of what the example needs, with names and a port of its own. `None` where Terraform's providers are not.
-fn house() -> Option<(House, u16)> {
+pub(crate) fn house() -> Option<(House, u16)> {
     let mirror = root().join(".tools/providers/terraform.rc");
     if !mirror.is_file() {
         skip(format_args!("Terraform's providers were not built: scripts/cluster build terraform-providers"));
@@ -30,7 +33,7 @@ fn house() -> Option<(House, u16)> {
             1,
         )
     });
-    house.edit("examples/shelf/envctl.yaml", |text| {
+    house.edit(STACK, |text| {
         text.replacen("project: shelf", &format!("project: {}", house.project), 1)
             .replacen(
                 "repository: 444444444444.dkr.ecr.ap-northeast-1.amazonaws.com/shelf",
@@ -44,10 +47,28 @@ fn house() -> Option<(House, u16)> {
 }
 
 impl House {
-    fn shelf(&self, arguments: &[&str]) -> Ran {
+    pub(crate) fn shelf(&self, arguments: &[&str]) -> Ran {
         let mut command = self.command(crate::support::envctl());
         Ran::of(command.current_dir(self.src().join("examples/shelf")).args(arguments))
     }
+}
+
+/// Web, worker and search have to do with it, and what Terraform has made and looked up by the workspace.
+pub(crate) fn lends_a_book(environment: &str, ask: impl Fn(&str, &str, &str) -> (u16, String)) {
+    let (status, book) = ask("POST", "/books", "The Makioka Sisters");
+    assert_eq!(status, 202, "{book}");
+    let begun = Instant::now();
+    let book = loop {
+        let book: Value = serde_json::from_str(&ask("GET", "/books/1", "").1).unwrap();
+        if book["state"] == "catalogued" {
+            break book;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{book}");
+        std::thread::sleep(Duration::from_millis(100));
+    };
+    let cover = format!("s3://shelf-covers-review-{environment}/1.jpg");
+    assert_eq!((&book["days"], &book["cover"]), (&1.into(), &cover.into()));
+    assert_eq!(ask("GET", "/search?q=sisters", ""), (200, "[1]".to_owned()));
 }
 
 /// The containers of a workload's pods.
@@ -76,23 +97,10 @@ fn a_stack_that_never_heard_of_envctl_goes_up_works_changes_and_leaves_nothing()
     assert!(up.stdout.contains(&format!("http://{host}:{}", house.port)), "{}", up.stdout);
     let ask =
         |method: &str, path: &str, body: &str| http(house.port, &host, method, path, &[], body.as_bytes());
-    let (status, book) = ask("POST", "/books", "The Makioka Sisters");
-    assert_eq!(status, 202, "{book}");
-    let begun = Instant::now();
-    let book = loop {
-        let book: Value = serde_json::from_str(&ask("GET", "/books/1", "").1).unwrap();
-        if book["state"] == "catalogued" {
-            break book;
-        }
-        assert!(begun.elapsed() < PATIENCE, "{book}");
-        std::thread::sleep(Duration::from_millis(100));
-    };
-    // What Terraform looked up by the workspace, and made.
+    lends_a_book(&name, ask);
     let bucket = format!("shelf-covers-review-{name}");
-    assert_eq!((&book["days"], &book["cover"]), (&1.into(), &format!("s3://{bucket}/1.jpg").into()));
     let is_there = || http(aws, "s3.amazonaws.com", "GET", &format!("/{bucket}"), &[], &[]).0 == 200;
     assert!(is_there());
-    assert_eq!(ask("GET", "/search?q=sisters", ""), (200, "[1]".to_owned()));
     // Kept for the environment, in a Secret that the chart did not make.
     house.shelf(&["exec", "web", "--", "sh", "-c", "echo ${#SECRET_KEY_BASE}"]).exits(0).says("64");
     house.shelf(&["job", "run", "digest"]).exits(0).says("books: 1, loans of 1 days");
@@ -113,7 +121,7 @@ fn a_stack_that_never_heard_of_envctl_goes_up_works_changes_and_leaves_nothing()
     assert_eq!(ask("GET", "/search?q=sisters", ""), (200, "[1]".to_owned()));
 
     // The workspace of a state is not changed under it.
-    house.edit("examples/shelf/envctl.yaml", |text| text.replacen("review-{{ env", "staging-{{ env", 1));
+    house.edit(STACK, |text| text.replacen("review-{{ env", "staging-{{ env", 1));
     house.shelf(&["up"]).exits(3).says("has another Terraform workspace").says("envctl down");
     let down = house.shelf(&["down", "--yes"]).exits(0);
     assert!(down.stdout.contains("0 left") && !down.stdout.contains("unverified"), "{}", down.stdout);
@@ -130,7 +138,7 @@ fn terraform_of_a_local_target_does_not_act_in_an_account_that_is_protected() {
     }
     let Some((mut house, aws)) = house() else { return };
     // Nothing leads the root elsewhere: it acts as whoever is signed in, and that is, here, the stand-in's account.
-    house.edit("examples/shelf/envctl.yaml", |text| {
+    house.edit(STACK, |text| {
         text.replacen(&format!("        AWS_ENDPOINT_URL: http://127.0.0.1:{aws}\n"), "", 1)
             .replacen("        AWS_ACCESS_KEY_ID: local\n        AWS_SECRET_ACCESS_KEY: local\n", "", 1)
             .replacen("      env:\n", "      env: {AWS_EC2_METADATA_DISABLED: \"true\"}\n", 1)

@@ -65,7 +65,7 @@ impl Drop for Backing {
 
 /// The repository that the test pushes to. Dropped, it leaves nothing of it in Docker.
 #[derive(Debug)]
-pub(super) struct Repository(String);
+pub(super) struct Repository(pub(super) String);
 
 impl Drop for Repository {
     fn drop(&mut self) {
@@ -77,12 +77,12 @@ impl Drop for Repository {
     }
 }
 
-fn docker(arguments: &[&str]) -> String {
+pub(super) fn docker(arguments: &[&str]) -> String {
     Ran::of(Command::new("docker").args(arguments)).exits(0).stdout
 }
 
 /// Where pods find what a container listens on.
-fn for_pods(cluster: &Cluster, container: &str, port: u16) -> String {
+pub(super) fn for_pods(cluster: &Cluster, container: &str, port: u16) -> String {
     let format = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
     let address = docker(&["inspect", "--format", format, container]);
     let forwarded = cluster.ctl(&["forward", &format!("to={}:{port}", address.trim())]);
@@ -140,7 +140,7 @@ pub(super) fn platform(cluster: &Cluster, backing: &Backing, house: &mut House) 
 }
 
 /// Terraform takes the doubles of its providers.
-fn doubles() -> (String, String) {
+pub(super) fn doubles() -> (String, String) {
     let mirror = root().join(".tools/providers/terraform.rc");
     ("TF_CLI_CONFIG_FILE".to_owned(), mirror.to_string_lossy().into_owned())
 }

@@ -19,6 +19,7 @@ mod rehearse_album;
 mod rehearse_endpoint;
 mod rehearse_work;
 mod secrets;
+mod shelf;
 mod sides;
 mod terraform;
 mod volumes;
