@@ -33,11 +33,32 @@ fn diagnostic(file: &str, source: &str, error: &serde_yaml::Error) -> Diagnostic
         }
         other => {
             let text = other.to_string();
-            (text.split(" at line ").next().unwrap_or(&text).to_owned(), None)
+            let message = text.split(" at line ").next().unwrap_or(&text);
+            let help = error.location().and_then(|location| what_to_do(message, source, &location));
+            (message.to_owned(), help)
         }
     };
     let span = error.location().map_or(0..0, |location| span_of(source, &location));
     Diagnostic { message, file: file.to_owned(), source: source.to_owned(), span, label: String::new(), help }
+}
+
+/// What mends a mistake for which the parser has words of YAML's grammar only.
+fn what_to_do(message: &str, source: &str, location: &serde_yaml::Location) -> Option<String> {
+    let (line, column) = (location.line() as usize, location.column() as usize);
+    let text = source.lines().nth(line.checked_sub(1)?)?;
+    if text.chars().take_while(|c| c.is_whitespace()).any(|c| c == '\t') {
+        return Some("indent with spaces: YAML takes no tabs there".to_owned());
+    }
+    if !message.starts_with("mapping values are not allowed") {
+        return None;
+    }
+    let before: String = text.chars().take(column.checked_sub(1)?).collect();
+    if before.contains(": ") {
+        return Some("put quotes around a text that has `: ` in it".to_owned());
+    }
+    let before = source.lines().take(line - 1).map(str::trim).filter(|line| !line.is_empty()).last()?;
+    let takes_keys = before.ends_with([':', '{', '[', ',', '|', '>']) || before.starts_with('#');
+    (!takes_keys).then(|| format!("`{before}` has a value already: what has keys below it ends with `:`"))
 }
 
 /// The bytes of the word at a location (line and column count from 1, columns in characters).
@@ -54,4 +75,31 @@ pub fn span_of(source: &str, location: &serde_yaml::Location) -> std::ops::Range
         _ => rest.find(|c| ends(c) || c == ':').unwrap_or(rest.len()),
     };
     line_start + start..line_start + start + length.max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mistake_of_grammar_is_told_with_what_mends_it() {
+        let told = |source: &str| {
+            let error = read::<serde_json::Value>("plan.yaml", source).unwrap_err();
+            (error.message, error.help)
+        };
+        let mapping = "mapping values are not allowed in this context".to_owned();
+        assert_eq!(
+            told("steps:\n  - scaleUpNew\n    bake: {atLeast: 3s}\n"),
+            (
+                mapping.clone(),
+                Some("`- scaleUpNew` has a value already: what has keys below it ends with `:`".to_owned())
+            )
+        );
+        assert_eq!(
+            told("title: digest: daily\n"),
+            (mapping, Some("put quotes around a text that has `: ` in it".to_owned()))
+        );
+        let tab = told("steps:\n\t- scaleUpNew\n");
+        assert_eq!(tab.1, Some("indent with spaces: YAML takes no tabs there".to_owned()), "{tab:?}");
+    }
 }
