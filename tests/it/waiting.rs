@@ -51,6 +51,46 @@ fn a_failing_probe_says_what_it_got() {
         .says("404");
 }
 
+/// Compose waits for the first of `patient`, and says meanwhile nothing of what it cannot start.
+const BROKEN: &str = "
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: patient}
+spec:
+  replicas: 2
+  serviceName: patient
+  selector: {matchLabels: {app: patient}}
+  template:
+    metadata: {labels: {app: patient}}
+    spec:
+      terminationGracePeriodSeconds: 1
+      containers: [{name: patient, image: debian:bookworm-slim, command: [sleep, '600'], readinessProbe: {tcpSocket: {port: 9}}}]
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: broken}
+spec:
+  selector: {matchLabels: {app: broken}}
+  template:
+    metadata: {labels: {app: broken}}
+    spec:
+      initContainers: [{name: later, image: debian:bookworm-slim, command: [sleep, '3']}]
+      containers: [{name: broken, image: debian:bookworm-slim, command: [/nothing/here]}]
+";
+
+#[test]
+fn what_cannot_be_started_is_told_although_compose_waits_for_something_else() {
+    if !runs() {
+        return;
+    }
+    let house = House::small("unstarted");
+    std::fs::write(house.src().join("chart/templates/broken.yaml"), BROKEN).unwrap();
+    let up = house.envctl(&["up", "--wait-timeout", "240"]).exits(1).says("broken-0");
+    let up = up.says("its command, or the interpreter it needs, was not found in the image");
+    assert!(!up.stderr.contains("--wait-timeout"), "{}", up.stderr);
+    house.envctl(&["down", "--yes"]).exits(0).says("0 left");
+}
+
 #[test]
 fn a_failing_migration_stops_everything_after_it() {
     if !runs() {

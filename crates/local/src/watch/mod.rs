@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
 use jiff::Timestamp;
+use tokio::sync::Notify;
 
 pub(crate) use events::asks_to_end;
 pub use events::{Change, ContainerEvent, events};
@@ -27,8 +28,8 @@ pub enum Outcome {
 }
 
 /// Waits until every pod is ready or completed, one has failed, or time is up. `since` is a moment
-/// before anything was started, so that nothing is missed. `changed` hears of every change of a
-/// pod's state.
+/// before anything was started, so that nothing is missed. Of a container that it cannot start the Engine tells nothing:
+/// `look` is notified when something may have gone unsaid. `changed` hears of every change of a pod's state.
 ///
 /// # Errors
 /// When the Engine stops answering.
@@ -38,6 +39,7 @@ pub async fn wait(
     mut progress: Progress,
     since: Timestamp,
     deadline: Instant,
+    look: &Notify,
     mut changed: impl FnMut(&str, &PodState),
 ) -> Result<Outcome, EngineError> {
     let stream = events(reader, identity, since);
@@ -72,11 +74,16 @@ pub async fn wait(
             return Ok(Outcome::Deadline(waiting));
         }
         let wake = progress.next_change(now).map_or(deadline, |at| at.min(deadline));
-        match tokio::time::timeout_at(wake.into(), stream.next()).await {
-            Ok(Some(event)) => progress.apply(&event?, Instant::now()),
-            Ok(None) => return Err(reader.lost("waiting for its events")),
+        tokio::select! {
+            event = stream.next() => match event {
+                Some(event) => progress.apply(&event?, Instant::now()),
+                None => return Err(reader.lost("waiting for its events")),
+            },
+            () = look.notified() => {
+                progress.observe(&state::containers(reader, identity).await?, Instant::now());
+            }
             // A container that has just started may count as running now.
-            Err(_) => tokio::time::sleep(Duration::from_millis(1)).await,
+            () = tokio::time::sleep_until(wake.into()) => tokio::time::sleep(Duration::from_millis(1)).await,
         }
     }
 }

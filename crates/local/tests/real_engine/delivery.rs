@@ -16,6 +16,7 @@ use envctl_programs::process::Supervisor;
 use futures_util::TryStreamExt as _;
 use jiff::Timestamp;
 use serde_json::json;
+use tokio::sync::Notify;
 
 use crate::support::{IMAGE, World, docker, inspect};
 
@@ -145,8 +146,17 @@ impl Environment {
         let since = Timestamp::now();
         let deadline = Instant::now() + Duration::from_secs(20);
         let composing = project.up(&self.cli, engine.reader(), &supervisor, &services, |_, _| ());
-        let waiting =
-            watch::wait(engine.reader(), identity, Progress::new(&desired), since, deadline, |_, _| ());
+        // Nobody looks: Compose waits for nothing else here.
+        let look = Notify::new();
+        let waiting = watch::wait(
+            engine.reader(),
+            identity,
+            Progress::new(&desired),
+            since,
+            deadline,
+            &look,
+            |_, _| (),
+        );
         let (composed, outcome) = tokio::join!(composing, waiting);
         Up { changed: changed.into_keys().collect(), composed, outcome: outcome.unwrap() }
     }

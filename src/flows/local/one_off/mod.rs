@@ -21,6 +21,7 @@ use envctl_translate::Translation;
 use futures_util::StreamExt as _;
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 use super::compose;
 use super::machine::{Machine, explain};
@@ -199,8 +200,17 @@ impl OneOff {
         let Machine { cli, reader, .. } = &self.machine;
         let composed = project.up(cli, reader, &by, &services, |_, _| {});
         let deadline = Instant::now() + timeout;
-        let waiting =
-            watch::wait(reader, &self.record.identity, Progress::new(&desired), since, deadline, |_, _| {});
+        // Nobody looks: Compose waits for nothing else here.
+        let look = Notify::new();
+        let waiting = watch::wait(
+            reader,
+            &self.record.identity,
+            Progress::new(&desired),
+            since,
+            deadline,
+            &look,
+            |_, _| {},
+        );
         let (mut composed, mut waiting) = (std::pin::pin!(composed), std::pin::pin!(waiting));
         let outcome = tokio::select! {
             outcome = &mut waiting => outcome,
