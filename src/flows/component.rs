@@ -8,8 +8,8 @@ use envctl_translate::Object;
 use serde_json::Value;
 
 /// The kinds that make pods.
-const WORKLOADS: [&str; 7] =
-    ["Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Pod", "Job", "CronJob"];
+const WORKLOADS: [&str; 8] =
+    ["Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Rollout", "Pod", "Job", "CronJob"];
 
 /// Whether pods come from it.
 pub(crate) fn is_workload(object: &Object) -> bool {

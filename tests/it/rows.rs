@@ -84,12 +84,26 @@ const BOX: &[Row] = &[
     ("Job: completions, parallelism, Indexed, backoffLimit", "tr '\\n' ' ' < /ledger/jobs", "0 0 1 1 2 2 "),
 ];
 
-/// Seen by the pod of `bare`.
+/// Seen by the pod of `bare`, a ReplicaSet.
 const BARE: &[Row] = &[
+    ("tty, stdin", "readlink /proc/1/fd/0 | tr -d 0-9", "/dev/pts/"),
     ("setHostnameAsFQDN", "hostname", "bare.far.ENVIRONMENT.svc.cluster.local"),
     ("enableServiceLinks: false", "env | grep -c _SERVICE_HOST", "0"),
     ("dnsPolicy None", "cat /etc/resolv.conf", "nameserver 192.0.2.53\nsearch example.test\noptions rotate"),
     ("seccompProfile Unconfined", "grep ^Seccomp: /proc/self/status | tr -d '[:space:]'", "Seccomp:0"),
+];
+
+/// Seen by the pod of `rough`, a Rollout. What stands in capitals the test knows of itself: it is on the Engine's machine.
+const ROUGH: &[Row] = &[
+    ("hostPID", "[ -d /proc/TEST_PID ] && echo seen", "seen"),
+    ("hostIPC", "readlink /proc/self/ns/ipc", "TEST_IPC"),
+    ("hostPath", "cat /host/greeting; touch /host/x 2>&1 | grep -o 'Read-only'", "hello\nRead-only"),
+    ("ephemeral", "touch /own/x && stat -c %a /own", "755"),
+    (
+        "Certificate",
+        "cd /tls && grep -c 'BEGIN CERT' tls.crt ca.crt && grep -c 'BEGIN PRIVATE' tls.key",
+        "tls.crt:1\nca.crt:1\n1",
+    ),
 ];
 
 const MARK: &str = "@@";
@@ -97,7 +111,10 @@ const MARK: &str = "@@";
 /// Asks a component for all of its rows at once, and compares each.
 fn judge(house: &House, component: &str, rows: &[Row]) -> Vec<String> {
     let told = |text: &str| {
-        text.replace("ENVIRONMENT", &house.environment()).replace("ROUTER_PORT", &house.port.to_string())
+        text.replace("ENVIRONMENT", &house.environment())
+            .replace("ROUTER_PORT", &house.port.to_string())
+            .replace("TEST_PID", &std::process::id().to_string())
+            .replace("TEST_IPC", &std::fs::read_link("/proc/self/ns/ipc").unwrap().to_string_lossy())
     };
     let script: String = rows
         .iter()
@@ -167,8 +184,12 @@ fn every_field_means_what_it_means_on_a_cluster() {
     let (network, _) = bridge.split_once('/').unwrap();
     // The first address of a bridge is the host's.
     let host = Ipv4Addr::from(u32::from(network.parse::<Ipv4Addr>().unwrap()) + 1);
+    let shown = house.dir().join("shown");
+    std::fs::create_dir(&shown).unwrap();
+    std::fs::write(shown.join("greeting"), "hello\n").unwrap();
     house.edit("objects.yaml", |text| {
         text.replace("ENVIRONMENT", &house.environment())
+            .replace("HOST_PATH", &shown.display().to_string())
             .replace("HOST_PORT", &host_port.to_string())
             .replace("OUTSIDE_PORT", &outside_port.to_string())
             .replace("OUTSIDE_ADDRESS", &host.to_string())
@@ -176,6 +197,7 @@ fn every_field_means_what_it_means_on_a_cluster() {
     house.envctl(&["up"]).exits(0);
     let mut wrong = judge(&house, "box", BOX);
     wrong.extend(judge(&house, "bare", BARE));
+    wrong.extend(judge(&house, "rough", ROUGH));
 
     // From outside.
     let mut is = |row: &str, answer: &str, wanted: &str| {
@@ -206,6 +228,14 @@ fn every_field_means_what_it_means_on_a_cluster() {
     is("rewrite-target", &routed("web", "/old/x?y=z"), "200 web-0 /new/x?y=z");
     is("HTTPRoute: listener's hostname, URLRewrite", &routed("edge", "/v1/x"), "200 web-0 /whole");
     is("HTTPRoute: other paths", &routed("edge", "/v2")[..3], "404");
+    let rough = format!("{}-rough-0.rough-1", house.environment());
+    let asks = docker(&[
+        "inspect",
+        "--format",
+        "{{.HostConfig.CpuShares}} {{.HostConfig.MemoryReservation}}",
+        &rough,
+    ]);
+    is("resources.requests", &asks, "256 33554432");
     let label = format!("label=dev.envctl.environment={}", house.environment());
     let helpers = docker(&[
         "ps",

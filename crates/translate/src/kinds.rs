@@ -2,6 +2,7 @@
 
 use envctl_model::finding::{Fate, Severity};
 
+use crate::certificate;
 use crate::codes;
 use crate::cron_job;
 use crate::cursor::Remark;
@@ -22,6 +23,7 @@ pub(crate) enum Kind {
     Gateway,
     LimitRange,
     Claim,
+    Certificate,
     /// Nothing here acts on it; the finding for the whole object.
     Unsupported(Remark),
 }
@@ -49,6 +51,11 @@ impl Kind {
             ("apps", "StatefulSet") => Self::Workload(Workload::StatefulSet),
             ("", "Pod") => Self::Workload(Workload::Pod),
             ("apps", "Deployment") => Self::Workload(Workload::Deployment),
+            // The workload that it refers to instead is carried itself.
+            ("argoproj.io", "Rollout") if object.body["spec"]["template"].is_object() => {
+                Self::Workload(Workload::Deployment)
+            }
+            ("cert-manager.io", "Certificate") if certificate::is_issued(object) => Self::Certificate,
             ("apps", "ReplicaSet") => Self::Workload(Workload::ReplicaSet),
             ("apps", "DaemonSet") => Self::Workload(Workload::DaemonSet),
             ("batch", "Job") => Self::Workload(Workload::Job),
@@ -134,6 +141,11 @@ const UNSUPPORTED: &[Row] = &[
     row("admissionregistration.k8s.io", "*", Dropped, Minor, "admission-webhook", NO_API, ""),
     row("apiregistration.k8s.io", "*", Dropped, Minor, "api-service", NO_API, ""),
     row("monitoring.coreos.com", "*", Dropped, Minor, "monitoring", "no Prometheus operator acts on it", ""),
+    row("argoproj.io", "Rollout", Dropped, Minor, "update-strategy", "the workload that it refers to runs as it is", "set its `replicas` in this target's values"),
+    row("argoproj.io", "AnalysisTemplate", Meaningless, Info, "update-strategy", "a change is carried out at once, without analysis", ""),
+    row("argoproj.io", "ClusterAnalysisTemplate", Meaningless, Info, "update-strategy", "a change is carried out at once, without analysis", ""),
+    row("cert-manager.io", "Issuer", Meaningless, Info, "certificate", "envctl's authority of this machine issues certificates", ""),
+    row("cert-manager.io", "ClusterIssuer", Meaningless, Info, "certificate", "envctl's authority of this machine issues certificates", ""),
     row("cert-manager.io", "*", Dropped, Major, "certificate", "no certificate is issued", "let the chart make the Secret from values"),
     row("external-secrets.io", "*", Dropped, Critical, "external-secret", "the Secret it stands for is not made", "let the chart make the Secret from values"),
     row("bitnami.com", "SealedSecret", Dropped, Critical, "external-secret", "the Secret it stands for is not made", "let the chart make the Secret from values"),

@@ -11,6 +11,7 @@
 mod address;
 mod annotations;
 mod carried;
+mod certificate;
 pub mod codes;
 mod compose;
 mod container;
@@ -50,6 +51,7 @@ mod volume;
 mod warden;
 mod workload;
 
+pub use certificate::{WantedCertificate, wanted as wanted_certificates};
 pub use error::{Problem, SubnetFull, TranslateError};
 pub use gateway::GATEWAY;
 pub use input::{

@@ -25,7 +25,7 @@ use crate::service::{Access, Endpoints, ServicePlan};
 use crate::store::{Source, Store};
 use crate::volume::{self, SubPaths};
 use crate::workload::{self, PodPlan};
-use crate::{carried, ingress, labels, leftover, limit_range, order, published, warden};
+use crate::{carried, certificate, ingress, labels, leftover, limit_range, order, published, warden};
 
 /// Translates Kubernetes objects into a Compose file.
 ///
@@ -180,6 +180,7 @@ fn sort<'a>(input: &Input, objects: &'a [Object], notes: &'a Notes) -> Sorted<'a
                 sorted.listeners.insert((namespace, object.name.as_str()), hosts);
             }
             Kind::LimitRange => limit_range::read(&root),
+            Kind::Certificate => certificate::read(&root),
             Kind::Claim => {
                 volume::claim_spec(&root);
                 sorted.claims.insert((namespace, object.name.clone()));

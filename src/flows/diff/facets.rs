@@ -183,7 +183,7 @@ impl Reader<'_> {
     }
 
     fn workload(&mut self, id: &str, object: &Object, rest: &mut Value) {
-        if object.kind == "Deployment" || object.kind == "StatefulSet" || object.kind == "ReplicaSet" {
+        if ["Deployment", "StatefulSet", "ReplicaSet", "Rollout"].contains(&object.kind.as_str()) {
             let replicas = take(rest, &["spec", "replicas"]);
             self.plain(
                 id,

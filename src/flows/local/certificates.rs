@@ -1,10 +1,12 @@
-//! Certificates of hosts that have TLS: this machine's own authority makes them, which nobody trusts until its user says so.
+//! Certificates of hosts that have TLS, and those that a chart wants of cert-manager: this machine's own authority makes
+//! them, which nobody trusts until its user says so.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use envctl_model::name::hash;
 use envctl_programs::private;
+use envctl_translate::{Object, WantedCertificate};
 use envctl_wire::Certificate;
 use jiff::civil::Date;
 use jiff::tz::Offset;
@@ -14,9 +16,11 @@ use rcgen::{
     KeyPair, KeyUsagePurpose,
 };
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use crate::config::Base;
 use crate::flows::Home;
+use crate::flows::chart::Purpose;
 use crate::ui::Failure;
 
 /// The directory of the authority in the state directory.
@@ -53,27 +57,75 @@ fn directory(base: &Base) -> PathBuf {
     base.state_dir.value.join(AUTHORITY)
 }
 
-/// The certificate of an environment for these hosts: the former one as long as that will do. An authority is made if there
-/// is none yet.
+/// The certificate of an environment's gateway for these hosts: the former one as long as that will do. An authority is made
+/// if there is none yet.
 pub(crate) fn of(base: &Base, home: &Home, hosts: &BTreeSet<String>) -> Result<Certificate, Failure> {
+    let common = "an environment of envctl";
+    certificate(base, home, KEPT, common, hosts, &[ExtendedKeyUsagePurpose::ServerAuth])
+        .map(|issued| issued.0)
+}
+
+/// The Secrets that Certificates among the objects ask for. To check, they are empty, and nothing is made.
+pub(crate) fn secrets(
+    base: &Base,
+    home: &Home,
+    objects: &[Object],
+    purpose: Purpose,
+) -> Result<Vec<Value>, Failure> {
+    let usages = [ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    let secret = |wanted: WantedCertificate| {
+        let (certificate, authority) = match purpose {
+            Purpose::Check => (Certificate { chain: String::new(), key: String::new() }, String::new()),
+            Purpose::Deliver => {
+                let namespace = wanted.namespace.as_deref().unwrap_or_default();
+                let kept = format!("certificate-{namespace}-{}.json", wanted.secret);
+                let common = wanted.hosts.first().map_or("", String::as_str);
+                let hosts = wanted.hosts.iter().cloned().collect();
+                certificate(base, home, &kept, common, &hosts, &usages)?
+            }
+        };
+        let mut metadata = json!({"name": wanted.secret});
+        if let Some(namespace) = wanted.namespace {
+            metadata["namespace"] = namespace.into();
+        }
+        Ok(json!({
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": metadata,
+            "type": "kubernetes.io/tls",
+            "stringData": {"tls.crt": certificate.chain, "tls.key": certificate.key, "ca.crt": authority},
+        }))
+    };
+    envctl_translate::wanted_certificates(objects).into_iter().map(secret).collect()
+}
+
+/// A certificate that is kept under a name in the environment's home, and that of the authority.
+fn certificate(
+    base: &Base,
+    home: &Home,
+    kept_as: &str,
+    common: &str,
+    hosts: &BTreeSet<String>,
+    usages: &[ExtendedKeyUsagePurpose],
+) -> Result<(Certificate, String), Failure> {
     let today = Offset::UTC.to_datetime(Timestamp::now()).date();
     let dir = directory(base);
-    let (certificate, key) = ensure(&dir, today)?;
-    let authority = hash(&certificate, 64);
-    if let Some(kept) = home.read_json::<Kept>(KEPT)?
+    let (of_authority, key) = ensure(&dir, today)?;
+    let authority = hash(&of_authority, 64);
+    if let Some(kept) = home.read_json::<Kept>(kept_as)?
         && kept.hosts == *hosts
         && kept.authority == authority
         && kept.until > later(today, LEFT_DAYS)
     {
-        return Ok(kept.certificate);
+        return Ok((kept.certificate, of_authority));
     }
     let until = later(today, DAYS);
-    let certificate = issue(&key, hosts, today, until).map_err(|e| damaged(&dir, &e))?;
+    let certificate = issue(&key, common, hosts, usages, today, until).map_err(|e| damaged(&dir, &e))?;
     home.write_json(
-        KEPT,
+        kept_as,
         &Kept { hosts: hosts.clone(), authority, until, certificate: certificate.clone() },
     )?;
-    Ok(certificate)
+    Ok((certificate, of_authority))
 }
 
 /// The authority's certificate and key. Who was first at making them has made them.
@@ -126,14 +178,16 @@ fn authority_params() -> Result<CertificateParams, rcgen::Error> {
 
 fn issue(
     authority_key: &str,
+    common: &str,
     hosts: &BTreeSet<String>,
+    usages: &[ExtendedKeyUsagePurpose],
     from: Date,
     until: Date,
 ) -> Result<Certificate, rcgen::Error> {
     let issuer = Issuer::new(authority_params()?, KeyPair::from_pem(authority_key)?);
     let mut params = CertificateParams::new(hosts.iter().cloned().collect::<Vec<_>>())?;
-    params.distinguished_name = name("an environment of envctl");
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    params.distinguished_name = name(common);
+    params.extended_key_usages = usages.to_vec();
     params.use_authority_key_identifier_extension = true;
     last(&mut params, from, until);
     let key = KeyPair::generate()?;
@@ -169,7 +223,8 @@ mod tests {
         assert_eq!(ensure(&dir, today).unwrap(), (certificate, key.clone()), "it is in people's browsers");
         let hosts =
             BTreeSet::from(["web.album-aki.localhost".to_owned(), "*.album-aki.localhost".to_owned()]);
-        let issued = issue(&key, &hosts, today, later(today, DAYS)).unwrap();
+        let usages = [ExtendedKeyUsagePurpose::ServerAuth];
+        let issued = issue(&key, "web", &hosts, &usages, today, later(today, DAYS)).unwrap();
         assert!(issued.chain.starts_with("-----BEGIN CERTIFICATE-----"), "{}", issued.chain);
         assert!(!format!("{issued:?}").contains("BEGIN"), "a key is in it");
 
@@ -177,6 +232,6 @@ mod tests {
         std::fs::remove_file(dir.join(CERTIFICATE)).unwrap();
         let said = ensure(&dir, today).unwrap_err().message().unwrap();
         assert!(said.contains("remove that directory") && said.contains(AUTHORITY), "{said}");
-        assert!(issue("", &hosts, today, today).is_err());
+        assert!(issue("", "web", &hosts, &usages, today, today).is_err());
     }
 }

@@ -34,7 +34,7 @@ pub struct Pod {
 }
 
 /// The kinds whose pods are kept running: they can be ended and started again. Jobs and bare Pods have run.
-const KEPT_RUNNING: [&str; 4] = ["Deployment", "StatefulSet", "DaemonSet", "ReplicaSet"];
+const KEPT_RUNNING: [&str; 5] = ["Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Rollout"];
 
 impl Pod {
     /// Its containers, in starting order, the sandbox first.

@@ -73,7 +73,7 @@ pub(super) fn components(objects: &[Object], prefixes: Prefixes<'_>) -> BTreeMap
         .collect();
     let kind = |object: &Object| match object.kind.as_str() {
         "CronJob" => Some(ComponentKind::Schedule),
-        "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet" | "Pod" => {
+        "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet" | "Rollout" | "Pod" => {
             template(object)?;
             let is_served = selectors.iter().any(|selector| component::selects(selector, object));
             Some(if is_served { ComponentKind::Service } else { ComponentKind::Worker })

@@ -26,9 +26,9 @@ use crate::flows::chart::{self, ChartInputs, Objects, Purpose};
 use crate::flows::images::{self, StackImage};
 use crate::flows::known::{self, Sources};
 use crate::flows::live::Live;
-use crate::flows::local::agent;
 use crate::flows::local::compose::{self, Ownership, Translated};
 use crate::flows::local::machine::{Machine, explain};
+use crate::flows::local::{agent, certificates};
 use crate::flows::part::Part;
 use crate::flows::secrets::Secrets;
 use crate::flows::terraform::{Place, declared};
@@ -240,7 +240,8 @@ impl Checked {
         let mut objects = chart::render(base, project, home, inputs, purpose, supervisor).await?;
         let bodies: Vec<_> = objects.list.iter().map(|object| &object.body).collect();
         self.secrets.refuse_twice(project, &bodies)?;
-        for secret in self.secrets.objects() {
+        let issued = certificates::secrets(base, home, &objects.list, purpose)?;
+        for secret in self.secrets.objects().into_iter().chain(issued) {
             objects.list.extend(chart::parse(&secret.to_string(), "secrets")?);
         }
         self.part.leave_out(stack, &mut objects.list);
