@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use crate::support::{House, Ran, Running, have};
 
-/// Two whose probes are programs, a CronJob that comes each minute, and one whose runs take too long.
+/// Two whose probes are programs, a CronJob that comes each minute, one whose runs take too long, and one whose runs end
+/// later than the next one may begin.
 const MORE: &str = "
 apiVersion: apps/v1
 kind: Deployment
@@ -56,6 +57,21 @@ spec:
         spec:
           restartPolicy: OnFailure
           containers: [{name: slow, image: debian:bookworm-slim, command: [sh, -c, 'trap \"exit 0\" TERM; sleep 600 & wait']}]
+---
+apiVersion: batch/v1
+kind: CronJob
+metadata: {name: greedy}
+spec:
+  schedule: '* * * * *'
+  concurrencyPolicy: Replace
+  startingDeadlineSeconds: 10
+  jobTemplate:
+    spec:
+      template:
+        spec:
+          restartPolicy: Never
+          terminationGracePeriodSeconds: 13
+          containers: [{name: greedy, image: debian:bookworm-slim, command: [sh, -c, 'trap \"\" TERM; while :; do sleep 1; done']}]
 ---
 apiVersion: batch/v1
 kind: CronJob
@@ -146,11 +162,21 @@ fn what_a_cluster_does_for_pods_a_warden_does() {
     let report = house.envctl(&["status", "--json"]).json();
     let gate = report["pods"].as_array().unwrap().iter().find(|pod| pod["workload"] == "Deployment/gate");
     assert_eq!(gate.map(|pod| &pod["ready"]), Some(&false.into()), "{report}");
+    let health = |service: &str| {
+        docker(&["inspect", "-f", "{{.State.Health.Status}}", &container(service)])
+            .exits(0)
+            .stdout
+            .trim()
+            .to_owned()
+    };
+    until("the sandbox says so, too", || health("gate-0") == "unhealthy");
     // Who was not there when it happened finds it.
     let warden_name = container("envctl-warden");
     docker(&["stop", &warden_name]).exits(0);
     drop(warden);
     house.envctl(&["exec", "gate", "--", "rm", "/tmp/shut"]).exits(0);
+    until("it has happened", || health("gate-0.gate") == "healthy");
+    assert!(!is_open(), "nobody has told the sandbox");
     docker(&["start", &warden_name]).exits(0);
     until("the Service leads to it", is_open);
     let mut told = Command::new("docker");
@@ -187,6 +213,18 @@ fn what_a_cluster_does_for_pods_a_warden_does() {
     let run = pods.find(|pod| pod["workload"] == "CronJob/digest" && pod["completed"] == true);
     let pod = run.unwrap_or_else(|| panic!("{report}"))["name"].as_str().unwrap();
     house.envctl(&["logs", "digest"]).exits(0).says(&format!("{pod} digested hello hello"));
+
+    // One that goes on is ended for the next one, which comes though that takes longer than it may be late; and who has
+    // to wait for it waits for nothing else.
+    let mut told = Command::new("docker");
+    let mut telling = Running::start(told.args(["logs", "--follow", "--tail=0", &warden_name]));
+    telling.says("greedy-").says("ending it: the next one is due");
+    let before = started("worker-0.worker");
+    house.envctl(&["exec", "worker", "--", "rm", "/tmp/alive"]).exits(0);
+    telling.says("worker-0, container worker: restarting it: liveness probe: exit code 1");
+    until("the worker was started again", || started("worker-0.worker") != before);
+    telling.says("greedy-").says("running it");
+    drop(telling);
 
     // It rests while the environment sleeps, and goes first when that is removed, with all that it has made.
     house.envctl(&["sleep"]).exits(0);

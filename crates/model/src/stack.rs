@@ -256,8 +256,8 @@ pub struct Target {
     /// compose: the port of the machine's HTTP router; 8080 if left out.
     pub router_port: Option<u16>,
     /// compose: whether a container of the environment holds the Engine's socket; `true` if left out. It restarts
-    /// containers whose liveness probe fails, runs CronJobs, ends what runs longer than its deadline, and starts
-    /// pods anew whose sandbox has ended.
+    /// containers whose liveness probe fails, runs CronJobs, ends what runs longer than its deadline, starts pods
+    /// anew whose sandbox has ended, and tells sandboxes which readiness probes that are commands pass.
     pub warden: Option<bool>,
     /// compose: live source for `up --dev`, by component.
     #[schemars(with = "Option<BTreeMap<String, Dev>>")]

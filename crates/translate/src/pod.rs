@@ -122,7 +122,8 @@ impl<'p, 'a> Prepared<'p, 'a> {
                 ));
             }
             network_probes.extend(network);
-            health_checks.extend(counts);
+            // What has ended is not healthy any more.
+            health_checks.extend(counts.filter(|_| container.step != Step::Init));
             let mut service = container::service(spec, &container.at, &container.variables, &input.engine);
             service.volumes = container.requests.iter().flat_map(|request| builder.mounts(request)).collect();
             if !exec.is_empty() {

@@ -136,6 +136,13 @@ pub(crate) fn read(container: &Cursor<'_>, name: &str, engine: &EngineFacts, war
             probes.network.push(timing.probe(name, kind, check));
         }
     }
+    if let (Some(_), Some(_)) = (&startup, &readiness) {
+        container.get("startupProbe").remark(Remark::approximated(
+            Severity::Minor,
+            "exec-probe",
+            "is not waited for: readiness is asked from the start, and one success within this probe's time is enough",
+        ));
+    }
     let kind = if readiness.is_some() { ProbeKind::Readiness } else { ProbeKind::Startup };
     probes.health = health(startup, readiness, engine);
     probes.counts = probes

@@ -193,7 +193,7 @@ pub struct Suspension {
 pub struct ContainerHealth {
     /// Its name in the pod.
     pub container: String,
-    /// When its program was started, in the Engine's words; `None` if it does not run.
+    /// When its program was started, in any words that are always the same; `None` if it does not run.
     pub started: Option<String>,
     /// Whether the check passes.
     pub healthy: bool,
@@ -583,7 +583,7 @@ pub struct WardenConfig {
     pub environment: String,
     /// Its identity: containers without it are never touched.
     pub identity: String,
-    /// The container that is there while somebody changes the environment. The warden does nothing meanwhile.
+    /// The container that is there while somebody changes the environment. The warden changes nothing meanwhile.
     pub lock: String,
     /// When the environment expires, seconds since 1970.
     pub expires: Option<i64>,

@@ -116,7 +116,8 @@ pub(crate) async fn wake(
         if !ran.is_empty() {
             let pods = Pods::of(&machine.engine, &record.identity, Which::Workloads(ran));
             if let Err(error) = pods.start(timeout).await {
-                warden::rest(&machine.engine, &record.identity).await.map_err(|e| explain(&e))?;
+                // It sleeps on. Why it does counts, whatever becomes of the warden.
+                let _ = warden::rest(&machine.engine, &record.identity).await;
                 return Err(failed(&error));
             }
         }

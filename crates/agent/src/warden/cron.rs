@@ -22,8 +22,8 @@ pub(super) enum Decision {
     Wait,
     /// Begin the run that was due then.
     Run(Timestamp),
-    /// End those that still go on, and decide again.
-    Replace,
+    /// End those that still go on, and begin that one then.
+    Replace(Timestamp),
 }
 
 impl Cron {
@@ -54,7 +54,7 @@ impl Cron {
             .map_or(self.handled, |earliest| earliest.max(self.handled));
         match (self.schedule.latest(&self.zone, earliest, now), self.job.concurrency) {
             (None, _) => Decision::Wait,
-            (Some(_), Concurrency::Replace) if running > 0 => Decision::Replace,
+            (Some(due), Concurrency::Replace) if running > 0 => Decision::Replace(due),
             (Some(_), Concurrency::Forbid) if running > 0 => Decision::Wait,
             (Some(due), _) => Decision::Run(due),
         }
@@ -142,7 +142,7 @@ mod tests {
         assert_eq!(decide(Concurrency::Allow, 2), Decision::Run(due));
         assert_eq!(decide(Concurrency::Forbid, 1), Decision::Wait);
         assert_eq!(decide(Concurrency::Forbid, 0), Decision::Run(due), "late, when the last one has ended");
-        assert_eq!(decide(Concurrency::Replace, 1), Decision::Replace);
+        assert_eq!(decide(Concurrency::Replace, 1), Decision::Replace(due));
         assert_eq!(decide(Concurrency::Replace, 0), Decision::Run(due));
     }
 

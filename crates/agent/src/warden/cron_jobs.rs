@@ -7,6 +7,7 @@ use envctl_wire::labels;
 use envctl_wire::{CronJob, Suspension};
 use jiff::Timestamp;
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::task::AbortHandle;
 
 use super::container::Container;
 use super::containers::Containers;
@@ -24,10 +25,12 @@ pub(super) struct CronJobs {
     crons: BTreeMap<String, Cron>,
     /// By name, whether somebody wants it suspended, or not.
     suspended: BTreeMap<String, bool>,
-    /// Runs that are being brought to their end.
-    driven: BTreeSet<String>,
+    /// Runs that are being brought to their end, and who does that.
+    driven: BTreeMap<String, AbortHandle>,
     /// Runs that are being removed for the next one.
     replaced: BTreeSet<String>,
+    /// By CronJob, the run for which others are being removed: its time had come before they were asked to end.
+    next: BTreeMap<String, Timestamp>,
     /// When what the Engine has refused is tried again.
     again: Option<Timestamp>,
     news: UnboundedSender<News>,
@@ -35,9 +38,17 @@ pub(super) struct CronJobs {
 
 impl CronJobs {
     pub(super) fn new(containers: Containers, since: Timestamp, news: UnboundedSender<News>) -> Self {
-        let (crons, driven, replaced) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
-        let suspended = BTreeMap::new();
-        Self { containers, since: Some(since), crons, suspended, driven, replaced, again: None, news }
+        Self {
+            containers,
+            since: Some(since),
+            crons: BTreeMap::new(),
+            suspended: BTreeMap::new(),
+            driven: BTreeMap::new(),
+            replaced: BTreeSet::new(),
+            next: BTreeMap::new(),
+            again: None,
+            news,
+        }
     }
 
     /// Reads what CronJobs there are, and takes over the runs that go on.
@@ -69,9 +80,9 @@ impl CronJobs {
         }
         self.crons = crons;
         for run in runs {
-            if run.is_half_made() && !self.driven.contains(&run.name) {
+            if run.is_half_made() && !self.driven.contains_key(&run.name) {
                 runs::remove_old(&self.containers, &run).await?;
-            } else if run.ended().is_none() {
+            } else if run.ended().is_none() && !self.replaced.contains(&run.name) {
                 self.drive(run);
             }
         }
@@ -89,9 +100,16 @@ impl CronJobs {
     }
 
     /// Suspends a CronJob, or has it run from now on. What was due meanwhile is made up for as by a cluster.
-    pub(super) fn suspend(&mut self, Suspension { cron_job, suspended }: Suspension) -> Result<(), String> {
+    pub(super) async fn suspend(
+        &mut self,
+        Suspension { cron_job, suspended }: Suspension,
+    ) -> anyhow::Result<Result<(), String>> {
+        if !self.crons.contains_key(&cron_job) {
+            // They are read when the environment's lock is given back, which may not have been heard of yet.
+            self.read().await?;
+        }
         let Some(cron) = self.crons.get_mut(&cron_job) else {
-            return Err(format!("there is no CronJob {cron_job}"));
+            return Ok(Err(format!("there is no CronJob {cron_job} that could run")));
         };
         cron.job.suspend = suspended;
         output::line(format_args!(
@@ -99,7 +117,7 @@ impl CronJobs {
             if suspended { "suspended" } else { "runs from now on" }
         ));
         self.suspended.insert(cron_job, suspended);
-        Ok(())
+        Ok(Ok(()))
     }
 
     /// A run that was begun is over.
@@ -119,11 +137,11 @@ impl CronJobs {
 
     /// Brings a run to its end.
     fn drive(&mut self, run: Run) {
-        if !self.driven.insert(run.name.clone()) {
+        if self.driven.contains_key(&run.name) {
             return;
         }
-        let (containers, news) = (self.containers.clone(), self.news.clone());
-        tokio::spawn(async move {
+        let (name, containers, news) = (run.name.clone(), self.containers.clone(), self.news.clone());
+        let driving = tokio::spawn(async move {
             if let Err(error) = runs::to_its_end(&containers, &run).await
                 && !error.is_gone()
             {
@@ -132,10 +150,15 @@ impl CronJobs {
             output::line(format_args!("{} has ended", run.name));
             let _ = news.send(News::Ended(run.name));
         });
+        self.driven.insert(name, driving.abort_handle());
     }
 
     fn goes_on(&self, run: &Run) -> bool {
-        run.ended().is_none() || self.driven.contains(&run.name) || self.replaced.contains(&run.name)
+        run.ended().is_none() || self.is_at_work_on(run)
+    }
+
+    fn is_at_work_on(&self, run: &Run) -> bool {
+        self.driven.contains_key(&run.name) || self.replaced.contains(&run.name)
     }
 
     /// Removes a run that goes on. Ending it takes as long as it likes, within its grace period.
@@ -144,6 +167,10 @@ impl CronJobs {
             return;
         }
         output::line(format_args!("{}: ending it: the next one is due", run.name));
+        // What comes after a container that ends now is not started any more.
+        if let Some(driving) = self.driven.remove(&run.name) {
+            driving.abort();
+        }
         let (containers, news) = (self.containers.clone(), self.news.clone());
         tokio::spawn(async move {
             if let Err(error) = runs::remove(&containers, &run).await
@@ -164,14 +191,18 @@ impl CronJobs {
             .filter(|run| run.workload == workload(name) && self.goes_on(run))
             .collect();
         let Some(cron) = self.crons.get_mut(name) else { return Ok(()) };
-        let due = match cron.decide(Timestamp::now(), running.len()) {
-            Decision::Wait => return Ok(()),
-            Decision::Run(due) => due,
-            Decision::Replace => {
+        let due = match (cron.decide(Timestamp::now(), running.len()), self.next.get(name)) {
+            // How late it is was asked before the others were.
+            (_, Some(due)) if running.is_empty() => *due,
+            (Decision::Wait, _) => return Ok(()),
+            (Decision::Run(due), _) => due,
+            (Decision::Replace(due), _) => {
+                self.next.insert(name.to_owned(), due);
                 running.into_iter().for_each(|run| self.replace(run));
                 return Ok(());
             }
         };
+        self.next.remove(name);
         let at_address = running.is_empty();
         let templates = self.containers.with(labels::SCHEDULE).await?;
         let template: Vec<Container> = templates
@@ -214,7 +245,7 @@ impl CronJobs {
         }
         for (job, runs) in by_job {
             let ended: Vec<_> =
-                runs.iter().filter(|run| !self.driven.contains(&run.name)).filter_map(Run::ended).collect();
+                runs.iter().filter(|run| !self.is_at_work_on(run)).filter_map(Run::ended).collect();
             let cron = self.crons.values().find(|cron| workload(&cron.job.name) == job);
             let old = match cron {
                 Some(cron) => cron::too_old(ended, &cron.job),

@@ -47,7 +47,7 @@ impl Events {
     pub(super) async fn of(engine: &Engine, environment: &str) -> anyhow::Result<Self> {
         let filters = json!({
             "type": ["container"],
-            "event": ["start", "die", "destroy", "health_status"],
+            "event": ["start", "die", "destroy", "health_status", "pause", "unpause"],
             "label": [format!("{}={environment}", labels::ENVIRONMENT)],
         });
         let path = format!("/events?filters={}", query(&filters.to_string()));

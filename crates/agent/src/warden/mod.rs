@@ -10,8 +10,9 @@
 //! container   one as the Engine tells it;                    containers, runs, ending, engine   what is done with them
 //! ```
 //!
-//! It keeps nothing: after its own restart it finds everything on the Engine. While somebody holds the environment's lock it
-//! does nothing, and looks at everything when the lock is given back.
+//! It keeps nothing: after its own restart it finds everything on the Engine, but for what a rehearsal has told it to suspend.
+//! While somebody holds the environment's lock it changes nothing, tells sandboxes only how their members are, and looks at
+//! everything when the lock is given back.
 
 mod alarm;
 mod backoff;
@@ -97,6 +98,9 @@ pub(crate) async fn run(config: WardenConfig) -> anyhow::Result<()> {
 
 /// After how long something is tried again that the Engine has refused.
 pub(super) const AGAIN: Duration = Duration::from_secs(10);
+
+/// How long a sandbox may take to hear something.
+const TOLD_WITHIN: Duration = Duration::from_secs(30);
 
 /// What a task of the warden's has done.
 #[derive(Debug)]
@@ -187,7 +191,7 @@ impl Warden {
                     }
                 },
                 Some(Order { suspension, done }) = ordered.recv() => {
-                    let answer = self.cron_jobs.suspend(suspension);
+                    let answer = self.cron_jobs.suspend(suspension).await?;
                     self.run_what_is_due().await?;
                     // Who asked may have gone.
                     let _ = done.send(answer);
@@ -214,13 +218,15 @@ impl Warden {
             return Ok(());
         }
         let is_sandbox = event.role() == Some(Role::Sandbox);
-        let concerns_health = event.action == "die" || event.action.starts_with("health_status");
-        if let Some(pod) = event.label(labels::POD).filter(|_| concerns_health && !is_sandbox)
+        let is_health = event.action.starts_with("health_status");
+        let is_pause = matches!(event.action.as_str(), "pause" | "unpause");
+        let concerns_sandbox = is_pause || (!is_sandbox && (is_health || event.action == "die"));
+        if let Some(pod) = event.label(labels::POD).filter(|_| concerns_sandbox)
             && self.readiness.begins(pod)
         {
             self.tell_health(pod.to_owned());
         }
-        if event.action.starts_with("health_status") {
+        if is_health || is_pause {
             return Ok(());
         }
         if event.action == "die" {
@@ -258,7 +264,8 @@ impl Warden {
         for container in self.containers.with(labels::POD).await? {
             if container.is_up() {
                 self.watch(&container);
-                if self.readiness.note(&container)
+                self.readiness.note(&container);
+                if container.role == Role::Sandbox
                     && let Some(pod) = container.label(labels::POD)
                     && self.readiness.begins(pod)
                 {
@@ -473,13 +480,18 @@ async fn tell(engine: &Engine, sandbox: &Container, told: &Told) -> bool {
             return true;
         }
     };
-    match probes::run(engine, &sandbox.id, &[AGENT_PATH.to_owned(), "tell".to_owned(), told]).await {
-        Ok((0, _)) => true,
-        Ok((_, said)) => {
+    let command = [AGENT_PATH.to_owned(), "tell".to_owned(), told];
+    match tokio::time::timeout(TOLD_WITHIN, probes::run(engine, &sandbox.id, &command)).await {
+        Ok(Ok((0, _))) => true,
+        Ok(Ok((_, said))) => {
             output::warn(format_args!("{}: {said}", sandbox.name));
             false
         }
-        Err(error) => {
+        Err(_) => {
+            output::warn(format_args!("{}: it does not listen", sandbox.name));
+            false
+        }
+        Ok(Err(error)) => {
             if !error.is_gone() {
                 output::warn(format_args!("{}: {error}", sandbox.name));
             }

@@ -24,16 +24,14 @@ enum State {
 }
 
 impl Readiness {
-    /// A container runs. Whether it is a sandbox that is new here and has to be told.
-    pub(super) fn note(&mut self, container: &Container) -> bool {
-        let Some(pod) = container.label(labels::POD).filter(|_| container.role == Role::Sandbox) else {
-            return false;
-        };
-        if self.pods.contains_key(pod) || awaited(container).is_empty() {
-            return false;
+    /// A container runs. Of a sandbox that waits for health checks is remembered that it has to be told.
+    pub(super) fn note(&mut self, container: &Container) {
+        if let Some(pod) = container.label(labels::POD)
+            && container.role == Role::Sandbox
+            && !awaited(container).is_empty()
+        {
+            self.pods.entry(pod.to_owned()).or_insert(State::Told);
         }
-        self.pods.insert(pod.to_owned(), State::Told);
-        true
     }
 
     /// A pod has no sandbox any more.
@@ -100,9 +98,11 @@ mod tests {
     fn a_sandbox_is_told_what_holds_now_by_one_at_a_time() {
         let mut readiness = Readiness::default();
         assert!(!readiness.begins("web-0"), "nobody waits for it");
-        assert!(!readiness.note(&container(Role::Sandbox, Status::Up, 10, 0)));
-        assert!(readiness.note(&sandbox()) && !readiness.note(&sandbox()));
+        readiness.note(&container(Role::Sandbox, Status::Up, 10, 0));
+        assert!(!readiness.begins("web-0"), "it waits for nothing");
+        readiness.note(&sandbox());
         assert!(readiness.begins("web-0"));
+        readiness.note(&sandbox());
         assert!(!readiness.begins("web-0") && !readiness.begins("web-0"));
         assert!(readiness.told("web-0") && !readiness.told("web-0"));
         assert!(readiness.begins("web-0"));

@@ -139,16 +139,17 @@ fn a_sandbox_waits_for_the_health_checks_of_which_a_warden_tells() {
     let probed = |probes: &str| STACK.replace("livenessProbe:", &format!("{probes}\n        livenessProbe:"));
     let checks = |yaml: &str| {
         let translation = translated(yaml);
-        assert!(!translation.findings.iter().any(|finding| finding.code == "exec-probe"));
-        config::<SandboxConfig>(&translation, "web-0").health_checks
+        let told = translation.findings.iter().any(|finding| finding.code == "exec-probe");
+        (config::<SandboxConfig>(&translation, "web-0").health_checks, told)
     };
     let check = |kind| vec![HealthCheck { container: "main".to_owned(), kind }];
     let (startup, readiness) =
         ("startupProbe: {exec: {command: [a]}}", "readinessProbe: {exec: {command: [b]}}");
-    assert_eq!(checks(STACK), []);
-    assert_eq!(checks(&probed(startup)), check(ProbeKind::Startup));
-    assert_eq!(checks(&probed(readiness)), check(ProbeKind::Readiness));
-    assert_eq!(checks(&probed(&format!("{startup}\n        {readiness}"))), check(ProbeKind::Readiness));
+    assert_eq!(checks(STACK), (vec![], false));
+    assert_eq!(checks(&probed(startup)), (check(ProbeKind::Startup), false));
+    assert_eq!(checks(&probed(readiness)), (check(ProbeKind::Readiness), false));
+    let both = checks(&probed(&format!("{startup}\n        {readiness}")));
+    assert_eq!(both, (check(ProbeKind::Readiness), true), "a container has one health check");
     let mut input = input(parse(&probed(readiness), "test.yaml").unwrap(), OLD_ENGINE);
     input.warden = Warden::Off("not here");
     let translation = translate(&input).unwrap();

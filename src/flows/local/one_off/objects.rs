@@ -16,7 +16,7 @@ pub(super) struct Request<'a> {
 }
 
 /// The kinds of workloads whose pods have a template.
-const KINDS: [&str; 5] = ["Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job"];
+const KINDS: [&str; 6] = ["Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Rollout", "Job"];
 
 /// What a container has that belongs to a server, and not to a command: nobody else may have its ports.
 const OF_SERVERS: [&str; 5] = ["livenessProbe", "readinessProbe", "startupProbe", "lifecycle", "ports"];

@@ -21,7 +21,6 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
 
 use super::{Told, told};
-use crate::flows::local::machine::explain;
 use crate::flows::moving::PATIENCE;
 use crate::flows::moving::workloads::Pods;
 use crate::ui::Failure;
@@ -60,12 +59,6 @@ impl OnEngine {
             Err(error @ PodsError::None { .. }) => return Err(Failure::Usage(error.to_string())),
             all => all.map_err(Failure::failed)?,
         };
-        if !cron_jobs.is_empty() && !warden::is_there(engine, identity).await.map_err(|e| explain(&e))? {
-            return Err(Failure::Usage(format!(
-                "nobody runs CronJobs on the target `{}`: a draft of a schedule needs the warden\n  leave out `warden: false`",
-                plan.new.target
-            )));
-        }
         let mut replicas: BTreeMap<String, i32> = BTreeMap::new();
         for Pod { workload, .. } in &all {
             *replicas.entry(workload.clone()).or_default() += 1;

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use envctl_model::facts::Facts;
 use envctl_model::name::EnvironmentName;
-use envctl_model::stack::TargetKind;
+use envctl_model::stack::{ComponentKind, TargetKind};
 use envctl_programs::git::WorkTree;
+use envctl_translate::Warden;
 
 use super::{New, OnCluster, OnEngine};
 use crate::config::{Base, Settings};
@@ -61,7 +62,16 @@ impl Environment<'_> {
                 Checked::Cluster(Box::new(on_cluster::check(base, project, settings, options).await?))
             }
             TargetKind::Compose => {
-                Checked::Engine(Box::new(on_engine::check(base, project, settings, options).await?))
+                let checked = on_engine::check(base, project, settings, options).await?;
+                if let (ComponentKind::Schedule, Warden::Off(why)) =
+                    (loaded.plan.kind, checked.machine.warden(settings, None))
+                {
+                    return Err(Failure::Usage(format!(
+                        "a draft of a schedule needs the warden, which runs CronJobs on a target of kind `compose`: {why}\n  \
+                         name a target of kind `eks` in `new.target`, or let the warden run"
+                    )));
+                }
+                Checked::Engine(Box::new(checked))
             }
         })
     }

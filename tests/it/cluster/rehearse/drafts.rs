@@ -98,8 +98,9 @@ fn what_cannot_be_drafted_is_refused_before_anything_is_done() {
     rehearsal
         .run(&[])
         .exits(2)
-        .says("nobody runs CronJobs on the target `local`: a draft of a schedule needs the warden")
-        .says("0 left");
+        .says("a draft of a schedule needs the warden")
+        .says("the target says `warden: false`");
+    assert_eq!(rehearsal.left(), [""; 0]);
     let mut rehearsal = Rehearsal::draft("draftnone", components::service);
     rehearsal.shorten();
     rehearsal.all["new"].as_object_mut().unwrap().remove("port");
