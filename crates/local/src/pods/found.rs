@@ -36,6 +36,12 @@ pub struct Pod {
 /// The kinds whose pods are kept running: they can be ended and started again. Jobs and bare Pods have run.
 const KEPT_RUNNING: [&str; 5] = ["Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Rollout"];
 
+/// Whether the pods of a workload, `Deployment/api`, are kept running, and never complete.
+#[must_use]
+pub fn is_kept_running(workload: &str) -> bool {
+    workload.split_once('/').is_some_and(|(kind, _)| KEPT_RUNNING.contains(&kind))
+}
+
 impl Pod {
     /// Its containers, in starting order, the sandbox first.
     #[must_use]
@@ -92,7 +98,7 @@ pub(super) fn pods(containers: Vec<ActualContainer>) -> Vec<Pod> {
     let mut by_pod: BTreeMap<(String, String), Vec<ActualContainer>> = BTreeMap::new();
     for container in containers.into_iter().filter(|container| container.one_off.is_none()) {
         if let (Some(workload), Some(pod)) = (container.workload.clone(), container.pod.clone())
-            && workload.split_once('/').is_some_and(|(kind, _)| KEPT_RUNNING.contains(&kind))
+            && is_kept_running(&workload)
         {
             by_pod.entry((pod, workload)).or_default().push(container);
         }

@@ -31,7 +31,7 @@ use crate::watch;
 use found::is_up;
 use lives::Lives;
 
-pub use found::{Pod, Which};
+pub use found::{Pod, Which, is_kept_running};
 
 /// Pods of an environment.
 #[derive(Debug, Clone)]
