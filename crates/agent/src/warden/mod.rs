@@ -5,7 +5,7 @@
 //! pod         says which pods have lost their sandbox
 //! cron        says when CronJobs run;                        clone       of what;    cron_jobs   has them run
 //! deadline    says which pods have run for too long
-//! readiness   says which sandboxes have to be told how their pods' health checks are
+//! readiness   says which sandboxes have to be told how their pods' health checks are;    telling   tells them
 //! alarm       the time;                                      events      what happens
 //! container   one as the Engine tells it;                    containers, runs, ending, engine   what is done with them
 //! ```
@@ -29,6 +29,7 @@ mod pod;
 mod probes;
 mod readiness;
 mod runs;
+mod telling;
 
 use std::collections::{BTreeSet, HashMap};
 use std::env;
@@ -36,7 +37,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use envctl_wire::labels::{self, Role};
-use envctl_wire::{AGENT_PATH, Suspension, Told, WardenConfig};
+use envctl_wire::{Suspension, Told, WardenConfig};
 use jiff::Timestamp;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{oneshot, watch};
@@ -98,9 +99,6 @@ pub(crate) async fn run(config: WardenConfig) -> anyhow::Result<()> {
 
 /// After how long something is tried again that the Engine has refused.
 pub(super) const AGAIN: Duration = Duration::from_secs(10);
-
-/// How long a sandbox may take to hear something.
-const TOLD_WITHIN: Duration = Duration::from_secs(30);
 
 /// What a task of the warden's has done.
 #[derive(Debug)]
@@ -306,32 +304,16 @@ impl Warden {
             && probes::probed(&sandbox, |_| true).any(|container| container == name)
         {
             let (engine, told) = (self.containers.engine.clone(), Told::Started(name.to_owned()));
-            tokio::spawn(async move { tell(&engine, &sandbox, &told).await });
+            tokio::spawn(async move { telling::tell(&engine, &sandbox, &told).await });
         }
         Ok(())
     }
 
-    /// Tells a pod's sandbox how its members are. Also while somebody changes the environment: who does so waits until
-    /// pods are ready.
+    /// Also while somebody changes the environment: who does so waits until pods are ready.
     fn tell_health(&self, pod: String) {
         let (containers, news) = (self.containers.clone(), self.news.clone());
         tokio::spawn(async move {
-            loop {
-                let told = match containers.of_pod(&pod).await {
-                    Ok(members) => match readiness::tells(&members) {
-                        Some((sandbox, told)) => tell(&containers.engine, sandbox, &told).await,
-                        None => true,
-                    },
-                    Err(error) => {
-                        output::warn(format_args!("{pod}: {error}"));
-                        error.is_gone()
-                    }
-                };
-                if told {
-                    break;
-                }
-                tokio::time::sleep(AGAIN).await;
-            }
+            telling::health(&containers, &pod).await;
             let _ = news.send(News::Told(pod));
         });
     }
@@ -467,35 +449,6 @@ impl Warden {
                 "environment {} was to live until {at}: `envctl list` says whether it was extended, `envctl down` removes it",
                 self.config.environment
             ));
-        }
-    }
-}
-
-/// Tells a sandbox something. Whether that is done: one that is gone need not be told.
-async fn tell(engine: &Engine, sandbox: &Container, told: &Told) -> bool {
-    let told = match serde_json::to_string(told) {
-        Ok(told) => told,
-        Err(error) => {
-            output::warn(format_args!("{}: {error}", sandbox.name));
-            return true;
-        }
-    };
-    let command = [AGENT_PATH.to_owned(), "tell".to_owned(), told];
-    match tokio::time::timeout(TOLD_WITHIN, probes::run(engine, &sandbox.id, &command)).await {
-        Ok(Ok((0, _))) => true,
-        Ok(Ok((_, said))) => {
-            output::warn(format_args!("{}: {said}", sandbox.name));
-            false
-        }
-        Err(_) => {
-            output::warn(format_args!("{}: it does not listen", sandbox.name));
-            false
-        }
-        Ok(Err(error)) => {
-            if !error.is_gone() {
-                output::warn(format_args!("{}: {error}", sandbox.name));
-            }
-            error.is_gone()
         }
     }
 }
