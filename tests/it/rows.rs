@@ -63,6 +63,8 @@ const BOX: &[Row] = &[
     ("..data", "readlink /settings/LEVEL", "..data/LEVEL"),
     ("secret, items, defaultMode", "cat /keys/deep/token; stat -Lc ' %a' /keys/deep/token", "s$cret 440"),
     ("projected", "cd /all && cat sub/extra user && stat -Lc ' %a' sub/extra user", "moreme 444\n 640"),
+    ("serviceAccountToken", "cat /all/token", "no-api-server"),
+    ("automountServiceAccountToken", "ls /var/run/secrets 2>&1 | grep -o 'No such file'", "No such file"),
     ("downwardAPI", "cat /all/cpu; grep tier /all/labels", "2tier=\"v1\""),
     ("subPath of a file", "cat /etc/app.conf", "a=$b"),
     ("subPath of a directory", "echo seen > /cache/f && cat /whole/a/b/f", "seen"),
@@ -98,6 +100,8 @@ const ROUGH: &[Row] = &[
     ("hostPID", "[ -d /proc/TEST_PID ] && echo seen", "seen"),
     ("hostIPC", "readlink /proc/self/ns/ipc", "TEST_IPC"),
     ("hostPath", "cat /host/greeting; touch /host/x 2>&1 | grep -o 'Read-only'", "hello\nRead-only"),
+    ("restartPolicy Always", "until [ -e /own/starts ]; do sleep 0.1; done; cat /own/starts", "again"),
+    ("readinessProbe grpc", "cat /own/asked", "asked"),
     ("ephemeral", "touch /own/x && stat -c %a /own", "755"),
     (
         "Certificate",
