@@ -64,7 +64,6 @@ const BOX: &[Row] = &[
     ("secret, items, defaultMode", "cat /keys/deep/token; stat -Lc ' %a' /keys/deep/token", "s$cret 440"),
     ("projected", "cd /all && cat sub/extra user && stat -Lc ' %a' sub/extra user", "moreme 444\n 640"),
     ("serviceAccountToken", "cat /all/token", "no-api-server"),
-    ("automountServiceAccountToken", "ls /var/run/secrets 2>&1 | grep -o 'No such file'", "No such file"),
     ("downwardAPI", "cat /all/cpu; grep tier /all/labels", "2tier=\"v1\""),
     ("subPath of a file", "cat /etc/app.conf", "a=$b"),
     ("subPath of a directory", "echo seen > /cache/f && cat /whole/a/b/f", "seen"),
@@ -253,6 +252,16 @@ fn every_field_means_what_it_means_on_a_cluster() {
     ]);
     is("native sidecar of a Job ends with it", &helpers, "exited\nexited\nexited");
     assert!(wrong.is_empty(), "{wrong:#?}");
+
+    // What was issued stays, and commands see it.
+    let issued = || asked(&house, "rough", "cat /tls/*");
+    let before = issued();
+    house.envctl(&["up"]).exits(0).says("no changes");
+    assert!(issued() == before, "another certificate");
+    house
+        .envctl(&["run", "rough", "--", "sh", "-c", "cat /tls/*"])
+        .exits(0)
+        .says(before.lines().next().unwrap());
 
     // A pod that is not ready any more.
     asked(&house, "web", "touch /work/sulk");

@@ -218,12 +218,15 @@ fn what_a_cluster_does_for_pods_a_warden_does() {
     // to wait for it waits for nothing else.
     let mut told = Command::new("docker");
     let mut telling = Running::start(told.args(["logs", "--follow", "--tail=0", &warden_name]));
-    telling.says("greedy-").says("ending it: the next one is due");
+    telling.says("ending it: the next one is due");
+    let ended = telling.said().lines().last().unwrap().to_owned();
+    let minute: u64 = ended.split(['-', ':']).nth(1).unwrap().parse().unwrap();
     let before = started("worker-0.worker");
     house.envctl(&["exec", "worker", "--", "rm", "/tmp/alive"]).exits(0);
     telling.says("worker-0, container worker: restarting it: liveness probe: exit code 1");
     until("the worker was started again", || started("worker-0.worker") != before);
-    telling.says("greedy-").says("running it");
+    let next = format!("greedy-{}: running it", minute + 1);
+    until(&next, || docker(&["logs", &warden_name]).stdout.contains(&next));
     drop(telling);
 
     // It rests while the environment sleeps, and goes first when that is removed, with all that it has made.

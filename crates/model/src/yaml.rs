@@ -46,7 +46,8 @@ fn diagnostic(file: &str, source: &str, error: &serde_yaml::Error) -> Diagnostic
 fn what_to_do(message: &str, source: &str, location: &serde_yaml::Location) -> Option<String> {
     let (line, column) = (location.line() as usize, location.column() as usize);
     let text = source.lines().nth(line.checked_sub(1)?)?;
-    if text.chars().take_while(|c| c.is_whitespace()).any(|c| c == '\t') {
+    let is_indented_by_a_tab = text.chars().take_while(|c| c.is_whitespace()).any(|c| c == '\t');
+    if is_indented_by_a_tab && message.contains("tab") {
         return Some("indent with spaces: YAML takes no tabs there".to_owned());
     }
     if !message.starts_with("mapping values are not allowed") {
@@ -57,6 +58,11 @@ fn what_to_do(message: &str, source: &str, location: &serde_yaml::Location) -> O
         return Some("put quotes around a text that has `: ` in it".to_owned());
     }
     let before = source.lines().take(line - 1).map(str::trim).filter(|line| !line.is_empty()).last()?;
+    if let Some((key, _)) =
+        before.split_once(':').filter(|(_, value)| !value.is_empty() && !value.starts_with([' ', '/']))
+    {
+        return Some(format!("put a space after the `:` of `{key}`"));
+    }
     let takes_keys = before.ends_with([':', '{', '[', ',', '|', '>']) || before.starts_with('#');
     (!takes_keys).then(|| format!("`{before}` has a value already: what has keys below it ends with `:`"))
 }
@@ -94,6 +100,10 @@ mod tests {
                 mapping.clone(),
                 Some("`- scaleUpNew` has a value already: what has keys below it ends with `:`".to_owned())
             )
+        );
+        assert_eq!(
+            told("project:album\ntargets:\n  local: {}\n").1,
+            Some("put a space after the `:` of `project`".to_owned())
         );
         assert_eq!(
             told("title: digest: daily\n"),

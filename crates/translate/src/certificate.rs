@@ -1,74 +1,95 @@
 //! cert-manager's Certificates: the machine's own authority issues them, before anything is translated.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use envctl_model::finding::Severity;
 use serde_json::Value;
 
 use crate::cursor::{Cursor, Remark};
+use crate::ingress::can_be_certified;
 use crate::objects::Object;
 
 const CODE: &str = "certificate";
+
+/// What a Certificate can ask for besides.
+const NOT_MADE: [&str; 8] = [
+    "keystores",
+    "additionalOutputFormats",
+    "uris",
+    "emailAddresses",
+    "otherNames",
+    "subject",
+    "literalSubject",
+    "secretTemplate",
+];
 
 /// A Secret that a Certificate asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WantedCertificate {
     /// The Secret's name.
     pub secret: String,
-    /// The Certificate's namespace, where written.
-    pub namespace: Option<String>,
-    /// Host names and IP addresses, at least one; the first is its common name.
+    /// The Certificate's namespace.
+    pub namespace: String,
+    /// Its common name: any text.
+    pub common_name: String,
+    /// Host names, which may begin with a star, and IP addresses.
     pub hosts: Vec<String>,
 }
 
 /// Whether an object is a Certificate of cert-manager's that can be issued here: one for hosts, and not for an authority.
 pub(crate) fn is_issued(object: &Object) -> bool {
-    wanted_by(object).is_some()
+    wanted_by(object, "").is_some()
 }
 
-/// The Secrets that Certificates ask for, and that are not among the objects themselves.
+/// The Secrets that Certificates ask for, each once, and none that is among the objects itself. Objects that say no
+/// namespace are in this one.
 #[must_use]
-pub fn wanted(objects: &[Object]) -> Vec<WantedCertificate> {
-    let there: BTreeSet<_> = objects
+pub fn wanted(objects: &[Object], namespace: &str) -> Vec<WantedCertificate> {
+    let of = |object: &Object| object.namespace.clone().unwrap_or_else(|| namespace.to_owned());
+    let mut there: BTreeSet<_> = objects
         .iter()
         .filter(|object| object.kind == "Secret" && object.group().is_empty())
-        .map(|secret| (&secret.namespace, secret.name.as_str()))
+        .map(|secret| (of(secret), secret.name.clone()))
         .collect();
-    let wanted = objects.iter().filter_map(wanted_by);
-    wanted.filter(|wanted| !there.contains(&(&wanted.namespace, wanted.secret.as_str()))).collect()
+    let wanted = objects.iter().filter_map(|object| wanted_by(object, namespace));
+    wanted.filter(|wanted| there.insert((wanted.namespace.clone(), wanted.secret.clone()))).collect()
 }
 
-fn wanted_by(object: &Object) -> Option<WantedCertificate> {
+fn wanted_by(object: &Object, namespace: &str) -> Option<WantedCertificate> {
     if object.group() != "cert-manager.io" || object.kind != "Certificate" {
         return None;
     }
     let spec = &object.body["spec"];
-    if spec["isCA"] == true {
-        return None;
-    }
-    let texts = |field: &str| spec[field].as_array().into_iter().flatten().filter_map(Value::as_str);
-    let common = spec["commonName"].as_str().filter(|name| !name.is_empty());
-    let mut hosts: Vec<String> = Vec::new();
-    for host in common.into_iter().chain(texts("dnsNames")).chain(texts("ipAddresses")) {
-        if !hosts.iter().any(|known| known == host) {
-            hosts.push(host.to_owned());
-        }
-    }
-    let secret = spec["secretName"].as_str()?.to_owned();
-    (!hosts.is_empty()).then(|| WantedCertificate { secret, namespace: object.namespace.clone(), hosts })
+    let secret = spec["secretName"].as_str().filter(|name| can_be_certified(name))?;
+    let texts = |field: &str| spec[field].as_array().into_iter().flatten().map(Value::as_str);
+    let names: Vec<&str> = texts("dnsNames").collect::<Option<_>>()?;
+    let addresses: Vec<&str> = texts("ipAddresses").collect::<Option<_>>()?;
+    let can_be_named = names.iter().all(|name| can_be_certified(name))
+        && addresses.iter().all(|address| address.parse::<IpAddr>().is_ok());
+    let hosts: Vec<String> = names.into_iter().chain(addresses).map(str::to_owned).collect();
+    let common_name = spec["commonName"].as_str().filter(|name| !name.is_empty());
+    let common_name = common_name.or(hosts.first().map(String::as_str))?.to_owned();
+    let namespace = object.namespace.as_deref().unwrap_or(namespace).to_owned();
+    (spec["isCA"] != true && can_be_named).then(|| WantedCertificate {
+        secret: secret.to_owned(),
+        namespace,
+        common_name,
+        hosts,
+    })
 }
 
 /// The findings of a Certificate that was issued.
 pub(crate) fn read(root: &Cursor<'_>) {
     let spec = root.get("spec");
-    for field in ["keystores", "additionalOutputFormats"] {
+    for field in NOT_MADE {
         let field = spec.get(field);
         if field.present() {
             field.take();
             field.remark(Remark::dropped(
                 Severity::Major,
                 CODE,
-                "only `tls.crt`, `tls.key` and `ca.crt` are made",
+                "`tls.crt`, `tls.key` and `ca.crt` are made, for a common name, host names and IP addresses",
             ));
         }
     }
@@ -76,7 +97,7 @@ pub(crate) fn read(root: &Cursor<'_>) {
     root.remark(Remark::approximated(
         Severity::Info,
         CODE,
-        "is issued by envctl's authority of this machine, for servers and clients, whatever issuer, key and duration it asks for",
+        "unless the chart makes the Secret itself, envctl's authority of this machine does, for servers and clients, whatever issuer, key and duration are asked for",
     ));
 }
 
@@ -85,29 +106,47 @@ mod tests {
     use super::*;
     use crate::objects::parse;
 
+    fn certificate(name: &str, spec: &str) -> String {
+        format!(
+            "---\napiVersion: cert-manager.io/v1\nkind: Certificate\nmetadata: {{name: {name}}}\nspec: {{{spec}}}\n"
+        )
+    }
+
     #[test]
-    fn what_is_wanted_is_a_secret_for_hosts_that_the_chart_does_not_make() {
-        let certificate = |name: &str, spec: &str| {
-            format!(
-                "---\napiVersion: cert-manager.io/v1\nkind: Certificate\nmetadata: {{name: {name}}}\nspec: {{{spec}}}\n"
-            )
-        };
+    fn what_is_wanted_is_a_secret_that_nobody_else_makes() {
         let yaml = [
-            certificate(
-                "web",
-                "secretName: web-tls, commonName: web, dnsNames: [web, web.shop.svc], ipAddresses: [10.0.0.1]",
-            ),
-            certificate("root", "secretName: root-tls, isCA: true, commonName: root"),
-            certificate("empty", "secretName: empty-tls"),
+            certificate("web", "secretName: web-tls, dnsNames: [web, '*.shop.svc'], ipAddresses: [10.0.0.1]"),
+            certificate("again", "secretName: web-tls, dnsNames: [web]"),
+            certificate("client", "secretName: client-tls, commonName: Prüfstelle"),
             certificate("own", "secretName: own-tls, dnsNames: [own]"),
-            "---\napiVersion: v1\nkind: Secret\nmetadata: {name: own-tls}\n".to_owned(),
+            "---\napiVersion: v1\nkind: Secret\nmetadata: {name: own-tls, namespace: shop}\n".to_owned(),
         ];
         let objects = parse(&yaml.concat(), "t").unwrap();
-        let web = ["web", "web.shop.svc", "10.0.0.1"].map(str::to_owned).to_vec();
+        let wanted: Vec<_> = wanted(&objects, "shop")
+            .into_iter()
+            .map(|wanted| (wanted.secret, wanted.common_name, wanted.hosts.join(" ")))
+            .collect();
+        let text = |texts: [&str; 3]| <(String, String, String)>::from(texts.map(str::to_owned));
         assert_eq!(
-            wanted(&objects),
-            [WantedCertificate { secret: "web-tls".to_owned(), namespace: None, hosts: web }]
+            wanted,
+            [text(["web-tls", "web", "web *.shop.svc 10.0.0.1"]), text(["client-tls", "Prüfstelle", ""])]
         );
-        assert_eq!(objects.iter().filter(|object| is_issued(object)).count(), 2);
+    }
+
+    #[test]
+    fn of_authorities_and_what_no_certificate_can_name_none_is_issued() {
+        let none = [
+            "secretName: x, isCA: true, commonName: root",
+            "secretName: x",
+            "secretName: x, dnsNames: [prüfstelle.example]",
+            "secretName: x, dnsNames: [web, 7]",
+            "secretName: x, ipAddresses: [web]",
+            "secretName: ../x, dnsNames: [web]",
+            "dnsNames: [web]",
+        ];
+        for spec in none {
+            let objects = parse(&certificate("web", spec), "t").unwrap();
+            assert!(!is_issued(&objects[0]) && wanted(&objects, "shop").is_empty(), "{spec}");
+        }
     }
 }

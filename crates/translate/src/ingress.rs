@@ -98,15 +98,20 @@ pub(crate) fn secured(root: &Cursor<'_>) -> BTreeSet<String> {
     hosts
 }
 
-/// A host as a certificate names it; a finding for what none can name.
-pub(crate) fn certified(at: &Cursor<'_>) -> Option<String> {
-    let host = at.string().unwrap_or_default().to_ascii_lowercase();
+/// Whether a certificate can name a host, which may begin with a star.
+pub(crate) fn can_be_certified(host: &str) -> bool {
     let is_label = |label: &str| {
         let known = label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
         known && !label.is_empty() && label.len() <= 63 && !label.starts_with('-') && !label.ends_with('-')
     };
-    let name = host.strip_prefix("*.").unwrap_or(&host);
-    if name.split('.').all(is_label) && name.parse::<Ipv4Addr>().is_err() {
+    let name = host.strip_prefix("*.").unwrap_or(host);
+    name.split('.').all(is_label) && name.parse::<Ipv4Addr>().is_err()
+}
+
+/// A host as a certificate names it; a finding for what none can name.
+pub(crate) fn certified(at: &Cursor<'_>) -> Option<String> {
+    let host = at.string().unwrap_or_default().to_ascii_lowercase();
+    if can_be_certified(&host) {
         return Some(host);
     }
     at.remark(Remark::approximated(

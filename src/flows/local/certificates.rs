@@ -16,19 +16,22 @@ use rcgen::{
     KeyPair, KeyUsagePurpose,
 };
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::config::Base;
 use crate::flows::Home;
-use crate::flows::chart::Purpose;
+use crate::flows::chart::{self, Purpose};
 use crate::ui::Failure;
 
 /// The directory of the authority in the state directory.
 const AUTHORITY: &str = "authority";
 const CERTIFICATE: &str = "ca.pem";
 const KEY: &str = "ca.key";
-/// In an environment's home.
+/// In an environment's home: the gateway's.
 const KEPT: &str = "certificate.json";
+
+/// Where Secrets come from that were issued here.
+const ISSUED: &str = "certificates";
 
 /// For how long the authority lasts: it is in people's browsers.
 const AUTHORITY_YEARS: i64 = 10;
@@ -41,6 +44,9 @@ const LEFT_DAYS: i64 = 30;
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Kept {
+    /// None in what an older envctl has kept, which is always the same.
+    #[serde(default)]
+    common_name: Option<String>,
     hosts: BTreeSet<String>,
     /// A digest of the authority's certificate.
     authority: String,
@@ -65,38 +71,37 @@ pub(crate) fn of(base: &Base, home: &Home, hosts: &BTreeSet<String>) -> Result<C
         .map(|issued| issued.0)
 }
 
-/// The Secrets that Certificates among the objects ask for. To check, they are empty, and nothing is made.
-pub(crate) fn secrets(
+/// Adds the Secrets that Certificates among the objects ask for, in place of those that were added before. To check, they are
+/// empty, and nothing is made.
+pub(crate) fn add(
     base: &Base,
     home: &Home,
-    objects: &[Object],
+    namespace: &str,
+    objects: &mut Vec<Object>,
     purpose: Purpose,
-) -> Result<Vec<Value>, Failure> {
+) -> Result<(), Failure> {
+    objects.retain(|object| object.origin.input != ISSUED);
     let usages = [ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-    let secret = |wanted: WantedCertificate| {
+    for wanted in envctl_translate::wanted_certificates(objects, namespace) {
+        let WantedCertificate { secret, namespace, common_name, hosts } = wanted;
         let (certificate, authority) = match purpose {
             Purpose::Check => (Certificate { chain: String::new(), key: String::new() }, String::new()),
             Purpose::Deliver => {
-                let namespace = wanted.namespace.as_deref().unwrap_or_default();
-                let kept = format!("certificate-{namespace}-{}.json", wanted.secret);
-                let common = wanted.hosts.first().map_or("", String::as_str);
-                let hosts = wanted.hosts.iter().cloned().collect();
-                certificate(base, home, &kept, common, &hosts, &usages)?
+                // No namespace has a dot.
+                let kept = format!("certificate-{namespace}.{secret}.json");
+                certificate(base, home, &kept, &common_name, &hosts.into_iter().collect(), &usages)?
             }
         };
-        let mut metadata = json!({"name": wanted.secret});
-        if let Some(namespace) = wanted.namespace {
-            metadata["namespace"] = namespace.into();
-        }
-        Ok(json!({
+        let object = json!({
             "apiVersion": "v1",
             "kind": "Secret",
-            "metadata": metadata,
+            "metadata": {"name": secret, "namespace": namespace},
             "type": "kubernetes.io/tls",
             "stringData": {"tls.crt": certificate.chain, "tls.key": certificate.key, "ca.crt": authority},
-        }))
-    };
-    envctl_translate::wanted_certificates(objects).into_iter().map(secret).collect()
+        });
+        objects.extend(chart::parse(&object.to_string(), ISSUED)?);
+    }
+    Ok(())
 }
 
 /// A certificate that is kept under a name in the environment's home, and that of the authority.
@@ -114,6 +119,7 @@ fn certificate(
     let authority = hash(&of_authority, 64);
     if let Some(kept) = home.read_json::<Kept>(kept_as)?
         && kept.hosts == *hosts
+        && kept.common_name.is_none_or(|kept| kept == common)
         && kept.authority == authority
         && kept.until > later(today, LEFT_DAYS)
     {
@@ -123,7 +129,13 @@ fn certificate(
     let certificate = issue(&key, common, hosts, usages, today, until).map_err(|e| damaged(&dir, &e))?;
     home.write_json(
         kept_as,
-        &Kept { hosts: hosts.clone(), authority, until, certificate: certificate.clone() },
+        &Kept {
+            common_name: Some(common.to_owned()),
+            hosts: hosts.clone(),
+            authority,
+            until,
+            certificate: certificate.clone(),
+        },
     )?;
     Ok((certificate, of_authority))
 }

@@ -78,6 +78,7 @@ impl CronJobs {
                 Err(error) => output::warn(format_args!("CronJob {name} does not run: {error}")),
             }
         }
+        self.next.retain(|name, _| crons.contains_key(name));
         self.crons = crons;
         for run in runs {
             if run.is_half_made() && !self.driven.contains_key(&run.name) {
@@ -100,24 +101,25 @@ impl CronJobs {
     }
 
     /// Suspends a CronJob, or has it run from now on. What was due meanwhile is made up for as by a cluster.
-    pub(super) async fn suspend(
-        &mut self,
-        Suspension { cron_job, suspended }: Suspension,
-    ) -> anyhow::Result<Result<(), String>> {
-        if !self.crons.contains_key(&cron_job) {
-            // They are read when the environment's lock is given back, which may not have been heard of yet.
-            self.read().await?;
-        }
+    pub(super) fn suspend(&mut self, Suspension { cron_job, suspended }: Suspension) -> Result<(), String> {
         let Some(cron) = self.crons.get_mut(&cron_job) else {
-            return Ok(Err(format!("there is no CronJob {cron_job} that could run")));
+            return Err(format!("there is no CronJob {cron_job} that could run"));
         };
         cron.job.suspend = suspended;
+        if suspended {
+            self.next.remove(&cron_job);
+        }
         output::line(format_args!(
             "CronJob {cron_job}: {}",
             if suspended { "suspended" } else { "runs from now on" }
         ));
         self.suspended.insert(cron_job, suspended);
-        Ok(Ok(()))
+        Ok(())
+    }
+
+    /// Whether there is one of this name.
+    pub(super) fn has(&self, cron_job: &str) -> bool {
+        self.crons.contains_key(cron_job)
     }
 
     /// A run that was begun is over.
@@ -191,18 +193,25 @@ impl CronJobs {
             .filter(|run| run.workload == workload(name) && self.goes_on(run))
             .collect();
         let Some(cron) = self.crons.get_mut(name) else { return Ok(()) };
-        let due = match (cron.decide(Timestamp::now(), running.len()), self.next.get(name)) {
-            // How late it is was asked before the others were.
-            (_, Some(due)) if running.is_empty() => *due,
-            (Decision::Wait, _) => return Ok(()),
-            (Decision::Run(due), _) => due,
-            (Decision::Replace(due), _) => {
+        // How late it is was asked before the others were asked to end.
+        let promised = self.next.get(name).copied();
+        let due = match cron.decide(Timestamp::now(), running.len()) {
+            Decision::Run(due) => due,
+            Decision::Replace(due) => {
                 self.next.insert(name.to_owned(), due);
                 running.into_iter().for_each(|run| self.replace(run));
                 return Ok(());
             }
+            Decision::Wait => match promised {
+                Some(due) if running.is_empty() => due,
+                Some(_) => {
+                    // Some could not be removed.
+                    running.into_iter().for_each(|run| self.replace(run));
+                    return Ok(());
+                }
+                None => return Ok(()),
+            },
         };
-        self.next.remove(name);
         let at_address = running.is_empty();
         let templates = self.containers.with(labels::SCHEDULE).await?;
         let template: Vec<Container> = templates
@@ -211,6 +220,7 @@ impl CronJobs {
             .collect();
         if template.is_empty() {
             cron.begun(due);
+            self.next.remove(name);
             output::warn(format_args!(
                 "CronJob {name} does not run: somebody has removed its containers; `envctl up` makes them again"
             ));
@@ -222,10 +232,14 @@ impl CronJobs {
         match (made, run) {
             (Ok(()), Some(run)) => {
                 cron.begun(due);
+                self.next.remove(name);
                 output::line(format_args!("{}: running it", run.name));
                 self.drive(run);
             }
-            (Ok(()), None) => cron.begun(due),
+            (Ok(()), None) => {
+                cron.begun(due);
+                self.next.remove(name);
+            }
             (Err(error), half) => {
                 output::warn(format_args!("CronJob {name} does not run, and is tried again: {error}"));
                 self.again = Some(Timestamp::now() + AGAIN);

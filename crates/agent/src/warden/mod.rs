@@ -10,7 +10,8 @@
 //! container   one as the Engine tells it;                    containers, runs, ending, engine   what is done with them
 //! ```
 //!
-//! It keeps nothing: after its own restart it finds everything on the Engine, but for what a rehearsal has told it to suspend.
+//! It keeps nothing: after its own restart it finds everything on the Engine, but for what a rehearsal has told it to
+//! suspend, and for which run it ends others.
 //! While somebody holds the environment's lock it changes nothing, tells sandboxes only how their members are, and looks at
 //! everything when the lock is given back.
 
@@ -189,7 +190,11 @@ impl Warden {
                     }
                 },
                 Some(Order { suspension, done }) = ordered.recv() => {
-                    let answer = self.cron_jobs.suspend(suspension).await?;
+                    // They are read when the lock is given back, which may not have been heard of yet.
+                    if !self.cron_jobs.has(&suspension.cron_job) && !self.is_locked().await? {
+                        self.cron_jobs.read().await?;
+                    }
+                    let answer = self.cron_jobs.suspend(suspension);
                     self.run_what_is_due().await?;
                     // Who asked may have gone.
                     let _ = done.send(answer);

@@ -3,6 +3,7 @@
 mod events;
 mod progress;
 
+use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
@@ -15,6 +16,9 @@ pub use progress::{Failure, FailureReason, PodState, Progress};
 
 use crate::engine::{EngineError, EngineReader};
 use crate::state;
+
+/// After how long a silence of Compose's somebody looks.
+const SILENCE: Duration = Duration::from_secs(3);
 
 /// How waiting ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,6 +88,23 @@ pub async fn wait(
             }
             // A container that has just started may count as running now.
             () = tokio::time::sleep_until(wake.into()) => tokio::time::sleep(Duration::from_millis(1)).await,
+        }
+    }
+}
+
+/// Notifies `look` when Compose, whose every line notifies `said`, is silent.
+///
+/// Compose that waits for one service does not say that another one could not be started, nor does the Engine: whoever
+/// waits looks once Compose has been silent for a while, and then less and less often.
+pub async fn look_when_silent(said: &Notify, look: &Notify) -> Infallible {
+    let mut silence = SILENCE;
+    loop {
+        match tokio::time::timeout(silence, said.notified()).await {
+            Ok(()) => silence = SILENCE,
+            Err(_) => {
+                look.notify_one();
+                silence *= 2;
+            }
         }
     }
 }

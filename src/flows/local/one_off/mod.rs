@@ -23,11 +23,12 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
+use super::certificates;
 use super::compose;
 use super::machine::{Machine, explain};
 use super::up::{self, desired, pod_volumes};
 use crate::config::Base;
-use crate::flows::chart::{self, Objects};
+use crate::flows::chart::{self, Objects, Purpose};
 use crate::flows::interrupts::Interrupts;
 use crate::flows::secrets::Secrets;
 use crate::flows::subject::local_record;
@@ -111,7 +112,7 @@ impl OneOff {
         let settings = base.settings(&project)?;
         let checked = up::check(&base, &project, &settings, &Options::plain()).await?;
         let home = Store::new(base.state_dir.value.clone()).home(name);
-        let mut objects = delivered(&home, &checked.objects)?;
+        let mut objects = delivered(&base, &home, name.as_str(), &checked.objects)?;
         let unique = hash(&format!("{} {} {}", Timestamp::now(), record.identity, std::process::id()), 6);
         let made = object(&objects.list, &unique).map_err(Failure::Usage)?;
         let made = chart::parse(&made.to_string(), "envctl run")?;
@@ -198,10 +199,9 @@ impl OneOff {
         let (stop, signals) = interrupts.derived();
         let by = Supervisor { signals, ..Supervisor::default() };
         let Machine { cli, reader, .. } = &self.machine;
-        let composed = project.up(cli, reader, &by, &services, |_, _| {});
+        let (said, look) = (Notify::new(), Notify::new());
+        let composed = project.up(cli, reader, &by, &services, |_, _| said.notify_one());
         let deadline = Instant::now() + timeout;
-        // Nobody looks: Compose waits for nothing else here.
-        let look = Notify::new();
         let waiting = watch::wait(
             reader,
             &self.record.identity,
@@ -213,6 +213,7 @@ impl OneOff {
         );
         let (mut composed, mut waiting) = (std::pin::pin!(composed), std::pin::pin!(waiting));
         let outcome = tokio::select! {
+            never = watch::look_when_silent(&said, &look) => match never {},
             outcome = &mut waiting => outcome,
             composed = &mut composed => match composed {
                 // What ended badly is seen by its events, with why.
@@ -292,11 +293,17 @@ fn told(outcome: Outcome, timeout: Duration) -> Result<(), Failure> {
 }
 
 /// What was delivered last; where that is not kept, what would be now.
-fn delivered(home: &Home, checked: &Objects) -> Result<Objects, Failure> {
-    let Some(mut objects) = chart::delivered(home)? else { return Ok(checked.clone()) };
-    for secret in Secrets::kept(home)?.objects() {
-        objects.list.extend(chart::parse(&secret.to_string(), "secrets")?);
-    }
+fn delivered(base: &Base, home: &Home, name: &str, checked: &Objects) -> Result<Objects, Failure> {
+    let mut objects = match chart::delivered(home)? {
+        Some(mut objects) => {
+            for secret in Secrets::kept(home)?.objects() {
+                objects.list.extend(chart::parse(&secret.to_string(), "secrets")?);
+            }
+            objects
+        }
+        None => checked.clone(),
+    };
+    certificates::add(base, home, name, &mut objects.list, Purpose::Deliver)?;
     Ok(objects)
 }
 

@@ -1,7 +1,6 @@
 //! The step that has Compose make what changed, and waits until all of it is ready.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
@@ -24,9 +23,6 @@ use crate::flows::local::compose;
 use crate::flows::local::machine::engine;
 use crate::flows::run::supervisor;
 use crate::flows::step_error::failed;
-
-/// After how long a silence of Compose's somebody looks.
-const SILENCE: Duration = Duration::from_secs(3);
 
 /// How long the watcher may take to see the failure that Compose has reported.
 const SEEN_WITHIN: Duration = Duration::from_secs(5);
@@ -203,7 +199,7 @@ impl UpWorld<'_> {
         );
         let (mut compose, mut waiting) = (std::pin::pin!(compose), std::pin::pin!(waiting));
         tokio::select! {
-            never = look_when_silent(&said, &look) => match never {},
+            never = watch::look_when_silent(&said, &look) => match never {},
             outcome = &mut waiting => {
                 let outcome = outcome.map_err(engine)?;
                 if outcome != Outcome::Ready {
@@ -362,21 +358,6 @@ pub(crate) fn pod_volumes(translation: &Translation, project: &str, pods: &BTree
             volume["name"].as_str().map_or_else(|| format!("{project}_{key}"), str::to_owned)
         })
         .collect()
-}
-
-/// Compose that waits for one service does not say that another one could not be started, nor does the Engine: whoever
-/// waits looks once Compose has been silent for a while, and then less and less often.
-async fn look_when_silent(said: &Notify, look: &Notify) -> Infallible {
-    let mut silence = SILENCE;
-    loop {
-        match tokio::time::timeout(silence, said.notified()).await {
-            Ok(()) => silence = SILENCE,
-            Err(_) => {
-                look.notify_one();
-                silence *= 2;
-            }
-        }
-    }
 }
 
 /// How long a pod may run, by its sandbox's labels.

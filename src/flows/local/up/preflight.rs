@@ -240,10 +240,10 @@ impl Checked {
         let mut objects = chart::render(base, project, home, inputs, purpose, supervisor).await?;
         let bodies: Vec<_> = objects.list.iter().map(|object| &object.body).collect();
         self.secrets.refuse_twice(project, &bodies)?;
-        let issued = certificates::secrets(base, home, &objects.list, purpose)?;
-        for secret in self.secrets.objects().into_iter().chain(issued) {
+        for secret in self.secrets.objects() {
             objects.list.extend(chart::parse(&secret.to_string(), "secrets")?);
         }
+        certificates::add(base, home, settings.name.value.as_str(), &mut objects.list, purpose)?;
         self.part.leave_out(stack, &mut objects.list);
         Ok(objects)
     }
