@@ -3,11 +3,9 @@
 //!
 
 use std::io::{self, BufRead, BufReader};
-use std::os::unix::net::UnixStream as StdStream;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context;
 use envctl_wire::HEALTH_HOLD_SECONDS;
@@ -17,9 +15,6 @@ use tokio::net::UnixStream;
 use tokio::sync::watch;
 
 use crate::{net, output};
-
-/// How long a check waits for a role that has only just been started.
-const START: Duration = Duration::from_secs(10);
 
 /// Which socket of the container.
 const SOCKET: &str = "health";
@@ -56,17 +51,8 @@ pub(crate) fn ask() -> ExitCode {
 }
 
 fn wait_for_answer() -> io::Result<Answer> {
-    let name = net::own_socket(SOCKET)?;
-    let started = Instant::now();
-    let stream = loop {
-        match StdStream::connect_addr(&name) {
-            Ok(stream) => break stream,
-            Err(error) if started.elapsed() > START => return Err(error),
-            Err(_) => thread::sleep(Duration::from_millis(20)),
-        }
-    };
     let mut line = String::new();
-    BufReader::new(stream).read_line(&mut line)?;
+    BufReader::new(net::connect_here(SOCKET)?).read_line(&mut line)?;
     Ok(serde_json::from_str(&line)?)
 }
 

@@ -5,8 +5,9 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr as UnixAddr, UnixListener as StdListener};
-use std::time::Duration;
+use std::os::unix::net::{SocketAddr as UnixAddr, UnixListener as StdListener, UnixStream as StdStream};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use envctl_wire::CONFIG_VARIABLE;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
@@ -14,6 +15,9 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket, UnixListener};
 
 /// Longest wait for a connection inside one machine.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long is waited for a role that has only just been started.
+const START: Duration = Duration::from_secs(10);
 
 /// Listens on `address`. Several of our own listeners may have the same port, one of them on all
 /// addresses: the kernel prefers the more specific one.
@@ -98,7 +102,7 @@ pub(crate) async fn own_address() -> anyhow::Result<Ipv4Addr> {
 /// The name of a socket that processes of this container meet at. It is abstract, because the container's root may be
 /// read-only. Containers on the host's network share such names, so it carries a hash of the role's configuration, which
 /// Docker gives to all of the container's processes.
-pub(crate) fn own_socket(purpose: &str) -> io::Result<UnixAddr> {
+fn own_socket(purpose: &str) -> io::Result<UnixAddr> {
     let mut hasher = DefaultHasher::new();
     env::var_os(CONFIG_VARIABLE).hash(&mut hasher);
     UnixAddr::from_abstract_name(format!("envctl-agent/{purpose}/{:016x}", hasher.finish()))
@@ -109,4 +113,17 @@ pub(crate) fn listen_here(purpose: &str) -> io::Result<UnixListener> {
     let listener = StdListener::bind_addr(&own_socket(purpose)?)?;
     listener.set_nonblocking(true)?;
     UnixListener::from_std(listener)
+}
+
+/// Connects to [`listen_here`], by another process of this container. A role that has only just been started is waited for.
+pub(crate) fn connect_here(purpose: &str) -> io::Result<StdStream> {
+    let name = own_socket(purpose)?;
+    let began = Instant::now();
+    loop {
+        match StdStream::connect_addr(&name) {
+            Ok(stream) => return Ok(stream),
+            Err(error) if began.elapsed() > START => return Err(error),
+            Err(_) => thread::sleep(Duration::from_millis(20)),
+        }
+    }
 }

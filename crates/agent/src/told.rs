@@ -3,11 +3,8 @@
 
 use std::io::{Read, Write};
 use std::net::Shutdown;
-use std::os::unix::net::UnixStream as StdStream;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::thread;
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use serde::de::DeserializeOwned;
@@ -18,8 +15,6 @@ use crate::{net, output};
 
 /// Which socket of the container.
 const SOCKET: &str = "told";
-/// How long is waited for a role that has only just been started.
-const START: Duration = Duration::from_secs(10);
 /// Nobody tells more than this, bytes.
 const LENGTH_MAX: u64 = 64 * 1024;
 
@@ -62,15 +57,7 @@ async fn hear<T: DeserializeOwned, F: Future<Output = Result<(), String>>>(
 /// The role `tell`: tells the role of this container, and succeeds when that has done what follows.
 pub(crate) fn tell(what: Option<&str>) -> anyhow::Result<ExitCode> {
     let what = what.context("nothing to tell")?;
-    let name = net::own_socket(SOCKET)?;
-    let began = Instant::now();
-    let mut stream = loop {
-        match StdStream::connect_addr(&name) {
-            Ok(stream) => break stream,
-            Err(_) if began.elapsed() < START => thread::sleep(Duration::from_millis(20)),
-            Err(error) => return Err(error).context("nobody listens here"),
-        }
-    };
+    let mut stream = net::connect_here(SOCKET).context("nobody listens here")?;
     stream.write_all(what.as_bytes())?;
     stream.shutdown(Shutdown::Write)?;
     let mut answer = String::new();

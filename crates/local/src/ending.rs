@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use bollard::query_parameters::{StopContainerOptionsBuilder, WaitContainerOptionsBuilder};
-use envctl_wire::{AGENT_PATH, BeforeStop};
+use envctl_wire::{BeforeStop, agent_command};
 use futures_util::StreamExt as _;
 use tokio::time::Instant;
 
@@ -57,9 +57,7 @@ async fn prepare(engine: &VerifiedEngine, container: &ActualContainer, wanted: &
             let _ = exec::run(engine, &container.id, command, "running a preStop hook").await;
         }
         BeforeStop::Request(check) => {
-            // The type consists of strings and numbers: this cannot fail.
-            let check = serde_json::to_string(check).unwrap_or_default();
-            let command = [AGENT_PATH.to_owned(), "check".to_owned(), check];
+            let command = agent_command("check", check);
             if let Some(sandbox) = &container.sandbox {
                 let _ = exec::run(engine, sandbox, &command, "making the request of a preStop hook").await;
             }

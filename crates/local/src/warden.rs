@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use bollard::query_parameters::{StartContainerOptions, StopContainerOptions};
 use envctl_model::labels::{self, Role};
 use envctl_model::receipt::{End, Item};
-use envctl_wire::{AGENT_PATH, Suspension};
+use envctl_wire::{Suspension, agent_command};
 use futures_util::future::try_join_all;
 
 use crate::engine::{EngineError, VerifiedEngine};
@@ -78,10 +78,7 @@ pub async fn suspend(
 ) -> Result<(), SuspendError> {
     let wardens = of(engine, identity).await?;
     let warden = wardens.first().ok_or(SuspendError::NoWarden)?;
-    // The type consists of a name and a flag: this cannot fail.
-    let told = serde_json::to_string(suspension).unwrap_or_default();
-    let command = [AGENT_PATH.to_owned(), "tell".to_owned(), told];
-    match exec::run(engine, &warden.id, &command, "telling the warden").await? {
+    match exec::run(engine, &warden.id, &agent_command("tell", suspension), "telling the warden").await? {
         (0, _) => Ok(()),
         (_, said) => Err(SuspendError::Refused(said.trim().to_owned())),
     }

@@ -25,6 +25,14 @@ use serde::{Deserialize, Serialize};
 
 /// The agent's path inside its image.
 pub const AGENT_PATH: &str = "/envctl-agent";
+/// What runs a role of the agent's in one of its containers with an argument, which is passed as JSON.
+#[must_use]
+pub fn agent_command(role: &str, argument: &impl Serialize) -> [String; 3] {
+    // The types of this contract have string keys only: this cannot fail.
+    let argument = serde_json::to_string(argument).unwrap_or_default();
+    [AGENT_PATH.to_owned(), role.to_owned(), argument]
+}
+
 /// The variable that carries a role's configuration as JSON, or `@` and the path of a file that does:
 /// the kernel takes no environment variable above 128 KiB.
 pub const CONFIG_VARIABLE: &str = "ENVCTL_AGENT_CONFIG";

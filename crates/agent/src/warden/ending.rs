@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use envctl_wire::labels::BEFORE_STOP;
-use envctl_wire::{AGENT_PATH, BeforeStop};
+use envctl_wire::{BeforeStop, agent_command};
 use tokio::time::Instant;
 
 use super::container::Container;
@@ -27,10 +27,7 @@ async fn act(engine: &Engine, container: &Container, wanted: &BeforeStop) -> Res
         BeforeStop::Exec(command) => probes::run(engine, &container.id, command).await.map(drop),
         BeforeStop::Request(check) => {
             let Some(sandbox) = &container.sandbox else { return Ok(()) };
-            // The type consists of strings and numbers: this cannot fail.
-            let check = serde_json::to_string(check).unwrap_or_default();
-            let command = [AGENT_PATH.to_owned(), "check".to_owned(), check];
-            probes::run(engine, sandbox, &command).await.map(drop)
+            probes::run(engine, sandbox, &agent_command("check", check)).await.map(drop)
         }
         BeforeStop::Sleep(seconds) => {
             tokio::time::sleep(Duration::from_secs(*seconds)).await;

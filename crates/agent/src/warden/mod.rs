@@ -243,9 +243,8 @@ impl Warden {
         } else if event.action == "start"
             && let Some(container) = self.containers.one(&event.actor.id).await?
         {
+            // A sandbox that has just been started knows that nobody is healthy: it need not be told.
             self.watch(&container);
-            // A sandbox that has just been started knows that nobody is healthy.
-            self.readiness.note(&container);
             self.set_alarm()?;
             if matches!(container.role, Role::Container | Role::Sidecar) && !self.is_locked().await? {
                 self.tell_sandbox(&container).await?;
@@ -267,7 +266,6 @@ impl Warden {
         for container in self.containers.with(labels::POD).await? {
             if container.is_up() {
                 self.watch(&container);
-                self.readiness.note(&container);
                 if container.role == Role::Sandbox
                     && let Some(pod) = container.label(labels::POD)
                     && self.readiness.begins(pod)
@@ -290,6 +288,7 @@ impl Warden {
 
     fn watch(&mut self, container: &Container) {
         self.deadlines.note(container);
+        self.readiness.note(container);
         self.watched.retain(|_, listener| !listener.is_finished());
         if probes::is_watched(container) && !self.watched.contains_key(&container.id) {
             let (engine, failed) = (self.containers.engine.clone(), self.failed.clone());

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use envctl_wire::{AGENT_PATH, Told};
+use envctl_wire::{Told, agent_command};
 
 use super::container::Container;
 use super::containers::Containers;
@@ -35,14 +35,7 @@ pub(super) async fn health(containers: &Containers, pod: &str) {
 
 /// Tells a sandbox something. Whether that is done: one that is gone need not be told.
 pub(super) async fn tell(engine: &Engine, sandbox: &Container, told: &Told) -> bool {
-    let told = match serde_json::to_string(told) {
-        Ok(told) => told,
-        Err(error) => {
-            output::warn(format_args!("{}: {error}", sandbox.name));
-            return true;
-        }
-    };
-    let command = [AGENT_PATH.to_owned(), "tell".to_owned(), told];
+    let command = agent_command("tell", told);
     match tokio::time::timeout(WITHIN, probes::run(engine, &sandbox.id, &command)).await {
         Ok(Ok((0, _))) => true,
         Ok(Ok((_, said))) => {
