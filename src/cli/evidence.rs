@@ -163,8 +163,11 @@ fn show(file: &Path, format: Format) -> Result<(), Failure> {
         it.new.images.iter().map(|(name, image)| row("new side", &format!("image {name} {}", image.short()))),
     );
     let samples = it.load.samples;
+    rows.push(row("chart", &it.new.chart.short()));
+    rows.extend(it.terraform.as_ref().map(|terraform| {
+        row("terraform", &format!("root {}, plan {}", terraform.configuration.short(), terraform.plan.short()))
+    }));
     rows.extend([
-        row("chart", &it.new.chart.short()),
         row("samples", &format!("{} old, {} new", samples.old, samples.new)),
         row("time", &format!("{} to {}", it.began, it.ended)),
         row("key", &shown.key.short()),

@@ -329,12 +329,36 @@ fn texts(value: &Value, into: &mut Vec<String>) {
     }
 }
 
+/// As long as this a secret is nothing else by chance, and is hidden wherever it stands.
+const TELLING: usize = 8;
+
+/// A text with a secret hidden. A short one (`root`, `local`) is part of many a word that gives nothing away: it is
+/// hidden where it stands by itself, as between the colon and the at sign of an address.
+fn without(text: &str, secret: &str) -> String {
+    if secret.len() >= TELLING {
+        return text.replace(secret, HIDDEN);
+    }
+    let is_word = |character: char| character.is_alphanumeric() || matches!(character, '_' | '-' | '.');
+    let (mut shown, mut done) = (String::new(), 0);
+    for (at, _) in text.match_indices(secret) {
+        let end = at + secret.len();
+        let alone = !text[..at].ends_with(is_word) && !text[end..].starts_with(is_word);
+        if alone {
+            shown.push_str(&text[done..at]);
+            shown.push_str(HIDDEN);
+            done = end;
+        }
+    }
+    shown.push_str(&text[done..]);
+    shown
+}
+
 fn hide(value: Value, secrets: &[String]) -> Value {
     match value {
         Value::String(mut text) => {
             for secret in secrets {
                 // Compose doubles each dollar sign.
-                text = text.replace(secret.as_str(), HIDDEN).replace(&secret.replace('$', "$$"), HIDDEN);
+                text = without(&without(&text, secret), &secret.replace('$', "$$"));
             }
             Value::String(text)
         }
@@ -374,5 +398,20 @@ mod tests {
         let output = json!({"db": {"password": "topsecret", "pins": [20443, 443]}, "on": true});
         let hidden = hide_secrets(shown, &Objects::default(), &[output]);
         assert_eq!(hidden, json!({"env": {"A": "user:(hidden)@db", "B": "443", "C": "(hidden)"}}));
+    }
+
+    #[test]
+    fn a_short_secret_is_hidden_where_it_stands_by_itself_a_long_one_wherever_it_stands() {
+        let output = json!({"name": "local", "user": "ro$ot", "password": "longenough"});
+        let shown = [
+            ("local", "(hidden)"),
+            ("admin.local.localhost", "admin.local.localhost"),
+            ("local:local@local/x", "(hidden):(hidden)@(hidden)/x"),
+            ("mysql://ro$$ot:xlongenoughx@db", "mysql://(hidden):x(hidden)x@db"),
+            ("--user=ro$ot", "--user=(hidden)"),
+        ];
+        for (text, expected) in shown {
+            assert_eq!(hide_secrets(text.into(), &Objects::default(), &[output.clone()]), expected, "{text}");
+        }
     }
 }

@@ -5,6 +5,7 @@
 //! HOME/terraform/root/...        the root and its modules; a local state lies here too
 //!                data/           TF_DATA_DIR
 //!                plan            the saved plan
+//!                planned.json    the digest of the plan that the last `up` applied
 //!                vars.json       variables of the last `up`
 //!                workspace.json  the workspace, once we are about to create it: then it is ours
 //!                outputs.json    the outputs of the last `up`
@@ -24,6 +25,7 @@ use envctl_programs::terraform::{
     Answer, Closure, Copy, Declared, ERRORED_STATE, Mode, Output, Plan, Progress, Purpose, Resource, Setting,
     Sought, Terraform, TerraformError,
 };
+use envctl_rehearse::evidence::Digest;
 use envctl_runner::{Context, Done, StepError};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -81,14 +83,7 @@ impl Place {
 
     /// Brings the copy of the root up to date with the sources.
     pub(crate) fn archive(&self, project: &Project, terraform: &stack::Terraform) -> Result<Copy, Failure> {
-        let root = project.dir.join(&terraform.path.value);
-        let extra: Vec<_> = terraform.var_files.iter().map(|file| root.join(&file.value)).collect();
-        let mut closure = Closure::of(&root, &extra)
-            .map_err(|e| Failure::Input(project.file.error_at(&terraform.path, e.to_string(), None)))?;
-        if terraform.backend.as_ref().is_some_and(|backend| backend.value == StateBackend::Local) {
-            closure.add(LOCAL_BACKEND.0, LOCAL_BACKEND.1);
-        }
-        closure.archive_to(&self.dir.join("root")).map_err(Failure::failed)
+        closure(project, terraform)?.archive_to(&self.dir.join("root")).map_err(Failure::failed)
     }
 
     /// The directory of all of them.
@@ -189,6 +184,17 @@ impl Place {
     pub(crate) fn outputs(&self, home: &Home) -> Result<Vec<Output>, Failure> {
         let kept: Vec<(String, Value, bool)> = home.read_json("terraform/outputs.json")?.unwrap_or_default();
         Ok(kept.into_iter().map(|(name, value, sensitive)| Output { name, value, sensitive }).collect())
+    }
+
+    /// Remembers by which saved plan this `up` changes what there is.
+    fn save_planned(&self, home: &Home) -> Result<(), Failure> {
+        let bytes = std::fs::read(self.plan_file()).map_err(Failure::failed)?;
+        home.write_json("terraform/planned.json", &Digest::of(&bytes))
+    }
+
+    /// The digest of the saved plan that the last `up` applied.
+    pub(crate) fn planned(&self, home: &Home) -> Result<Option<Digest>, Failure> {
+        home.read_json("terraform/planned.json")
     }
 
     /// Remembers what the state knows.
@@ -303,6 +309,7 @@ impl Steps<'_> {
         self.rescue(context).await?;
         let plan = self.plan(context, Purpose::Apply).await?;
         guard.check(&plan).await?;
+        place.save_planned(home).map_err(failure)?;
         for warning in &plan.warnings {
             context.warn(format!("terraform: {}", warning.summary));
         }
@@ -648,6 +655,24 @@ async fn look_up(
         Err(ProgramError::Interrupted { .. }) => return Err(StepError::Interrupted),
         Err(error) => (End::Unverified, item(format!("the lookup program could not tell: {error}"))),
     })
+}
+
+/// All files of a root, and what envctl adds to them.
+fn closure(project: &Project, terraform: &stack::Terraform) -> Result<Closure, Failure> {
+    let root = project.dir.join(&terraform.path.value);
+    let extra: Vec<_> = terraform.var_files.iter().map(|file| root.join(&file.value)).collect();
+    let mut closure = Closure::of(&root, &extra)
+        .map_err(|e| Failure::Input(project.file.error_at(&terraform.path, e.to_string(), None)))?;
+    if terraform.backend.as_ref().is_some_and(|backend| backend.value == StateBackend::Local) {
+        closure.add(LOCAL_BACKEND.0, LOCAL_BACKEND.1);
+    }
+    Ok(closure)
+}
+
+/// The digest of a root: of all its files, and of those that it names elsewhere.
+pub(crate) fn configuration(project: &Project, terraform: &stack::Terraform) -> Result<Digest, Failure> {
+    let digest = closure(project, terraform)?.digest().map_err(Failure::failed)?;
+    format!("sha256:{digest}").parse().map_err(Failure::failed)
 }
 
 /// What the target's root says before Terraform runs.

@@ -1,10 +1,11 @@
 //! What fields mean, by behaviour: mimics tell what they see, in one environment for all rows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener};
 use std::time::{Duration, Instant};
 
+use crate::support::disk::SmallDisk;
 use crate::support::{House, Ran, free_port, have, root};
 
 /// A row: what it is about, what shows it in the container, and what has to be seen.
@@ -109,6 +110,45 @@ const ROUGH: &[Row] = &[
     ),
 ];
 
+/// Seen by the pods of `odd`, a StatefulSet that asks for what is not there on one machine.
+const ODD: &[Row] = &[
+    ("podManagementPolicy OrderedReady", "head -3 /ledger/odd", "odd-0 begins\nodd-0 is ready\nodd-1 begins"),
+    ("hostNetwork", "[ $(readlink /proc/self/ns/net) = TEST_NET ] || echo own", "own"),
+    ("image, csi, nfs", "touch /image/x /csi/x /nfs/x && find /image /csi /nfs -type f | wc -l", "3"),
+    ("volumeDevices", "ls /dev/block 2>&1 | grep -o 'No such file'", "No such file"),
+    ("suspend", "ls /ledger/held 2>&1 | grep -o 'No such file'", "No such file"),
+    ("NetworkPolicy", "getent hosts web | wc -l", "1"),
+];
+
+/// What is told of it.
+const TOLD: &[(&str, &str)] = &[
+    ("StatefulSet/odd", "host-network"),
+    ("StatefulSet/odd", "scheduling"),
+    ("StatefulSet/odd", "runtime-class"),
+    ("StatefulSet/odd", "image-pull-secret"),
+    ("StatefulSet/odd", "readiness-gate"),
+    ("StatefulSet/odd", "stdin-once"),
+    ("StatefulSet/odd", "resource"),
+    ("StatefulSet/odd", "security-profile"),
+    ("StatefulSet/odd", "termination-message"),
+    ("StatefulSet/odd", "block-volume"),
+    ("StatefulSet/odd", "volume-type"),
+    ("StatefulSet/odd", "update-strategy"),
+    ("StatefulSet/odd", "claim-retention"),
+    ("Job/held", "suspended"),
+    ("Job/held", "job-retention"),
+    ("Job/held", "job-retry"),
+    ("NetworkPolicy/nobody", "network-policy"),
+    ("PodDisruptionBudget/odd", "disruption-budget"),
+    ("HorizontalPodAutoscaler/odd", "autoscaling"),
+    ("ResourceQuota/nothing", "resource-quota"),
+    ("PriorityClass/high", "scheduling"),
+    ("Role/reader", "rbac"),
+    ("ServiceMonitor/odd", "monitoring"),
+    ("CustomResourceDefinition/things.example.test", "custom-resource-definition"),
+    ("Thing/one", "unknown-kind"),
+];
+
 const MARK: &str = "@@";
 
 /// Asks a component for all of its rows at once, and compares each.
@@ -118,6 +158,7 @@ fn judge(house: &House, component: &str, rows: &[Row]) -> Vec<String> {
             .replace("ROUTER_PORT", &house.port.to_string())
             .replace("TEST_PID", &std::process::id().to_string())
             .replace("TEST_IPC", &std::fs::read_link("/proc/self/ns/ipc").unwrap().to_string_lossy())
+            .replace("TEST_NET", &std::fs::read_link("/proc/self/ns/net").unwrap().to_string_lossy())
     };
     let script: String = rows
         .iter()
@@ -188,12 +229,17 @@ fn every_field_means_what_it_means_on_a_cluster() {
     // The first address of a bridge is the host's.
     let host = Ipv4Addr::from(u32::from(network.parse::<Ipv4Addr>().unwrap()) + 1);
     let shown = house.dir().join("shown");
-    std::fs::create_dir(&shown).unwrap();
+    // Only a mount of its own can be one that passes mounts on.
+    let disk = SmallDisk::at(&shown, "64k");
+    if disk.is_some() {
+        Ran::of(std::process::Command::new("mount").arg("--make-shared").arg(&shown)).exits(0);
+    }
     std::fs::write(shown.join("greeting"), "hello\n").unwrap();
     house.edit("objects.yaml", |text| {
         text.replace("ENVIRONMENT", &house.environment())
             .replace("HOST_PATH", &shown.display().to_string())
             .replace("HOST_PORT", &host_port.to_string())
+            .replace("PROPAGATION", if disk.is_some() { "HostToContainer" } else { "None" })
             .replace("OUTSIDE_PORT", &outside_port.to_string())
             .replace("OUTSIDE_ADDRESS", &host.to_string())
     });
@@ -201,6 +247,15 @@ fn every_field_means_what_it_means_on_a_cluster() {
     let mut wrong = judge(&house, "box", BOX);
     wrong.extend(judge(&house, "bare", BARE));
     wrong.extend(judge(&house, "rough", ROUGH));
+    wrong.extend(judge(&house, "odd", ODD));
+    let parity = house.envctl(&["parity", "--json"]).exits(0).json();
+    let told: BTreeSet<_> = parity["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|finding| (finding["object"].as_str().unwrap(), finding["code"].as_str().unwrap()))
+        .collect();
+    wrong.extend(TOLD.iter().filter(|row| !told.contains(*row)).map(|row| format!("{row:?} is not told")));
 
     // From outside.
     let mut is = |row: &str, answer: &str, wanted: &str| {
@@ -251,6 +306,11 @@ fn every_field_means_what_it_means_on_a_cluster() {
         "{{.State}}",
     ]);
     is("native sidecar of a Job ends with it", &helpers, "exited\nexited\nexited");
+    let late = disk.as_ref().and_then(|_| SmallDisk::at(&shown.join("late"), "64k"));
+    if late.is_some() {
+        is("mountPropagation", &asked(&house, "rough", "grep -c ' /host/late ' /proc/self/mountinfo"), "1");
+    }
+    drop(late);
     assert!(wrong.is_empty(), "{wrong:#?}");
 
     // What was issued stays, and commands see it.

@@ -1,15 +1,17 @@
 """Operates the machines of production, which are containers here: `production.old.command` of a cutover plan.
 
-    machines.py PREFIX
+    machines.py PREFIX [NAME]
 
-The containers are PREFIX-1, PREFIX-2 and so on.
+The containers are PREFIX-1, PREFIX-2 and so on. NAME is a file that says to which side the component's name leads.
 """
 
 import json
+import pathlib
 import subprocess
 import sys
 
 PREFIX = sys.argv[1]
+NAME = pathlib.Path(sys.argv[2]) if len(sys.argv) > 2 else None
 
 
 def docker(*words):
@@ -30,7 +32,11 @@ def crontab():
 
 told = json.loads(sys.stdin.readline())
 if told.get("ask") == "state":
-    print(json.dumps({"running": len(machines()), **crontab()}))
+    name = {"leadsTo": NAME.read_text()} if NAME else {}
+    print(json.dumps({"running": len(machines()), **crontab(), **name}))
+elif told.get("do") == "lead" and NAME:
+    NAME.write_text(told["to"])
+    print("{}")
 elif told.get("do") == "disarm":
     docker("exec", f"{PREFIX}-1", "rm", "-f", "/crontab")
     print("{}")

@@ -203,6 +203,15 @@ impl Balancer {
         lookup::address(self.engine.reader(), &self.name, network).await
     }
 
+    /// The id of its image: the digest of what it is made of.
+    ///
+    /// # Errors
+    /// When there is no such container, or the Engine does not answer.
+    pub async fn image(&self) -> Result<Option<String>, EngineError> {
+        let inspected = self.engine.docker().inspect_container(&self.name, None).await;
+        Ok(inspected.map_err(self.engine.failed("looking at the balancer"))?.image)
+    }
+
     /// Whether it runs.
     ///
     /// # Errors

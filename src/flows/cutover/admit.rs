@@ -74,6 +74,7 @@ impl Asking<'_> {
             chart: identity.chart,
             values: fingerprints.values(&identity.values),
             manifests: fingerprints.manifests(&identity.objects, &loaded.plan.divergence),
+            terraform: identity.terraform,
             target: TargetKind::Eks,
             router: loaded.plan.router.as_ref().map(|router| router.adapter),
         };

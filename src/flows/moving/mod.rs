@@ -16,7 +16,7 @@ use std::time::Duration;
 use envctl_model::cutover::plan::{Action, Timetable};
 use envctl_model::cutover::{CutoverPlan, Side};
 use envctl_model::stack::ComponentKind;
-use envctl_rehearse::director::{Director, Leg, Stage, Trouble};
+use envctl_rehearse::director::{AT_LEAST, Director, Leg, Stage, Trouble};
 use envctl_rehearse::haproxy::Router;
 use envctl_rehearse::{Observation, Recorder};
 use envctl_runner::Lock;
@@ -78,7 +78,8 @@ impl<O: OldSide, N: NewSide> Moving<'_, O, N> {
             Action::SwitchName { .. } => self.switch(Side::New).await,
             Action::Handover { old } => self.old.keep(*old).await,
             Action::DisarmOld => {
-                between_ticks(self.timetable()?).await?;
+                // Nobody is armed while this step is judged.
+                between_ticks(self.timetable()?, self.plan.steps[step].bake.at_least.max(AT_LEAST)).await?;
                 self.old.arm(false).await
             }
             Action::ArmNew => self.new.arm(true).await,
@@ -101,7 +102,7 @@ impl<O: OldSide, N: NewSide> Moving<'_, O, N> {
             Action::DisarmOld => self.old.arm(true).await,
             // From here on nobody is armed until the old side is.
             Action::ArmNew => {
-                between_ticks(self.timetable()?).await?;
+                between_ticks(self.timetable()?, Duration::ZERO).await?;
                 self.new.arm(false).await
             }
             Action::Drain { .. } if self.plan.kind == ComponentKind::Service => {

@@ -7,27 +7,30 @@ use envctl_rehearse::director::Trouble;
 use envctl_rehearse::timetable::ticks;
 use jiff::{SignedDuration, Timestamp};
 
-/// How long neither side or both may be armed: from the one change to the other, with what is judged between them.
-const ROOM: SignedDuration = SignedDuration::from_secs(20);
+/// How far the next tick has to be when a crontab is changed.
+const ROOM: SignedDuration = SignedDuration::from_secs(12);
 
 /// How far ahead a moment without a tick is looked for.
 const AHEAD: SignedDuration = SignedDuration::from_mins(3);
 
-/// Waits for a moment at which the last tick is over and the next one is far enough.
-pub(in crate::flows) async fn between_ticks(timetable: &Timetable) -> Result<(), Trouble> {
+/// Waits for a moment at which the last tick is over and the next one is far enough for what takes so `long` before the
+/// crontab is changed again.
+pub(in crate::flows) async fn between_ticks(timetable: &Timetable, long: Duration) -> Result<(), Trouble> {
     let now = Timestamp::now();
-    let quiet = quiet(timetable, now)?.duration_since(now);
+    let room = ROOM.saturating_add(SignedDuration::try_from(long).unwrap_or(SignedDuration::MAX));
+    let quiet = quiet(timetable, now, room)?.duration_since(now);
     tokio::time::sleep(Duration::try_from(quiet).unwrap_or_default()).await;
     Ok(())
 }
 
 /// The first such moment from `now` on.
-fn quiet(timetable: &Timetable, now: Timestamp) -> Result<Timestamp, Trouble> {
+fn quiet(timetable: &Timetable, now: Timestamp, room: SignedDuration) -> Result<Timestamp, Trouble> {
     let over = SignedDuration::try_from(timetable.tolerance).map_err(|e| Trouble(e.to_string()))?;
-    let ticks = ticks(timetable, now - over, now + AHEAD + ROOM).map_err(|e| Trouble(e.to_string()))?;
+    let to = now.saturating_add(AHEAD.saturating_add(room)).map_err(|e| Trouble(e.to_string()))?;
+    let ticks = ticks(timetable, now - over, to).map_err(|e| Trouble(e.to_string()))?;
     let mut moment = now;
     for tick in ticks {
-        if tick > moment + ROOM {
+        if tick.duration_since(moment) > room {
             break;
         }
         moment = tick + over;
@@ -40,7 +43,7 @@ fn quiet(timetable: &Timetable, now: Timestamp) -> Result<Timestamp, Trouble> {
          rehearse with entries that run less often",
         AHEAD.as_secs(),
         over.as_secs(),
-        ROOM.as_secs()
+        room.as_secs()
     )))
 }
 
@@ -66,7 +69,7 @@ mod tests {
 
     fn second(schedules: &[&str], tolerance: u64, now: &str) -> Result<String, Trouble> {
         let now = format!("2026-03-01T09:00:{now}Z").parse().unwrap();
-        quiet(&timetable(schedules, tolerance), now).map(|moment| moment.to_string())
+        quiet(&timetable(schedules, tolerance), now, SignedDuration::from_secs(20)).map(|moment| moment.to_string())
     }
 
     #[test]

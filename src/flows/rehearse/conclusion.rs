@@ -9,7 +9,7 @@ use envctl_rehearse::Recorder;
 use envctl_rehearse::director::Judged;
 use envctl_rehearse::evidence::{
     Conclusion, Digest, Fingerprints, GitIdentity, Load, NamedDigest, NewIdentity, OldIdentity, Rehearsal,
-    SigningKey, sign,
+    SigningKey, TerraformIdentity, sign,
 };
 use envctl_rehearse::gates::Outcome;
 use envctl_rehearse::report::Run;
@@ -44,6 +44,8 @@ pub(super) struct Concluding<'a> {
     pub(super) delivered: &'a Delivered,
     /// By what that is told from any other.
     pub(super) identity: Identity,
+    /// The digest of the router's image, if there is a router.
+    pub(super) router: Option<Digest>,
     /// What was seen.
     pub(super) recorder: &'a Recorder,
     /// What was judged.
@@ -195,7 +197,6 @@ impl Concluding<'_> {
             old: OldIdentity {
                 packages: Digest::of(packages.as_bytes()),
                 revision: fingerprint.map(|fingerprint| fingerprint.code.clone()).unwrap_or_default(),
-                image: None,
             },
             new: NewIdentity {
                 target: self.loaded.target,
@@ -204,7 +205,7 @@ impl Concluding<'_> {
                 values: fingerprints.values(&identity.values),
                 manifests: fingerprints.manifests(&identity.objects, &plan.divergence),
             },
-            terraform: None,
+            terraform: self.terraform(),
             git: GitIdentity {
                 commit: commit.map_or_else(|| "none".to_owned(), |commit| commit.sha.clone()),
                 dirty: checked.git().is_none_or(|tree| tree.dirty),
@@ -223,12 +224,20 @@ impl Concluding<'_> {
         })
     }
 
+    /// What Terraform made for the sandbox, if anything.
+    fn terraform(&self) -> Option<TerraformIdentity> {
+        Some(TerraformIdentity { configuration: self.identity.terraform?, plan: self.delivered.planned? })
+    }
+
     /// The programs that took part, by content.
     fn tools(&self) -> BTreeMap<String, Digest> {
         let digest = |path: &Path| std::fs::read(path).ok().map(|bytes| Digest::of(&bytes));
         let envctl = std::env::current_exe().ok().and_then(|path| digest(&path));
-        let helm = self.found(&self.base.programs.helm.value).and_then(|path| digest(&path));
-        let named = [("envctl", envctl), ("helm", helm)];
+        let programs = &self.base.programs;
+        let of = |program: &Path| self.found(program).and_then(|path| digest(&path));
+        let terraform = self.delivered.planned.and_then(|_| of(&programs.terraform.value));
+        let helm = of(&programs.helm.value);
+        let named = [("envctl", envctl), ("helm", helm), ("terraform", terraform), ("haproxy", self.router)];
         named.into_iter().filter_map(|(name, digest)| Some((name.to_owned(), digest?))).collect()
     }
 

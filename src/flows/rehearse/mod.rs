@@ -52,6 +52,7 @@ use super::run::{Run, Screen};
 use crate::config::{Base, Settings};
 use crate::ui::{Failure, Format};
 use conclusion::Concluding;
+use identity::Identity;
 use jobs::Jobs;
 use kept::{Held, Kept};
 use new::Environment;
@@ -130,27 +131,30 @@ impl Rehearsal<'_> {
         let kept = self.draw()?;
         let (base, settings) = self.loaded.sandbox(self.base, &kept.name)?;
         let making = self.making(&base, &settings);
-        let machine = making.check().await?;
+        let (machine, checked) = making.check().await?;
         let mut held = Held::begin(self.base, kept)?;
         let result = async {
             let recorder =
                 Recorder::begin(&held.home.file(RECORDING), held.kept.seed).map_err(Failure::failed)?;
-            let (new, delivered) = making.new_side().await?;
+            let (new, delivered) = making.new_side(checked).await?;
             held.kept.replicas.clone_from(new.replicas());
             held.save()?;
             self.unless_interrupted()?;
+            let made = async {
+                let old = making.old_side(&machine, &held, &delivered).await?;
+                held.kept.fingerprint = Some(old.fingerprint().await.map_err(old::failed)?);
+                self.unless_interrupted()?;
+                let between = making.between(&machine, &mut held, &old, &new, &recorder).await?;
+                Ok::<_, Failure>((old, between))
+            };
             // Neither waits for the other: nobody asks them for anything yet.
-            let (off, old) = tokio::join!(new.off(), making.old_side(&machine, &held, &delivered));
+            let (off, made, identity) = tokio::join!(new.off(), made, self.identity(&delivered));
             off.map_err(old::failed)?;
-            let old = old?;
-            held.kept.fingerprint = Some(old.fingerprint().await.map_err(old::failed)?);
-            self.unless_interrupted()?;
-            let between = making.between(&machine, &mut held, &old, &new, &recorder).await?;
-            held.kept.exposed = between.exposed;
+            let ((old, Between { exposed, router, proxy }), identity) = (made?, identity?);
+            held.kept.exposed = exposed;
             held.save()?;
-            let Between { exposed, router, proxy } = between;
             let sandbox = Sandbox { old, new, exposed, router, proxy };
-            self.go(&sandbox, &held, &recorder, &delivered, &course(&self.loaded.plan)).await
+            self.go(&sandbox, &held, &recorder, (&delivered, identity), &course(&self.loaded.plan)).await
         }
         .await;
         self.end(&base, &settings, &held, result).await
@@ -178,7 +182,8 @@ impl Rehearsal<'_> {
             watching::note_gone(&sandbox.new, &recorder).await.map_err(old::failed)?;
             let stage = self.stage(&sandbox, &delivered, &held, &recorder)?;
             let rest = self.director(&stage, &held, &recorder)?.remaining();
-            self.go(&sandbox, &held, &recorder, &delivered, &rest).await
+            let identity = self.identity(&delivered).await?;
+            self.go(&sandbox, &held, &recorder, (&delivered, identity), &rest).await
         }
         .await;
         self.end(&base, &settings, &held, result).await
@@ -201,6 +206,14 @@ impl Rehearsal<'_> {
             self.screen.warn(format!("going back was not possible; the sandbox is removed as it is\n{why}"));
         }
         self.end(&base, &settings, &held, Ok(())).await
+    }
+
+    /// By what is told what was delivered.
+    async fn identity(&self, delivered: &Delivered) -> Result<Identity, Failure> {
+        let Self { base, loaded, .. } = *self;
+        let Delivered { checked, .. } = delivered;
+        let (target, files) = (&loaded.plan.new.target, loaded.values());
+        identity::of(base, loaded, target, &files, checked.images(), checked.git()).await
     }
 
     fn draw(&self) -> Result<Kept, Failure> {
@@ -305,7 +318,7 @@ impl Rehearsal<'_> {
         sandbox: &Sandbox,
         held: &Held,
         recorder: &Recorder,
-        delivered: &Delivered,
+        (delivered, identity): (&Delivered, Identity),
         legs: &[Leg],
     ) -> Result<(), Failure> {
         self.introduce(sandbox, held);
@@ -366,11 +379,6 @@ impl Rehearsal<'_> {
         if let Some(router) = sandbox.router.as_ref().filter(|router| router.unreadable() > 0) {
             unseen.push(format!("{} lines of the router's log could not be read", router.unreadable()));
         }
-        let Delivered { checked, .. } = delivered;
-        let target = &self.loaded.plan.new.target;
-        let files = self.loaded.values();
-        let identity =
-            identity::of(self.base, self.loaded, target, &files, checked.images(), checked.git()).await?;
         let concluding = Concluding {
             base: self.base,
             options: self.options,
@@ -378,6 +386,7 @@ impl Rehearsal<'_> {
             held,
             delivered,
             identity,
+            router: sandbox.router.as_ref().and_then(|router| router.image),
             recorder,
             judged,
             ended_by_gate,
@@ -450,7 +459,7 @@ impl Rehearsal<'_> {
         // A crontab has its next tick when it has it: the gates say if that does not come. They judge no tick from before
         // this, at which the machine's cron program may not have begun yet.
         if let Some(timetable) = &self.loaded.plan.timetable {
-            return moving::between_ticks(timetable).await.map_err(old::failed);
+            return moving::between_ticks(timetable, Duration::ZERO).await.map_err(old::failed);
         }
         if !self.loaded.has_requests() {
             return Ok(());

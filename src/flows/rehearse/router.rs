@@ -6,6 +6,7 @@ use std::sync::Arc;
 use envctl_local::balancer::{self, Balancer, BalancerSpec};
 use envctl_model::cutover::plan::Router as Wanted;
 use envctl_model::receipt::{End, Item};
+use envctl_rehearse::evidence::Digest;
 use envctl_rehearse::haproxy::config::BACKEND;
 use envctl_rehearse::haproxy::{Config, Log, Router, Runtime};
 use envctl_rehearse::{Observation, Recorder};
@@ -22,6 +23,8 @@ pub(super) struct SandboxRouter {
     pub(super) router: Router,
     /// Where it takes requests.
     pub(super) requests: SocketAddr,
+    /// The digest of its image.
+    pub(super) image: Option<Digest>,
     log: Log,
 }
 
@@ -77,8 +80,8 @@ impl SandboxRouter {
             directory,
             ports: [parts.ports.requests, parts.ports.runtime].into(),
         };
-        Balancer::up(&machine.engine, parts.image, &spec).await.map_err(Failure::failed)?;
-        Ok(Self::of(home, parts.ports, log))
+        let balancer = Balancer::up(&machine.engine, parts.image, &spec).await.map_err(Failure::failed)?;
+        Self::of(&balancer, home, parts.ports, log).await
     }
 
     /// The router that an earlier process made.
@@ -90,14 +93,16 @@ impl SandboxRouter {
         recorder: &Recorder,
     ) -> Result<Self, Failure> {
         let log = log(machine, network, ports, recorder).await?;
-        Ok(Self::of(&held.home, ports, log))
+        let balancer = Balancer::of(&machine.engine, &container(&held.kept.name));
+        Self::of(&balancer, &held.home, ports, log).await
     }
 
-    fn of(home: &Home, ports: Ports, log: Log) -> Self {
+    async fn of(balancer: &Balancer, home: &Home, ports: Ports, log: Log) -> Result<Self, Failure> {
         let here = |port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
         let runtime = Runtime::new(here(ports.runtime));
         let router = Router::new(runtime, &home.file("router").join("haproxy.cfg"), BACKEND);
-        Self { router, requests: here(ports.requests), log }
+        let image = balancer.image().await.map_err(|e| explain(&e))?.and_then(|id| id.parse().ok());
+        Ok(Self { router, requests: here(ports.requests), image, log })
     }
 
     /// Lines of its log that nobody can read. A log with any of these cannot be reconciled.

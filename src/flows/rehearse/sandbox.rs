@@ -14,6 +14,7 @@ use envctl_model::receipt::Receipt;
 use envctl_model::stack::TargetKind;
 use envctl_programs::process::Supervisor;
 use envctl_rehearse::Recorder;
+use envctl_rehearse::evidence::Digest;
 use envctl_rehearse::load::Resolver;
 use envctl_rehearse::proxy::Proxy;
 use http::HeaderValue;
@@ -56,6 +57,8 @@ pub(super) struct Delivered {
     pub(super) facts: Facts,
     /// The same check that `up` made, after it.
     pub(super) checked: Checked,
+    /// The digest of the saved plan that Terraform applied, where it did.
+    pub(super) planned: Option<Digest>,
 }
 
 impl Making<'_> {
@@ -64,16 +67,16 @@ impl Making<'_> {
     }
 
     /// Checks all that can be checked before anything is made.
-    pub(super) async fn check(&self) -> Result<Machine, Failure> {
+    pub(super) async fn check(&self) -> Result<(Machine, Checked), Failure> {
         let connected = Machine::connect(self.environment.base, None);
-        let (machine, _) = tokio::try_join!(connected, self.environment.check())?;
+        let (machine, checked) = tokio::try_join!(connected, self.environment.check())?;
         machine.compose_version().await?;
-        Ok(machine)
+        Ok((machine, checked))
     }
 
     /// Brings the new side up, as `up` does.
-    pub(super) async fn new_side(&self) -> Result<(New, Delivered), Failure> {
-        self.environment.up().await?;
+    pub(super) async fn new_side(&self, checked: Checked) -> Result<(New, Delivered), Failure> {
+        self.environment.up(checked).await?;
         let delivered = self.delivered().await?;
         Ok((self.environment.new_side(&delivered.checked).await?, delivered))
     }
@@ -81,7 +84,8 @@ impl Making<'_> {
     /// What is known of a new side that is up.
     pub(super) async fn delivered(&self) -> Result<Delivered, Failure> {
         let checked = self.environment.check().await?;
-        Ok(Delivered { facts: self.environment.facts(&checked)?, checked })
+        let (facts, planned) = (self.environment.facts(&checked)?, self.environment.planned(&checked)?);
+        Ok(Delivered { facts, checked, planned })
     }
 
     /// Brings the old side up, with all facts of the sandbox as variables of its Compose file.

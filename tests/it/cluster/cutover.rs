@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use super::rehearse::{Rehearsal, SERVER};
 use crate::support::cluster::{Cluster, IMAGE};
 use crate::support::disk::SmallDisk;
-use crate::support::{Ran, envctl, free_port, have, root};
+use crate::support::{Ran, envctl, free_port, has_time_for, have, root};
 
 pub(super) const ACCOUNT: &str = "555555555555";
 pub(super) const NAMESPACE: &str = "photos";
@@ -450,6 +450,51 @@ fn a_cutover_needs_evidence_stops_where_the_plan_says_and_goes_back_when_a_gate_
     }
     assert_old(&production);
     assert_eq!(production.failed(), 0);
+}
+
+#[test]
+fn the_name_of_an_internal_tool_is_switched_in_production_as_it_was_rehearsed() {
+    if !has_time_for("a name that is switched in production") {
+        return;
+    }
+    let Some(cluster) = Cluster::shared() else { return };
+    if !have(&["docker", "helm", "python3"]) {
+        return;
+    }
+    if !haproxy().is_file() {
+        crate::support::skip("haproxy is not installed");
+        return;
+    }
+    let mut rehearsal = Rehearsal::endpoint(cluster, "kcutname");
+    rehearsal.all["plan"]["rollback"]["drill"] = "lastStep".into();
+    rehearsal.all["plan"]["faults"] = json!([]);
+    let name = rehearsal.house.project.clone();
+    let Some(production) = Production::start(&name, &rehearsal.objects()) else { return };
+    // Whoever keeps asking at the old address, as all do here, is sent on by the router that stands there.
+    let record = production.directory.path().join("name");
+    std::fs::write(&record, "old").unwrap();
+    let leads_to = || std::fs::read_to_string(&record).unwrap();
+    let machines = || {
+        let filter = format!("name=^{}-", production.machines);
+        docker(&["ps", "-q", "--filter", &filter]).lines().count()
+    };
+    let mut section = production.section();
+    section["old"]["command"].as_array_mut().unwrap().push(record.display().to_string().into());
+    section["stopAfter"] = json!(["switchName"]);
+    gain_evidence(&mut rehearsal, &production.cluster, section);
+
+    cutover(&rehearsal, &production, &["--evidence", "rehearsal.intoto.jsonl"], &name)
+        .exits(0)
+        .says(&format!("cutover    {name} STOPPED"))
+        .says("after switchName, as the plan says");
+    let [running, configured] = production.weights();
+    assert_eq!((running[0], configured[0], leads_to(), machines()), (0, 0, "new".to_owned(), 2));
+    cutover(&rehearsal, &production, &["--resume"], "").exits(0).says(&format!("cutover    {name} DONE"));
+    assert_eq!((production.pods(), machines()), (2, 0));
+    cutover(&rehearsal, &production, &["--abort"], "").exits(0).says(&format!("cutover    {name} BACK"));
+    assert_old(&production);
+    assert_eq!((leads_to(), machines()), ("old".to_owned(), 2));
+    assert_eq!(production.failed(), 0, "of {} requests", production.traffic.well.load(Ordering::Relaxed));
 }
 
 /// The old side does all of the work, and nothing of the new one runs.

@@ -4,16 +4,19 @@
 //! in the hands of somebody else. So wake gives the fields back to nobody, and the next delivery takes
 //! them. <https://kubernetes.io/docs/reference/using-api/server-side-apply/#conflicts>
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::time::Duration;
 
 use envctl_model::record::Asleep;
+use futures_util::StreamExt as _;
 use futures_util::future::{join_all, try_join_all};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::batch::v1::CronJob;
+use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Patch, PatchParams};
+use kube::runtime::watcher::Event;
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -23,7 +26,7 @@ use super::workloads::{self, Scale};
 use crate::client::ClusterReader;
 use crate::error::ClusterError;
 use crate::guard::VerifiedCluster;
-use crate::watching::until;
+use crate::watching::{until, watch_all};
 
 /// The field manager of what sleep writes.
 const MANAGER: &str = "envctl-sleep";
@@ -73,7 +76,7 @@ pub async fn sleep(
     let scaled = asleep.replicas.keys().map(|workload| scale(cluster, namespace, workload, 0));
     tokio::try_join!(try_join_all(suspended), try_join_all(scaled))?;
     let none = asleep.replicas.keys().map(|workload| async move {
-        let ended = without_pods(cluster.reader(), namespace, workload);
+        let ended = settled(cluster.reader(), namespace, workload, 0);
         tokio::time::timeout(within, ended).await.err().map(|_| workload.clone())
     });
     Ok(join_all(none).await.into_iter().flatten().collect())
@@ -281,7 +284,8 @@ where
     }
 }
 
-/// Waits until the workload has so many replicas, all ready, and its controller has seen that they are wanted.
+/// Waits until the workload has so many replicas, all ready, and its controller has seen that they are wanted, and until
+/// the pods that it has no use for have ended: a controller counts them no more once they are told to.
 async fn settled(reader: &ClusterReader, namespace: &str, workload: &str, replicas: i32) {
     match workload.split_once('/') {
         Some(("Deployment", name)) => {
@@ -291,7 +295,6 @@ async fn settled(reader: &ClusterReader, namespace: &str, workload: &str, replic
                         && [s.replicas, s.updated_replicas, s.available_replicas]
                             .iter()
                             .all(|n| n.unwrap_or(0) == replicas)
-                        && s.terminating_replicas.unwrap_or(0) == 0
                 })
             };
             until(Api::namespaced(reader.streaming(), namespace), name, is_settled).await;
@@ -308,18 +311,28 @@ async fn settled(reader: &ClusterReader, namespace: &str, workload: &str, replic
         }
         _ => {}
     }
+    until_none_ends(reader, namespace, workload).await;
 }
 
-async fn without_pods(reader: &ClusterReader, namespace: &str, workload: &str) {
-    match workload.split_once('/') {
-        Some(("Deployment", name)) => {
-            let none = |d: &Deployment| d.status.as_ref().is_none_or(|s| s.replicas.unwrap_or(0) == 0);
-            until(Api::namespaced(reader.streaming(), namespace), name, none).await;
+/// Waits until no pod of the workload is being removed.
+async fn until_none_ends(reader: &ClusterReader, namespace: &str, workload: &str) {
+    let mut events = watch_all::<Pod>(Api::namespaced(reader.streaming(), namespace)).boxed();
+    let (mut ending, mut listed) = (BTreeSet::new(), false);
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(Event::Init) => (ending, listed) = (BTreeSet::new(), false),
+            Ok(Event::InitApply(pod) | Event::Apply(pod)) if pods::is_of(&pod, workload) => {
+                if pod.metadata.deletion_timestamp.is_some() {
+                    ending.insert(pod.metadata.uid);
+                }
+            }
+            Ok(Event::Delete(pod)) => _ = ending.remove(&pod.metadata.uid),
+            Ok(Event::InitDone) => listed = true,
+            // A watch that breaks is taken up again.
+            Ok(_) | Err(_) => {}
         }
-        Some(("StatefulSet", name)) => {
-            let none = |s: &StatefulSet| s.status.as_ref().is_none_or(|s| s.replicas == 0);
-            until(Api::namespaced(reader.streaming(), namespace), name, none).await;
+        if listed && ending.is_empty() {
+            return;
         }
-        _ => {}
     }
 }

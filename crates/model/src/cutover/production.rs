@@ -87,7 +87,10 @@ impl CutoverPlan {
         let (here, there) = (u32::from(self.old.instances.max(1)), u32::from(production.old.instances));
         plan.old.instances = production.old.instances;
         for step in &mut plan.steps {
-            step.bake.at_least = step.bake.at_least.max(production.bake);
+            // Between the two that move a crontab nobody runs it: that is not made longer.
+            if step.action != Action::DisarmOld {
+                step.bake.at_least = step.bake.at_least.max(production.bake);
+            }
             if let Action::Handover { old } = &mut step.action {
                 // The same part of them goes on.
                 *old = u16::try_from((u32::from(*old) * there).div_ceil(here)).unwrap_or(u16::MAX);
@@ -311,5 +314,13 @@ fn stops(reader: &Reader<'_>, plan: &CutoverPlan, list: &[Text]) -> Result<Vec<u
             reader.at(text, format!("there is no step `{}`", text.value), &help)
         })
     };
-    list.iter().map(at).collect()
+    let stops = list.iter().map(at).collect::<Result<Vec<_>, _>>()?;
+    let nobody_runs = |stop: &usize| plan.steps[*stop].action == Action::DisarmOld;
+    match stops.iter().position(nobody_runs) {
+        None => Ok(stops),
+        Some(which) => {
+            let message = "after `disarmOld` neither side runs anything: ticks would be lost for as long as it stops there";
+            Err(reader.at(&list[which], message, "write `armNew`, which follows it"))
+        }
+    }
 }

@@ -524,6 +524,15 @@ fn production_has_its_own_figures_and_the_same_steps() {
     assert_eq!(names(&there), names(&plan));
     assert!(there.steps.iter().all(|step| step.bake.at_least == Duration::from_secs(600)));
 
+    let crontab = good(&format!(
+        "{}\nproduction: {{target: production, namespace: album, old: {{instances: 1, command: [x]}}, ledger: [y], bake: 10m}}\n",
+        template(ComponentKind::Schedule)
+    ));
+    let there = crontab.plan.in_production();
+    let long = there.steps.iter().filter(|step| step.bake.at_least == Duration::from_secs(600));
+    let long: Vec<_> = long.map(super::Step::name).collect();
+    assert_eq!(long, ["scaleUpNew", "armNew", "stopOld"], "nobody runs a crontab that is disarmed");
+
     let worker = format!(
         "{}\nproduction: {{target: production, namespace: album, old: {{instances: 9, command: [x]}}, ledger: [y]}}\n",
         template(ComponentKind::Worker)
@@ -578,4 +587,11 @@ fn what_is_wrong_with_production_is_said_at_its_place() {
         "{target: production, namespace: album, old: {instances: 1, command: [x]}, metrics: {}}",
     ));
     assert!(router.unwrap_err().to_string().contains("a service in production needs its `router`"));
+    let crontab = format!(
+        "{}\nproduction: {{target: production, namespace: album, old: {{instances: 1, command: [x]}}, ledger: [y], \
+         stopAfter: [disarmOld]}}\n",
+        template(ComponentKind::Schedule)
+    );
+    let wrong = parse(&crontab).unwrap_err().to_string();
+    assert!(wrong.contains("ticks would be lost") && wrong.contains("write `armNew`"), "{wrong}");
 }

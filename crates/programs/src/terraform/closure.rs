@@ -137,6 +137,23 @@ impl Closure {
         base
     }
 
+    /// Changes when the name or content of a file does: that which a copy of them would have.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn digest(&self) -> Result<String, ClosureError> {
+        let base = self.base();
+        let mut marker = Marker::new(&relative(&self.root, &base));
+        for file in &self.files {
+            let content = fs::read(file).map_err(refused("read", file))?;
+            marker.files.insert(portable(&relative(file, &base)), hex(&Sha256::digest(&content)));
+        }
+        for (name, content) in &self.added {
+            marker.files.insert(portable(&relative(&self.root, &base).join(name)), hex(&Sha256::digest(content)));
+        }
+        Ok(marker.digest())
+    }
+
     /// Brings a copy up to date: writes what differs, removes what is no more, and leaves alone
     /// what Terraform wrote there, the state above all. The copy is for its owner only, because
     /// a state may hold passwords.
@@ -247,16 +264,20 @@ impl Marker {
         put(&bytes, &path)
     }
 
-    fn copy(&self, dest: &Path) -> Copy {
+    fn digest(&self) -> String {
         let mut digest = Sha256::new();
         digest.update(&self.root);
         for (name, content) in &self.files {
             digest.update(format!("\n{name} {content}"));
         }
+        hex(&digest.finalize())
+    }
+
+    fn copy(&self, dest: &Path) -> Copy {
         Copy {
             base: dest.to_owned(),
             root: if self.root.is_empty() { dest.to_owned() } else { dest.join(&self.root) },
-            digest: hex(&digest.finalize()),
+            digest: self.digest(),
         }
     }
 }
@@ -382,6 +403,8 @@ mod tests {
         assert!(!live.join("x_override.tf.json").exists());
         let without = plain.archive_to(&copy).unwrap();
         assert!(!without.root.join("x_override.tf.json").exists() && without.digest != with.digest);
+        // What a copy would be told by is known without making one.
+        assert_eq!((closure.digest().unwrap(), plain.digest().unwrap()), (with.digest, without.digest));
     }
 
     #[test]

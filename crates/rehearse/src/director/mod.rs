@@ -21,6 +21,7 @@ use envctl_runner::{Context, Done, StepError, World};
 use serde::{Deserialize, Serialize};
 
 pub use course::{Leg, course};
+pub use settle::AT_LEAST;
 pub use stage::{Stage, Trouble};
 pub use standing::{judged, standing};
 

@@ -17,7 +17,7 @@ use crate::recording::Recording;
 use crate::timetable::ticks;
 
 /// What a step is watched at least: less than this shows nothing of it.
-const AT_LEAST: Duration = Duration::from_secs(3);
+pub const AT_LEAST: Duration = Duration::from_secs(2);
 
 /// The same of one that changes nothing, and of which only what it has found is judged.
 const AT_LEAST_UNCHANGED: Duration = Duration::from_secs(1);

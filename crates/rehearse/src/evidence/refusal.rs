@@ -137,6 +137,18 @@ pub enum Refusal {
         /// `Kind/name` of each.
         objects: Vec<String>,
     },
+    /// The files of Terraform's root are others.
+    #[error(
+        "the Terraform root is not the one that was rehearsed ({}, now {})\n  \
+         rehearse again, or check out its files of then",
+        root(*found), root(*wanted)
+    )]
+    OtherTerraform {
+        /// Those of the rehearsal.
+        found: Option<Digest>,
+        /// Those now.
+        wanted: Option<Digest>,
+    },
     /// The new side ran on another kind of target.
     #[error("the rehearsal's new side ran on {}, and the cutover's is on {}", kind(*found), kind(*wanted))]
     OtherTargetKind {
@@ -187,6 +199,10 @@ fn kind(kind: TargetKind) -> &'static str {
         TargetKind::Compose => "Compose",
         TargetKind::Eks => "EKS",
     }
+}
+
+fn root(root: Option<Digest>) -> String {
+    root.map_or_else(|| "none".to_owned(), |root| root.short())
 }
 
 fn adapter(adapter: Option<Adapter>) -> &'static str {

@@ -18,11 +18,7 @@ pub(crate) fn rehearsal() -> Rehearsal {
         component: "api".to_owned(),
         kind: ComponentKind::Service,
         plan: NamedDigest { name: "rehearsal/api.yaml".to_owned(), digest: digest("plan") },
-        old: OldIdentity {
-            packages: digest("packages"),
-            revision: "4f2a9c1".to_owned(),
-            image: Some(digest("vm")),
-        },
+        old: OldIdentity { packages: digest("packages"), revision: "4f2a9c1".to_owned() },
         new: NewIdentity {
             target: TargetKind::Eks,
             images: [("app".to_owned(), digest("app"))].into(),

@@ -85,9 +85,6 @@ pub struct OldIdentity {
     pub packages: Digest,
     /// The revision of the code that it ran.
     pub revision: String,
-    /// The image that played the machine.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub image: Option<Digest>,
 }
 
 /// What the new side was.

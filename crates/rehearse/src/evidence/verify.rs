@@ -52,6 +52,8 @@ pub struct Wanted {
     pub values: Digest,
     /// The rendered objects, by [`super::Fingerprints::manifests`] with the plan's divergence.
     pub manifests: BTreeMap<String, Digest>,
+    /// The files of the Terraform root that made what the rehearsal needed, if there is one.
+    pub terraform: Option<Digest>,
     /// The kind of the target.
     pub target: TargetKind,
     /// How the router is operated, if there is one.
@@ -69,6 +71,7 @@ impl Wanted {
             chart: rehearsal.new.chart,
             values: rehearsal.new.values,
             manifests: rehearsal.new.manifests.clone(),
+            terraform: rehearsal.terraform.as_ref().map(|terraform| terraform.configuration),
             target: rehearsal.new.target,
             router: rehearsal.router,
         }
@@ -201,6 +204,10 @@ impl Verified {
         let objects = unlike(&found.manifests, &wanted.manifests);
         if !objects.is_empty() {
             return Err(Refusal::OtherManifests { objects });
+        }
+        let found = self.rehearsal.terraform.as_ref().map(|terraform| terraform.configuration);
+        if found != wanted.terraform {
+            return Err(Refusal::OtherTerraform { found, wanted: wanted.terraform });
         }
         if used(&self.id) {
             return Err(Refusal::Used { id: self.id });
@@ -381,7 +388,7 @@ mod tests {
     fn each_thing_that_is_not_as_it_was_rehearsed_is_refused_for_its_own_reason() {
         let other = Digest::of(b"other");
         type Change = fn(&mut Wanted, Digest);
-        let changes: [(Change, &str); 10] = [
+        let changes: [(Change, &str); 12] = [
             (
                 |wanted, _| wanted.component = "worker".to_owned(),
                 "component `api` was rehearsed, not `worker`",
@@ -396,6 +403,8 @@ mod tests {
                 "`divergence`: Service/x\n",
             ),
             (|wanted, _| wanted.manifests.clear(), "`divergence`: Deployment/api, Service/api\n"),
+            (|wanted, other| wanted.terraform = Some(other), "the Terraform root is not the one"),
+            (|wanted, _| wanted.terraform = None, ", now none)"),
             (|wanted, _| wanted.target = TargetKind::Compose, "ran on EKS, and the cutover's is on Compose"),
             (|wanted, _| wanted.router = None, "router was haproxy, and the cutover's is none"),
         ];

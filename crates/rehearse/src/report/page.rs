@@ -292,7 +292,6 @@ fn identities(run: &Run<'_>) -> Vec<Named> {
         named("Old side, revision", facts.old.revision.clone()),
         digest("Old side, host packages", &facts.old.packages),
     ];
-    all.extend(facts.old.image.iter().map(|image| digest("Old side, image", image)));
     all.extend(
         facts.new.images.iter().map(|(name, image)| digest(&format!("New side, image {name}"), image)),
     );

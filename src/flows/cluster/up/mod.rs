@@ -29,8 +29,14 @@ use crate::ui::Failure;
 
 /// Brings the environment up.
 pub(crate) async fn up(call: Call<'_>) -> Result<(), Failure> {
-    let Call { base, project, settings, options, screen, .. } = call;
+    let Call { base, project, settings, options, .. } = call;
     let checked = check(base, project, settings, options).await?;
+    up_checked(call, checked).await
+}
+
+/// The same with what was checked just now.
+pub(crate) async fn up_checked(call: Call<'_>, checked: Checked) -> Result<(), Failure> {
+    let Call { base, settings, options, screen, .. } = call;
     let former = checked.former.clone();
     let destination = checked.destination.clone();
     let result = run(call, checked).await;

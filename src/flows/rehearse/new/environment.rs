@@ -7,6 +7,7 @@ use envctl_model::facts::Facts;
 use envctl_model::name::EnvironmentName;
 use envctl_model::stack::{ComponentKind, TargetKind};
 use envctl_programs::git::WorkTree;
+use envctl_rehearse::evidence::Digest;
 use envctl_translate::Warden;
 
 use super::{New, OnCluster, OnEngine};
@@ -21,7 +22,7 @@ use crate::flows::rehearse::plan::Loaded;
 use crate::flows::run::Screen;
 use crate::flows::terraform::Place;
 use crate::flows::up::{Call, Options};
-use crate::flows::{Store, known};
+use crate::flows::{Home, Store, known};
 use crate::ui::Failure;
 
 /// How long the new side may take to come up.
@@ -76,15 +77,15 @@ impl Environment<'_> {
         })
     }
 
-    /// Brings it up, as `up` does.
-    pub(in crate::flows::rehearse) async fn up(&self) -> Result<(), Failure> {
+    /// Brings it up, as `up` does, with what was checked just now.
+    pub(in crate::flows::rehearse) async fn up(&self, checked: Checked) -> Result<(), Failure> {
         let Self { base, settings, loaded, interrupts, screen } = *self;
         let options = &self.options();
         let (project, begun) = (&loaded.project, Instant::now());
         let call = Call { base, project, settings, options, interrupts, screen, begun };
-        match loaded.target {
-            TargetKind::Eks => on_cluster::up(call).await,
-            TargetKind::Compose => on_engine::up(call).await,
+        match checked {
+            Checked::Cluster(checked) => on_cluster::up_checked(call, *checked).await,
+            Checked::Engine(checked) => on_engine::up_checked(call, *checked).await,
         }
     }
 
@@ -92,12 +93,27 @@ impl Environment<'_> {
     pub(in crate::flows::rehearse) fn facts(&self, checked: &Checked) -> Result<Facts, Failure> {
         let Self { base, settings, loaded, .. } = *self;
         let target = &loaded.project.file.stack.targets[&settings.target.value];
-        let local = Store::new(base.state_dir.value.clone()).home(&settings.name.value);
-        let (facts, home) = match checked {
-            Checked::Cluster(checked) => (checked.facts(base, target, settings), &checked.home),
-            Checked::Engine(checked) => (checked.facts(base, settings), &local),
+        let facts = match checked {
+            Checked::Cluster(checked) => checked.facts(base, target, settings),
+            Checked::Engine(checked) => checked.facts(base, settings),
         };
-        Ok(known::with_outputs(facts, &Place::of(home).outputs(home)?))
+        let home = self.home(checked);
+        Ok(known::with_outputs(facts, &Place::of(&home).outputs(&home)?))
+    }
+
+    /// The digest of the saved plan that Terraform applied for it, where it did.
+    pub(in crate::flows::rehearse) fn planned(&self, checked: &Checked) -> Result<Option<Digest>, Failure> {
+        let home = self.home(checked);
+        Place::of(&home).planned(&home)
+    }
+
+    fn home(&self, checked: &Checked) -> Home {
+        match checked {
+            Checked::Cluster(checked) => checked.home.clone(),
+            Checked::Engine(_) => {
+                Store::new(self.base.state_dir.value.clone()).home(&self.settings.name.value)
+            }
+        }
     }
 
     /// The component in one that is up.

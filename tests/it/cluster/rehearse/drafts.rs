@@ -19,10 +19,23 @@ fn is_a_draft(rehearsal: &Rehearsal) {
 
 #[test]
 fn a_service_on_the_engine_is_rehearsed_as_in_a_cluster_and_permits_nothing() {
-    if !have(&["docker", "helm", "python3"]) {
+    if !have(&["docker", "helm", "python3", "terraform"]) {
         return;
     }
-    is_a_draft(&Rehearsal::draft("draft", components::service));
+    let rehearsal = Rehearsal::draft("draft", components::service);
+    let house = &rehearsal.house;
+    std::fs::create_dir(house.src().join("tf")).unwrap();
+    std::fs::write(house.src().join("tf/main.tf"), "resource \"terraform_data\" \"any\" {}\n").unwrap();
+    house.edit("envctl.yaml", |text| {
+        text.replace("local: {kind: compose}", "local: {kind: compose, terraform: {path: tf}}")
+    });
+    is_a_draft(&rehearsal);
+    let evidence = house.envctl(&["evidence", "show", "rehearsal.intoto.jsonl", "--json"]).exits(0).json();
+    let said = &evidence["rehearsal"];
+    for digest in ["/terraform/configuration", "/terraform/plan", "/tools/terraform", "/tools/haproxy"] {
+        let found = said.pointer(digest).and_then(|digest| digest.as_str()).unwrap_or_default();
+        assert!(found.starts_with("sha256:"), "{digest}: {said}");
+    }
 }
 
 #[test]

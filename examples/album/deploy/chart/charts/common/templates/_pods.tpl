@@ -20,9 +20,9 @@ startupProbe:
   failureThreshold: 30
 readinessProbe:
   httpGet: {path: /readyz, port: http}
-  periodSeconds: 2
+  periodSeconds: 1
   timeoutSeconds: 6
-  failureThreshold: 2
+  failureThreshold: 3
 livenessProbe:
   httpGet: {path: /healthz, port: http}
   periodSeconds: 10
