@@ -330,7 +330,7 @@ const TOLD_EVERY: Duration = Duration::from_secs(1);
 const AFTER_DRILL: Duration = Duration::from_secs(1);
 
 /// How long it goes on after the time that a fault may be felt.
-const AFTER_RECOVERY: Duration = Duration::from_secs(1);
+const AFTER_RECOVERY: Duration = Duration::from_secs(2);
 
 /// How long something stays broken.
 fn lasts(kind: FaultKind) -> Duration {
