@@ -165,7 +165,10 @@ fn show(file: &Path, format: Format) -> Result<(), Failure> {
     let samples = it.load.samples;
     rows.push(row("chart", &it.new.chart.short()));
     rows.extend(it.terraform.as_ref().map(|terraform| {
-        row("terraform", &format!("root {}, plan {}", terraform.configuration.short(), terraform.plan.short()))
+        row(
+            "terraform",
+            &format!("root {}, plan {}", terraform.configuration.short(), terraform.plan.short()),
+        )
     }));
     rows.extend([
         row("samples", &format!("{} old, {} new", samples.old, samples.new)),

@@ -69,7 +69,8 @@ mod tests {
 
     fn second(schedules: &[&str], tolerance: u64, now: &str) -> Result<String, Trouble> {
         let now = format!("2026-03-01T09:00:{now}Z").parse().unwrap();
-        quiet(&timetable(schedules, tolerance), now, SignedDuration::from_secs(20)).map(|moment| moment.to_string())
+        quiet(&timetable(schedules, tolerance), now, SignedDuration::from_secs(20))
+            .map(|moment| moment.to_string())
     }
 
     #[test]

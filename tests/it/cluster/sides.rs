@@ -171,7 +171,11 @@ async fn what_the_other_test_does_signed_in() {
     said.until(|all| serving(all).len() == 3).await;
     assert_eq!(scale::resize(&cluster.scaling(namespace), WORKLOAD, 2, LONG).await.unwrap(), Resized::Ready);
     let all = pods::all(reader, namespace).await.unwrap();
-    assert_eq!(all.iter().filter(|pod| pod.workload == WORKLOAD).count(), 2, "one has not ended yet: {all:?}");
+    assert_eq!(
+        all.iter().filter(|pod| pod.workload == WORKLOAD).count(),
+        2,
+        "one has not ended yet: {all:?}"
+    );
     seen.until(|all| count(State::Ended)(all) == 1).await;
     said.until(|all| all.iter().any(|line| line.text == "bye")).await;
     assert_eq!(count(State::Ending)(&seen.all()), 1);

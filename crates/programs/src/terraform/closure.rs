@@ -149,7 +149,9 @@ impl Closure {
             marker.files.insert(portable(&relative(file, &base)), hex(&Sha256::digest(&content)));
         }
         for (name, content) in &self.added {
-            marker.files.insert(portable(&relative(&self.root, &base).join(name)), hex(&Sha256::digest(content)));
+            marker
+                .files
+                .insert(portable(&relative(&self.root, &base).join(name)), hex(&Sha256::digest(content)));
         }
         Ok(marker.digest())
     }

@@ -329,7 +329,7 @@ const TOLD_EVERY: Duration = Duration::from_secs(1);
 /// How long the load goes on after going back, so that what going back broke shows.
 const AFTER_DRILL: Duration = Duration::from_secs(1);
 
-/// How long it goes on after the time that a fault may be felt.
+/// How long it goes on after the time that a fault may be felt: who waited for an answer all that time gives up only then.
 const AFTER_RECOVERY: Duration = Duration::from_secs(2);
 
 /// How long something stays broken.
