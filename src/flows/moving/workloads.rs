@@ -90,8 +90,8 @@ impl Workloads {
         let resized = scale::resize(&self.by, workload, count, PATIENCE).await;
         match resized.map_err(|e| trouble(explain(&e)))? {
             Resized::Ready => Ok(()),
-            Resized::Waiting { ready } => Err(Trouble(format!(
-                "{workload} is to have {count} pods, and {ready} are ready after {} s",
+            Resized::Waiting { ready, ending } => Err(Trouble(format!(
+                "{workload} is to have {count} pods: after {} s {ready} are ready, and {ending} have not ended",
                 PATIENCE.as_secs()
             ))),
         }

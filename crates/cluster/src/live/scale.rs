@@ -90,7 +90,9 @@ pub enum Resized {
     /// Not in time.
     Waiting {
         /// How many are ready.
-        ready: i32,
+        ready: usize,
+        /// How many have been told to end, and have not.
+        ending: usize,
     },
 }
 
@@ -149,8 +151,10 @@ pub async fn resize(
         return Ok(Resized::Ready);
     }
     let all = pods::all(cluster.reader(), namespace).await?;
-    let ready = all.iter().filter(|pod| pod.workload == workload && pod.ready && !pod.ending).count();
-    Ok(Resized::Waiting { ready: i32::try_from(ready).unwrap_or(i32::MAX) })
+    let (ending, others): (Vec<_>, Vec<_>) =
+        all.iter().filter(|pod| pod.workload == workload).partition(|pod| pod.ending);
+    let ready = others.iter().filter(|pod| pod.ready).count();
+    Ok(Resized::Waiting { ready, ending: ending.len() })
 }
 
 /// Whether a CronJob's runs begin.
