@@ -411,7 +411,11 @@ mod tests {
             ("--user=ro$ot", "--user=(hidden)"),
         ];
         for (text, expected) in shown {
-            assert_eq!(hide_secrets(text.into(), &Objects::default(), &[output.clone()]), expected, "{text}");
+            assert_eq!(
+                hide_secrets(text.into(), &Objects::default(), std::slice::from_ref(&output)),
+                expected,
+                "{text}"
+            );
         }
     }
 }
