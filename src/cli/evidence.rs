@@ -165,10 +165,8 @@ fn show(file: &Path, format: Format) -> Result<(), Failure> {
     let samples = it.load.samples;
     rows.push(row("chart", &it.new.chart.short()));
     rows.extend(it.terraform.as_ref().map(|terraform| {
-        row(
-            "terraform",
-            &format!("root {}, plan {}", terraform.configuration.short(), terraform.plan.short()),
-        )
+        let plan = terraform.plan.map_or_else(|| "none".to_owned(), |plan| plan.short());
+        row("terraform", &format!("root {}, plan {plan}", terraform.configuration.short()))
     }));
     rows.extend([
         row("samples", &format!("{} old, {} new", samples.old, samples.new)),

@@ -298,7 +298,7 @@ pub(crate) fn hide_secret(object: &Value, show: bool) -> Value {
 pub(crate) const HIDDEN: &str = "(hidden)";
 
 /// A Compose file, or an object, with everything hidden that stands in one of the Secrets or is a
-/// sensitive output of Terraform.
+/// sensitive output of Terraform; but for what is short and stands in the middle of a word.
 pub(crate) fn hide_secrets(shown: Value, objects: &Objects, sensitive: &[Value]) -> Value {
     let mut secrets = Vec::new();
     sensitive.iter().for_each(|value| texts(value, &mut secrets));
@@ -332,8 +332,8 @@ fn texts(value: &Value, into: &mut Vec<String>) {
 /// As long as this a secret is nothing else by chance, and is hidden wherever it stands.
 const TELLING: usize = 8;
 
-/// A text with a secret hidden. A short one (`root`, `local`) is part of many a word that gives nothing away: it is
-/// hidden where it stands by itself, as between the colon and the at sign of an address.
+/// A text with a secret hidden. A short one (`root`, `local`) is part of many a word that gives nothing away: in the
+/// middle of one it is shown.
 fn without(text: &str, secret: &str) -> String {
     if secret.len() >= TELLING {
         return text.replace(secret, HIDDEN);
@@ -342,8 +342,8 @@ fn without(text: &str, secret: &str) -> String {
     let (mut shown, mut done) = (String::new(), 0);
     for (at, _) in text.match_indices(secret) {
         let end = at + secret.len();
-        let alone = !text[..at].ends_with(is_word) && !text[end..].starts_with(is_word);
-        if alone {
+        let inside = text[..at].ends_with(is_word) && text[end..].starts_with(is_word);
+        if !inside {
             shown.push_str(&text[done..at]);
             shown.push_str(HIDDEN);
             done = end;
@@ -401,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn a_short_secret_is_hidden_where_it_stands_by_itself_a_long_one_wherever_it_stands() {
+    fn a_short_secret_is_shown_in_the_middle_of_a_word_and_hidden_elsewhere_a_long_one_everywhere() {
         let output = json!({"name": "local", "user": "ro$ot", "password": "longenough"});
         let shown = [
             ("local", "(hidden)"),
@@ -409,6 +409,7 @@ mod tests {
             ("local:local@local/x", "(hidden):(hidden)@(hidden)/x"),
             ("mysql://ro$$ot:xlongenoughx@db", "mysql://(hidden):x(hidden)x@db"),
             ("--user=ro$ot", "--user=(hidden)"),
+            ("mysql -uro$ot -plocal", "mysql -u(hidden) -p(hidden)"),
         ];
         for (text, expected) in shown {
             assert_eq!(

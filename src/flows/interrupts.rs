@@ -6,7 +6,7 @@ use envctl_programs::process::{Interrupter, Signals};
 
 use crate::ui::Failure;
 
-/// Ctrl-C, as often as it comes: the first stops the run and interrupts the programs it started, the
+/// Ctrl-C, SIGTERM, or a terminal that is gone, as often as it comes: the first stops the run and interrupts the programs it started, the
 /// second interrupts them again, the third kills them.
 #[derive(Debug, Clone)]
 pub(crate) struct Interrupts {
@@ -42,6 +42,7 @@ impl Interrupts {
         let token = tokio_util::sync::CancellationToken::new();
         let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::failed)?;
         let mut terminate = signal(SignalKind::terminate()).map_err(Failure::failed)?;
+        let mut hangup = signal(SignalKind::hangup()).map_err(Failure::failed)?;
         let (counted, requests) = tokio::sync::watch::channel(0);
         let raising = Raising { interrupter, token: token.clone(), counted: Arc::new(counted) };
         let raised = raising.clone();
@@ -50,6 +51,7 @@ impl Interrupts {
                 tokio::select! {
                     _ = interrupt.recv() => {}
                     _ = terminate.recv() => {}
+                    _ = hangup.recv() => {}
                 }
                 if !raised.token.is_cancelled() {
                     crate::ui::notice("interrupted: waiting for what runs to end well; Ctrl-C again insists");

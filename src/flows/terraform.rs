@@ -5,7 +5,7 @@
 //! HOME/terraform/root/...        the root and its modules; a local state lies here too
 //!                data/           TF_DATA_DIR
 //!                plan            the saved plan
-//!                planned.json    the digest of the plan that the last `up` applied
+//!                planned.json    the digest of the plan that was applied last
 //!                vars.json       variables of the last `up`
 //!                workspace.json  the workspace, once we are about to create it: then it is ours
 //!                outputs.json    the outputs of the last `up`
@@ -13,7 +13,7 @@
 //!                resources.json  what the state knew last, for looking things up after `destroy`
 //! ```
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use envctl_model::receipt::{End, Item};
@@ -28,7 +28,7 @@ use envctl_programs::terraform::{
 use envctl_rehearse::evidence::Digest;
 use envctl_runner::{Context, Done, StepError};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::Home;
 use super::interrupts::Interrupts;
@@ -63,6 +63,8 @@ const LOCAL_BACKEND: (&str, &str) =
     ("envctl_backend_override.tf.json", r#"{"terraform": {"backend": {"local": {}}}}"#);
 
 const UNFINISHED: &str = "unfinished";
+
+const PLANNED: &str = "terraform/planned.json";
 
 /// The files of Terraform in an environment's home.
 #[derive(Debug, Clone)]
@@ -186,15 +188,14 @@ impl Place {
         Ok(kept.into_iter().map(|(name, value, sensitive)| Output { name, value, sensitive }).collect())
     }
 
-    /// Remembers by which saved plan this `up` changes what there is.
-    fn save_planned(&self, home: &Home) -> Result<(), Failure> {
-        let bytes = std::fs::read(self.plan_file()).map_err(Failure::failed)?;
-        home.write_json("terraform/planned.json", &Digest::of(&bytes))
+    /// The digest of the saved plan that was applied last.
+    pub(crate) fn planned(&self, home: &Home) -> Result<Option<Digest>, Failure> {
+        home.read_json(PLANNED)
     }
 
-    /// The digest of the saved plan that the last `up` applied.
-    pub(crate) fn planned(&self, home: &Home) -> Result<Option<Digest>, Failure> {
-        home.read_json("terraform/planned.json")
+    /// As [`configuration`], of the copy by which the last `up` ran.
+    pub(crate) fn configuration(&self, terraform: &stack::Terraform) -> Result<Option<Digest>, Failure> {
+        Ok(self.archived()?.map(|copy| with_settings(&copy.digest, terraform)))
     }
 
     /// Remembers what the state knows.
@@ -309,7 +310,6 @@ impl Steps<'_> {
         self.rescue(context).await?;
         let plan = self.plan(context, Purpose::Apply).await?;
         guard.check(&plan).await?;
-        place.save_planned(home).map_err(failure)?;
         for warning in &plan.warnings {
             context.warn(format!("terraform: {}", warning.summary));
         }
@@ -328,8 +328,10 @@ impl Steps<'_> {
                 report(p);
                 let _ = context.failpoint("applying");
             };
+            let digest = Digest::of(&std::fs::read(&file).map_err(failed)?);
             terraform.apply(&file, &by, applying).await.map_err(terraform_failed)?;
             context.failpoint("applied")?;
+            home.write_json(PLANNED, &digest).map_err(failure)?;
         }
         let _ = std::fs::remove_file(&file);
         // What was saved here may be older than the state: of before a run that died, or that another machine
@@ -669,10 +671,16 @@ fn closure(project: &Project, terraform: &stack::Terraform) -> Result<Closure, F
     Ok(closure)
 }
 
-/// The digest of a root: of all its files, and of those that it names elsewhere.
+/// The digest of a root: of all its files and those that it names elsewhere, and of what the stack file gives it.
 pub(crate) fn configuration(project: &Project, terraform: &stack::Terraform) -> Result<Digest, Failure> {
-    let digest = closure(project, terraform)?.digest().map_err(Failure::failed)?;
-    format!("sha256:{digest}").parse().map_err(Failure::failed)
+    let files = closure(project, terraform)?.digest().map_err(Failure::failed)?;
+    Ok(with_settings(&files, terraform))
+}
+
+fn with_settings(files: &str, terraform: &stack::Terraform) -> Digest {
+    let var_files: Vec<_> = terraform.var_files.iter().map(|file| file.value.display().to_string()).collect();
+    let env: BTreeMap<_, _> = terraform.env.iter().map(|(name, value)| (name, &value.value)).collect();
+    Digest::of(json!([files, var_files, env]).to_string().as_bytes())
 }
 
 /// What the target's root says before Terraform runs.

@@ -113,7 +113,7 @@ const ROUGH: &[Row] = &[
 /// Seen by the pods of `odd`, a StatefulSet that asks for what is not there on one machine.
 const ODD: &[Row] = &[
     ("podManagementPolicy OrderedReady", "head -3 /ledger/odd", "odd-0 begins\nodd-0 is ready\nodd-1 begins"),
-    ("hostNetwork", "[ $(readlink /proc/self/ns/net) = TEST_NET ] || echo own", "own"),
+    ("hostNetwork", "net=$(readlink /proc/self/ns/net) && [ $net != TEST_NET ] && echo own", "own"),
     ("image, csi, nfs", "touch /image/x /csi/x /nfs/x && find /image /csi /nfs -type f | wc -l", "3"),
     ("volumeDevices", "ls /dev/block 2>&1 | grep -o 'No such file'", "No such file"),
     ("suspend", "ls /ledger/held 2>&1 | grep -o 'No such file'", "No such file"),

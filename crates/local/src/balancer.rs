@@ -203,13 +203,14 @@ impl Balancer {
         lookup::address(self.engine.reader(), &self.name, network).await
     }
 
-    /// The id of its image: the digest of what it is made of.
+    /// The id of its image, the digest of what it is made of; none if there is no such container.
     ///
     /// # Errors
-    /// When there is no such container, or the Engine does not answer.
+    /// When the Engine does not answer.
     pub async fn image(&self) -> Result<Option<String>, EngineError> {
         let inspected = self.engine.docker().inspect_container(&self.name, None).await;
-        Ok(inspected.map_err(self.engine.failed("looking at the balancer"))?.image)
+        let inspected = found(inspected.map_err(self.engine.failed("looking at the balancer")))?;
+        Ok(inspected.and_then(|container| container.image))
     }
 
     /// Whether it runs.

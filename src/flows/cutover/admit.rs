@@ -24,6 +24,7 @@ use crate::flows::cluster::up::{build_platform, image_source};
 use crate::flows::images::{self, StackImage};
 use crate::flows::rehearse::identity;
 use crate::flows::rehearse::plan::Loaded;
+use crate::flows::terraform::configuration;
 use crate::flows::{known, signers};
 use crate::ui::Failure;
 
@@ -65,6 +66,9 @@ impl Asking<'_> {
         let images = self.images(&examined, git.as_ref()).await?;
         let files = loaded.files(&production.values);
         let identity = identity::of(base, loaded, &production.target, &files, &images, git.as_ref()).await?;
+        // Terraform made what the rehearsal needed. What production has, it has: nothing of it is made by a cutover.
+        let rehearsed = &loaded.project.file.stack.targets[&loaded.plan.new.target];
+        let terraform = rehearsed.terraform.as_ref().map(|root| configuration(&loaded.project, root));
         let used = self.used(&examined, &verified).await?;
         let fingerprints = key.fingerprints().map_err(Failure::failed)?;
         let wanted = Wanted {
@@ -74,7 +78,7 @@ impl Asking<'_> {
             chart: identity.chart,
             values: fingerprints.values(&identity.values),
             manifests: fingerprints.manifests(&identity.objects, &loaded.plan.divergence),
-            terraform: identity.terraform,
+            terraform: terraform.transpose()?,
             target: TargetKind::Eks,
             router: loaded.plan.router.as_ref().map(|router| router.adapter),
         };

@@ -49,7 +49,7 @@ use admit::{Admitted, Asking, already};
 use kept::{Held, Kept};
 use preflight::Parts;
 use stage::Production;
-use watching::Watching;
+use watching::{Silent, Watching};
 
 /// How a cutover was asked for.
 #[derive(Debug, Clone)]
@@ -172,6 +172,8 @@ impl Cutover<'_> {
         }
         tell::tell(self.plan, self.production, &admitted, &parts);
         tell::ask(&self.plan.component, self.interrupts).await?;
+        // Somebody may have been to lunch, and somebody else at work.
+        parts.check(self.plan, &admitted, &objects).await?;
 
         let mut bytes = [0; 16];
         rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
@@ -234,9 +236,9 @@ impl Cutover<'_> {
 
     async fn abort(&self) -> Result<(), Failure> {
         let (held, parts, recorder, _) = self.take_over().await?;
-        let stage = self.stage(&parts, &held, &recorder);
-        let director = self.director(&stage, &held, &recorder)?;
         let watching = self.watch(&parts, &recorder);
+        let stage = self.stage(&parts, &held, &recorder, watching.silent());
+        let director = self.director(&stage, &held, &recorder)?;
         let back = self.back(&director, &held, &watching, self.interrupts).await;
         drop(watching);
         back?;
@@ -283,7 +285,13 @@ impl Cutover<'_> {
         Ok((held, parts, recorder, admitted))
     }
 
-    fn stage<'b>(&'b self, parts: &Parts, held: &'b Held, recorder: &'b Recorder) -> Production<'b> {
+    fn stage<'b>(
+        &'b self,
+        parts: &Parts,
+        held: &'b Held,
+        recorder: &'b Recorder,
+        silent: Silent,
+    ) -> Production<'b> {
         Production {
             plan: self.plan,
             new: parts.new.clone(),
@@ -291,6 +299,7 @@ impl Cutover<'_> {
             router: parts.router.clone(),
             recorder,
             held,
+            silent,
         }
     }
 
@@ -300,7 +309,8 @@ impl Cutover<'_> {
         held: &Held,
         recorder: &'b Recorder,
     ) -> Result<Director<'b, Production<'b>>, Failure> {
-        Ok(Director::new(self.plan, stage, recorder, gates::judge_production).after(held.judged()?))
+        let director = Director::new(self.plan, stage, recorder, gates::judge_production).looking();
+        Ok(director.after(held.judged()?))
     }
 
     fn watch(&self, parts: &Parts, recorder: &Recorder) -> Watching {
@@ -329,9 +339,9 @@ impl Cutover<'_> {
 
     /// Goes on with what is left, until it ends or stops where the plan says.
     async fn go(&self, parts: &Parts, held: &Held, recorder: &Recorder) -> Result<(), Failure> {
-        let stage = self.stage(parts, held, recorder);
-        let director = self.director(&stage, held, recorder)?;
         let watching = self.watch(parts, recorder);
+        let stage = self.stage(parts, held, recorder, watching.silent());
+        let director = self.director(&stage, held, recorder)?;
         let mut steps = self.remaining(recorder);
         let stop = steps.iter().position(|step| self.production.stop_after.contains(step));
         let is_last = stop.is_none_or(|at| at + 1 == steps.len());

@@ -131,6 +131,8 @@ impl Operator {
 }
 
 impl OldSide for Operator {
+    const ARMS_WITHIN: Duration = Duration::from_secs(15);
+
     async fn keep(&self, count: u16) -> Result<(), Trouble> {
         self.tell::<Value>(&json!({"do": "keep", "running": count})).await?;
         let State { running, .. } = self.state().await?;
@@ -141,6 +143,24 @@ impl OldSide for Operator {
             "{running} machines of the old side run, and {count} should, as `{}` says",
             self.name()
         )))
+    }
+
+    async fn restore(&self, count: u16) -> Result<(), Trouble> {
+        self.tell::<Value>(&json!({"do": "keep", "running": count})).await?;
+        let State { running, .. } = self.state().await?;
+        let wanted = u64::from(count);
+        if running * 10 < wanted * 9 {
+            return Err(Trouble(format!(
+                "{running} machines of the old side run again, which is less than nine of ten of {count}, as `{}` says",
+                self.name()
+            )));
+        }
+        if running != wanted {
+            crate::ui::notice(&format!(
+                "{running} machines of the old side run, not {count}: going back goes on"
+            ));
+        }
+        Ok(())
     }
 
     async fn arm(&self, armed: bool) -> Result<(), Trouble> {
@@ -184,6 +204,18 @@ mod tests {
         assert_eq!(trouble, "2 machines of the old side run, and 0 should, as `sh` says");
         let trouble = does_nothing.lead(Side::New).await.unwrap_err().0;
         assert_eq!(trouble, "`sh` was told to, and its state then says nothing for `leadsTo`, not \"new\"");
+    }
+
+    #[tokio::test]
+    async fn a_machine_that_does_not_come_back_does_not_hold_up_going_back() {
+        let nine = operator(r#"read line; case $line in *ask*) echo '{"running": 9}';; *) echo '{}';; esac"#);
+        nine.restore(10).await.unwrap();
+        nine.restore(8).await.unwrap();
+        let trouble = nine.restore(11).await.unwrap_err().0;
+        assert_eq!(
+            trouble,
+            "9 machines of the old side run again, which is less than nine of ten of 11, as `sh` says"
+        );
     }
 
     #[tokio::test]

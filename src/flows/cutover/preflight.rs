@@ -152,7 +152,7 @@ impl Parts {
 
     async fn check_counting(&self) -> Result<(), Failure> {
         let Some(counting) = &self.counting else { return Ok(()) };
-        counting.read().await.map(drop).map_err(refused)
+        counting.check().await.map_err(refused)
     }
 }
 

@@ -1,5 +1,7 @@
 //! Counters that Prometheus keeps, by its HTTP API: <https://prometheus.io/docs/prometheus/latest/querying/api/>.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use envctl_model::cutover::Side;
@@ -19,6 +21,8 @@ pub(super) struct Prometheus {
     requests: String,
     failed: String,
     p99: Option<String>,
+    /// What counters had at last, by query: a target that is not reached has none for a while.
+    last: Arc<Mutex<HashMap<String, u64>>>,
 }
 
 #[derive(Deserialize)]
@@ -55,7 +59,24 @@ impl Prometheus {
             requests: requests.to_owned(),
             failed: failed.to_owned(),
             p99: p99.map(str::to_owned),
+            last: Arc::default(),
         })
+    }
+
+    /// That there are counters of the old side, which has been at work: a query that matches nothing would be one by
+    /// which nothing ever fails.
+    pub(super) async fn has_counters(&self) -> Result<(), Trouble> {
+        for query in [&self.requests, &self.failed] {
+            if self.ask(query, Side::Old).await?.is_none() {
+                let query = query.replace("$side", Side::Old.as_str());
+                return Err(Trouble(format!(
+                    "Prometheus at {}, asked `{query}`, has no series\n  correct the query; or if nothing has been \
+                     counted so far, write `({query}) or vector(0)` with `$side` in it",
+                    self.url
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// Reads the counters of both sides.
@@ -71,18 +92,30 @@ impl Prometheus {
                 None => Ok(None),
             }
         };
-        let (requests, failed, p99) =
-            tokio::try_join!(self.ask(&self.requests, side), self.ask(&self.failed, side), p99)?;
-        // A counter that nobody has raised yet is not there.
-        let whole = |number: Option<f64>| {
-            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates")]
-            {
-                number.unwrap_or(0.0).round() as u64
-            }
-        };
+        let counts = (self.count(&self.requests, side), self.count(&self.failed, side));
+        let (requests, failed, p99) = tokio::try_join!(counts.0, counts.1, p99)?;
         // Without requests a quantile is not a number.
         let p99 = p99.filter(|seconds| seconds.is_finite());
-        Ok(Counters { requests: whole(requests), failed: whole(failed), p99 })
+        Ok(Counters { requests, failed, p99 })
+    }
+
+    /// A counter. One that nobody has raised yet is not there.
+    async fn count(&self, query: &str, side: Side) -> Result<u64, Trouble> {
+        let number = self.ask(query, side).await?;
+        let key = query.replace("$side", side.as_str());
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        match number {
+            None => Ok(last.get(&key).copied().unwrap_or(0)),
+            Some(number) if !number.is_finite() => {
+                Err(Trouble(format!("Prometheus at {}, asked `{key}`: `{number}` counts nothing", self.url)))
+            }
+            Some(number) => {
+                #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates")]
+                let number = number.round() as u64;
+                last.insert(key, number);
+                Ok(number)
+            }
+        }
     }
 
     async fn ask(&self, query: &str, side: Side) -> Result<Option<f64>, Trouble> {
@@ -120,4 +153,52 @@ fn with_causes(error: &dyn std::error::Error) -> String {
         cause = of.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// Answers every request with the next of these results.
+    fn prometheus<const N: usize>(results: [&'static str; N]) -> Prometheus {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            for result in results {
+                let (mut stream, _) = listener.accept().unwrap();
+                let _ = stream.read(&mut [0; 4096]);
+                let body = format!(
+                    r#"{{"status": "success", "data": {{"resultType": "vector", "result": [{result}]}}}}"#
+                );
+                let head =
+                    format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
+                let _ = stream.write_all((head + &body).as_bytes());
+            }
+        });
+        Prometheus::new(&url, "all{side=\"$side\"}", "bad{side=\"$side\"}", None).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_counter_that_is_gone_for_a_while_keeps_its_value_and_what_is_no_number_counts_nothing() {
+        let series = r#"{"metric": {}, "value": [1, "70"]}"#;
+        let prometheus = prometheus([series, "", "", r#"{"metric": {}, "value": [1, "NaN"]}"#]);
+        let count = async |side| prometheus.count("all{side=\"$side\"}", side).await;
+        assert_eq!(count(Side::Old).await.unwrap(), 70);
+        assert_eq!(count(Side::Old).await.unwrap(), 70, "its target was not reached");
+        assert_eq!(count(Side::New).await.unwrap(), 0, "nobody has raised it yet");
+        let trouble = count(Side::New).await.unwrap_err().0;
+        assert!(trouble.contains("asked `all{side=\"new\"}`: `NaN` counts nothing"), "{trouble}");
+    }
+
+    #[tokio::test]
+    async fn a_query_that_finds_nothing_of_the_side_that_works_is_refused() {
+        let series = r#"{"metric": {}, "value": [1, "70"]}"#;
+        prometheus([series, series]).has_counters().await.unwrap();
+        let trouble = prometheus([series, ""]).has_counters().await.unwrap_err().0;
+        assert!(trouble.contains("asked `bad{side=\"old\"}`, has no series"), "{trouble}");
+        assert!(trouble.contains("or vector(0)"), "{trouble}");
+    }
 }

@@ -8,6 +8,7 @@ use envctl_rehearse::haproxy::Router;
 
 use super::kept::Held;
 use super::operator::Operator;
+use super::watching::Silent;
 use crate::flows::moving::workloads::Workloads;
 use crate::flows::moving::{Moving, trouble};
 
@@ -25,6 +26,8 @@ pub(super) struct Production<'a> {
     pub(super) recorder: &'a Recorder,
     /// Where verdicts are kept.
     pub(super) held: &'a Held,
+    /// Whether the ledger, where there is one, tells anything.
+    pub(super) silent: Silent,
 }
 
 impl Production<'_> {
@@ -60,7 +63,9 @@ impl Stage for Production<'_> {
         Ok(())
     }
 
+    /// What nobody has told of is not judged to be well.
     fn keep(&self, judged: &[Judged]) -> Result<(), Trouble> {
-        self.held.keep(judged).map_err(trouble)
+        self.held.keep(judged).map_err(trouble)?;
+        self.silent.too_long().map_or(Ok(()), |why| Err(Trouble(why)))
     }
 }

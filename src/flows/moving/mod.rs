@@ -16,7 +16,7 @@ use std::time::Duration;
 use envctl_model::cutover::plan::{Action, Timetable};
 use envctl_model::cutover::{CutoverPlan, Side};
 use envctl_model::stack::ComponentKind;
-use envctl_rehearse::director::{AT_LEAST, Director, Leg, Stage, Trouble};
+use envctl_rehearse::director::{Director, Leg, Stage, Trouble, watched_for};
 use envctl_rehearse::haproxy::Router;
 use envctl_rehearse::{Observation, Recorder};
 use envctl_runner::Lock;
@@ -30,8 +30,17 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Who operates the machines. Each answers when it is done, and was read back.
 pub(super) trait OldSide: Sync {
+    /// How long whoever changes the crontab may take to do it, and to say that it is done.
+    const ARMS_WITHIN: Duration;
+
     /// Has so many machines run and do their part, and ends the others gracefully.
     fn keep(&self, count: u16) -> impl Future<Output = Result<(), Trouble>> + Send;
+
+    /// The same on the way back, which goes on with those that are there: one machine that does not come back must not
+    /// leave everything on the side that is gone back from.
+    fn restore(&self, count: u16) -> impl Future<Output = Result<(), Trouble>> + Send {
+        self.keep(count)
+    }
 
     /// Takes the entries out of the crontab, or puts them back.
     fn arm(&self, armed: bool) -> impl Future<Output = Result<(), Trouble>> + Send;
@@ -79,7 +88,8 @@ impl<O: OldSide, N: NewSide> Moving<'_, O, N> {
             Action::Handover { old } => self.old.keep(*old).await,
             Action::DisarmOld => {
                 // Nobody is armed while this step is judged.
-                between_ticks(self.timetable()?, self.plan.steps[step].bake.at_least.max(AT_LEAST)).await?;
+                let judged = watched_for(self.plan.steps[step].bake, true);
+                between_ticks(self.timetable()?, judged + O::ARMS_WITHIN).await?;
                 self.old.arm(false).await
             }
             Action::ArmNew => self.new.arm(true).await,
@@ -102,7 +112,7 @@ impl<O: OldSide, N: NewSide> Moving<'_, O, N> {
             Action::DisarmOld => self.old.arm(true).await,
             // From here on nobody is armed until the old side is.
             Action::ArmNew => {
-                between_ticks(self.timetable()?, Duration::ZERO).await?;
+                between_ticks(self.timetable()?, O::ARMS_WITHIN).await?;
                 self.new.arm(false).await
             }
             Action::Drain { .. } if self.plan.kind == ComponentKind::Service => {
@@ -110,7 +120,7 @@ impl<O: OldSide, N: NewSide> Moving<'_, O, N> {
             }
             Action::Drain { .. } if self.plan.kind != ComponentKind::Worker => Ok(()),
             Action::Handover { .. } | Action::Drain { .. } | Action::StopOld { .. } => {
-                self.old.keep(self.plan.old_instances_before(step)).await
+                self.old.restore(self.plan.old_instances_before(step)).await
             }
         }
     }

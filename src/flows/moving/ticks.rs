@@ -18,7 +18,10 @@ const AHEAD: SignedDuration = SignedDuration::from_mins(3);
 pub(in crate::flows) async fn between_ticks(timetable: &Timetable, long: Duration) -> Result<(), Trouble> {
     let now = Timestamp::now();
     let room = ROOM.saturating_add(SignedDuration::try_from(long).unwrap_or(SignedDuration::MAX));
-    let quiet = quiet(timetable, now, room)?.duration_since(now);
+    let quiet = quiet(timetable, now, room).map_err(|Trouble(why)| {
+        Trouble(if long.is_zero() { why } else { format!("{why}; or watch `disarmOld` for a shorter time") })
+    })?;
+    let quiet = quiet.duration_since(now);
     tokio::time::sleep(Duration::try_from(quiet).unwrap_or_default()).await;
     Ok(())
 }

@@ -1,12 +1,14 @@
 //! What steps do to a router, and what they wait for: read back, never assumed. The same in a sandbox and in production.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use envctl_model::cutover::Side;
 use envctl_rehearse::director::Trouble;
 use envctl_rehearse::haproxy::Router;
-use envctl_rehearse::observation::{Observation, Time};
+use envctl_rehearse::observation::{Observation, RunEvent, Time};
 use envctl_rehearse::{Recorder, Recording};
+use jiff::{SignedDuration, Timestamp};
 
 /// Sets the new side's part, and reads it back in both places.
 pub(crate) async fn weigh(router: &Router, recorder: &Recorder, percent: u8) -> Result<(), Trouble> {
@@ -57,8 +59,47 @@ pub(crate) async fn drain(router: &Router, within: Duration) -> Result<(), Troub
     }
 }
 
-/// Waits until the old side has had nothing to do for this long.
+/// How long a run of the old side that is under way may take to end.
+const RUN_WITHIN: Duration = Duration::from_secs(3600);
+
+/// A run that began longer ago than this and has no end in the ledger is one of which nobody wrote down how it ended.
+const RUN_FORGOTTEN: SignedDuration = SignedDuration::from_hours(24);
+
+/// Waits until no run of the old side is under way.
+async fn no_run(recorder: &Recorder) -> Result<(), Trouble> {
+    let since = Timestamp::now().saturating_sub(RUN_FORGOTTEN).unwrap_or(Timestamp::MIN);
+    let mut under_way = BTreeMap::new();
+    let none = |new: &[Observation]| {
+        for seen in new {
+            match seen {
+                Observation::Run { side: Side::Old, event: RunEvent::Started, run, entry, wall, .. }
+                    if *wall > since =>
+                {
+                    under_way.insert(run.clone(), format!("{entry}, begun at {wall}"));
+                }
+                Observation::Run { event: RunEvent::Succeeded | RunEvent::Failed, run, .. } => {
+                    under_way.remove(run);
+                }
+                _ => {}
+            }
+        }
+        under_way.is_empty()
+    };
+    if recorder.until(RUN_WITHIN, none).await {
+        return Ok(());
+    }
+    let runs: Vec<_> = under_way.into_values().collect();
+    Err(Trouble(format!(
+        "a run of the old side has been under way for {} min: {}\n  move it when it is over, or write its end into the \
+         ledger",
+        RUN_WITHIN.as_secs() / 60,
+        runs.join("; ")
+    )))
+}
+
+/// Waits until the old side has had nothing to do for this long, and no run of it is under way.
 pub(crate) async fn idle(recorder: &Recorder, idle_for: Duration, within: Duration) -> Result<(), Trouble> {
+    no_run(recorder).await?;
     let deadline = Instant::now() + within;
     loop {
         let idle = recorder.now().since(recorder.read(last_busy));
@@ -111,4 +152,32 @@ fn counters_moved(seen: &[Observation]) -> Time {
         }
     }
     Time::default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn nothing_is_idle_while_a_run_is_under_way_but_one_of_which_nobody_wrote_the_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let recorder = Recorder::begin(&dir.path().join("recording.jsonl"), 7).unwrap();
+        let run = |run: &str, event, wall: Timestamp| Observation::Run {
+            at: Time(0),
+            entry: "digest".to_owned(),
+            run: run.to_owned(),
+            event,
+            side: Side::Old,
+            instance: "machine".to_owned(),
+            wall,
+        };
+        let now = Timestamp::now();
+        recorder.see(run("1", RunEvent::Started, now - SignedDuration::from_hours(30)));
+        recorder.see(run("2", RunEvent::Started, now - SignedDuration::from_hours(2)));
+        let idle = || idle(&recorder, Duration::ZERO, Duration::from_secs(1));
+        // What ends only with the run is not there before it.
+        assert!(tokio::time::timeout(Duration::from_millis(50), idle()).await.is_err());
+        recorder.see(run("2", RunEvent::Failed, now));
+        idle().await.unwrap();
+    }
 }

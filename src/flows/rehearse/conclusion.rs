@@ -9,7 +9,7 @@ use envctl_rehearse::Recorder;
 use envctl_rehearse::director::Judged;
 use envctl_rehearse::evidence::{
     Conclusion, Digest, Fingerprints, GitIdentity, Load, NamedDigest, NewIdentity, OldIdentity, Rehearsal,
-    SigningKey, TerraformIdentity, sign,
+    SigningKey, sign,
 };
 use envctl_rehearse::gates::Outcome;
 use envctl_rehearse::report::Run;
@@ -205,7 +205,7 @@ impl Concluding<'_> {
                 values: fingerprints.values(&identity.values),
                 manifests: fingerprints.manifests(&identity.objects, &plan.divergence),
             },
-            terraform: self.terraform(),
+            terraform: self.delivered.terraform.clone(),
             git: GitIdentity {
                 commit: commit.map_or_else(|| "none".to_owned(), |commit| commit.sha.clone()),
                 dirty: checked.git().is_none_or(|tree| tree.dirty),
@@ -224,18 +224,13 @@ impl Concluding<'_> {
         })
     }
 
-    /// What Terraform made for the sandbox, if anything.
-    fn terraform(&self) -> Option<TerraformIdentity> {
-        Some(TerraformIdentity { configuration: self.identity.terraform?, plan: self.delivered.planned? })
-    }
-
     /// The programs that took part, by content.
     fn tools(&self) -> BTreeMap<String, Digest> {
         let digest = |path: &Path| std::fs::read(path).ok().map(|bytes| Digest::of(&bytes));
         let envctl = std::env::current_exe().ok().and_then(|path| digest(&path));
         let programs = &self.base.programs;
         let of = |program: &Path| self.found(program).and_then(|path| digest(&path));
-        let terraform = self.delivered.planned.and_then(|_| of(&programs.terraform.value));
+        let terraform = self.delivered.terraform.as_ref().and_then(|_| of(&programs.terraform.value));
         let helm = of(&programs.helm.value);
         let named = [("envctl", envctl), ("helm", helm), ("terraform", terraform), ("haproxy", self.router)];
         named.into_iter().filter_map(|(name, digest)| Some((name.to_owned(), digest?))).collect()

@@ -15,7 +15,6 @@ use super::plan::Loaded;
 use crate::config::Base;
 use crate::flows::apart::Apart;
 use crate::flows::images::StackImage;
-use crate::flows::terraform;
 use crate::ui::Failure;
 
 /// What was, or is to be, moved to.
@@ -29,8 +28,14 @@ pub(crate) struct Identity {
     pub(crate) values: Value,
     /// What the chart makes of them.
     pub(crate) objects: Vec<Value>,
-    /// The digest of the Terraform root of the rehearsed target, if it has one.
-    pub(crate) terraform: Option<Digest>,
+}
+
+impl Identity {
+    /// One digest of all of it.
+    pub(crate) fn digest(&self) -> Digest {
+        let Self { images, chart, values, objects } = self;
+        Digest::of(json!([images, chart, values, objects]).to_string().as_bytes())
+    }
 }
 
 /// The name of the environment that is rendered. Nothing is delivered under it.
@@ -52,15 +57,11 @@ pub(crate) async fn of(
     let images = images.iter().map(|(name, image)| (name.clone(), image.fact.clone())).collect();
     let apart = Apart { name: NAME, target, files, set: &[], images, git, outputs: &[] };
     let objects = apart.render(base, &loaded.project).await?;
-    // Terraform made what the rehearsal needed. What production has, it has: nothing of it is made by a cutover.
-    let rehearsed = &loaded.project.file.stack.targets[&loaded.plan.new.target];
-    let root = rehearsed.terraform.as_ref().map(|root| terraform::configuration(&loaded.project, root));
     Ok(Identity {
         images: digests.collect(),
         chart: chart(loaded)?,
         values: values(loaded)?,
         objects: objects.into_iter().map(|object| object.body).collect(),
-        terraform: root.transpose()?,
     })
 }
 

@@ -40,6 +40,9 @@ pub(super) struct Kept {
     pub(super) began: Timestamp,
     /// Replicas of the component's workloads, as the chart wants them.
     pub(super) replicas: BTreeMap<String, i32>,
+    /// What is delivered to the new side, in one digest; none before it is.
+    #[serde(default)]
+    pub(super) delivered: Option<Digest>,
     /// What the old side is made of; none before it is up.
     pub(super) fingerprint: Option<Fingerprint>,
     /// Where the router listens; none before there is one.

@@ -152,6 +152,7 @@ impl Rehearsal<'_> {
             off.map_err(old::failed)?;
             let ((old, Between { exposed, router, proxy }), identity) = (made?, identity?);
             held.kept.exposed = exposed;
+            held.kept.delivered = Some(identity.digest());
             held.save()?;
             let sandbox = Sandbox { old, new, exposed, router, proxy };
             self.go(&sandbox, &held, &recorder, (&delivered, identity), &course(&self.loaded.plan)).await
@@ -174,15 +175,22 @@ impl Rehearsal<'_> {
         }
         let (base, settings) = self.loaded.sandbox(self.base, &held.kept.name)?;
         let recorder = Recorder::resume(&held.home.file(RECORDING)).map_err(Failure::failed)?;
+        let making = self.making(&base, &settings);
+        let delivered = making.delivered().await?;
+        let identity = self.identity(&delivered).await?;
+        if held.kept.delivered.is_some_and(|rehearsed| rehearsed != identity.digest()) {
+            return Err(Failure::Usage(format!(
+                "chart, values or images have changed since the rehearsal {} began\n  change them back, or type: {}",
+                held.kept.name,
+                self.abort_command()
+            )));
+        }
         let result = async {
-            let making = self.making(&base, &settings);
-            let delivered = making.delivered().await?;
             let sandbox = Sandbox::open(&making.environment, &held, &delivered, &recorder).await?;
             self.back(&sandbox, &delivered, &held, &recorder).await?;
             watching::note_gone(&sandbox.new, &recorder).await.map_err(old::failed)?;
             let stage = self.stage(&sandbox, &delivered, &held, &recorder)?;
             let rest = self.director(&stage, &held, &recorder)?.remaining();
-            let identity = self.identity(&delivered).await?;
             self.go(&sandbox, &held, &recorder, (&delivered, identity), &rest).await
         }
         .await;
@@ -232,6 +240,7 @@ impl Rehearsal<'_> {
             seed: self.options.seed.unwrap_or(drawn >> 32),
             began: Timestamp::now(),
             replicas: BTreeMap::new(),
+            delivered: None,
             fingerprint: None,
             ports: None,
             exposed: None,

@@ -14,7 +14,7 @@ use envctl_model::receipt::Receipt;
 use envctl_model::stack::TargetKind;
 use envctl_programs::process::Supervisor;
 use envctl_rehearse::Recorder;
-use envctl_rehearse::evidence::Digest;
+use envctl_rehearse::evidence::TerraformIdentity;
 use envctl_rehearse::load::Resolver;
 use envctl_rehearse::proxy::Proxy;
 use http::HeaderValue;
@@ -57,8 +57,8 @@ pub(super) struct Delivered {
     pub(super) facts: Facts,
     /// The same check that `up` made, after it.
     pub(super) checked: Checked,
-    /// The digest of the saved plan that Terraform applied, where it did.
-    pub(super) planned: Option<Digest>,
+    /// What Terraform made it with, if anything.
+    pub(super) terraform: Option<TerraformIdentity>,
 }
 
 impl Making<'_> {
@@ -84,8 +84,8 @@ impl Making<'_> {
     /// What is known of a new side that is up.
     pub(super) async fn delivered(&self) -> Result<Delivered, Failure> {
         let checked = self.environment.check().await?;
-        let (facts, planned) = (self.environment.facts(&checked)?, self.environment.planned(&checked)?);
-        Ok(Delivered { facts, checked, planned })
+        let (facts, terraform) = (self.environment.facts(&checked)?, self.environment.terraform(&checked)?);
+        Ok(Delivered { facts, checked, terraform })
     }
 
     /// Brings the old side up, with all facts of the sandbox as variables of its Compose file.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
 
 use envctl_model::cutover::plan::{Action, Fault};
 use envctl_model::cutover::{CutoverPlan, Side};
@@ -78,6 +79,8 @@ impl SandboxStage<'_> {
 }
 
 impl OldSide for SandboxStage<'_> {
+    const ARMS_WITHIN: Duration = Duration::ZERO;
+
     /// A machine that was started again may have another address.
     async fn keep(&self, count: u16) -> Result<(), Trouble> {
         self.sandbox.old.keep(usize::from(count)).await?;

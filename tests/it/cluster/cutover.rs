@@ -196,6 +196,8 @@ impl Production {
                 "requests": "requests{side=\"$side\"}",
                 "failed": "failed{side=\"$side\"}",
                 "p99": "p99{side=\"$side\"}",
+                // It asks HAProxy whenever it is asked.
+                "lag": "500ms",
             },
             "bake": "4s",
             "stopAfter": ["setWeight=50"],

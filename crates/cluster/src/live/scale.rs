@@ -15,7 +15,7 @@ use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::batch::v1::CronJob;
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{Patch, PatchParams};
+use kube::api::{ListParams, Patch, PatchParams};
 use kube::runtime::watcher::Event;
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
@@ -76,7 +76,10 @@ pub async fn sleep(
     let scaled = asleep.replicas.keys().map(|workload| scale(cluster, namespace, workload, 0));
     tokio::try_join!(try_join_all(suspended), try_join_all(scaled))?;
     let none = asleep.replicas.keys().map(|workload| async move {
-        let ended = settled(cluster.reader(), namespace, workload, 0);
+        let ended = async {
+            settled(cluster.reader(), namespace, workload, 0).await;
+            until_none_ends(cluster.reader(), namespace, workload).await;
+        };
         tokio::time::timeout(within, ended).await.err().map(|_| workload.clone())
     });
     Ok(join_all(none).await.into_iter().flatten().collect())
@@ -138,16 +141,24 @@ pub async fn resize(
 ) -> Result<Resized, ClusterError> {
     let Scaling { cluster, namespace } = by;
     let before = look(cluster.reader(), namespace).await?.replicas;
-    if !before.contains_key(workload) {
+    let Some(had) = before.get(workload).copied() else {
         return Err(ClusterError::NoSuch {
             message: format!("{workload} has no replicas in {namespace}"),
             hint: format!("these have: {}", before.into_keys().collect::<Vec<_>>().join(", ")),
         });
-    }
+    };
     scale(cluster, namespace, workload, replicas).await?;
     forget(cluster, namespace, workload).await?;
-    let settled = settled(cluster.reader(), namespace, workload, replicas);
-    if tokio::time::timeout(within, settled).await.is_ok() {
+    let ended = async {
+        settled(cluster.reader(), namespace, workload, replicas).await;
+        // What was ending before is no matter of more of them.
+        if replicas < had {
+            until_none_ends(cluster.reader(), namespace, workload).await;
+        }
+    };
+    // Who may take so long to end is not late before.
+    let within = within + grace(cluster.reader(), namespace, workload).await?;
+    if tokio::time::timeout(within, ended).await.is_ok() {
         return Ok(Resized::Ready);
     }
     let all = pods::all(cluster.reader(), namespace).await?;
@@ -288,8 +299,8 @@ where
     }
 }
 
-/// Waits until the workload has so many replicas, all ready, and its controller has seen that they are wanted, and until
-/// the pods that it has no use for have ended: a controller counts them no more once they are told to.
+/// Waits until the workload has so many replicas, all ready, and its controller has seen that they are wanted. Pods that
+/// have been told to end it counts no more.
 async fn settled(reader: &ClusterReader, namespace: &str, workload: &str, replicas: i32) {
     match workload.split_once('/') {
         Some(("Deployment", name)) => {
@@ -315,7 +326,17 @@ async fn settled(reader: &ClusterReader, namespace: &str, workload: &str, replic
         }
         _ => {}
     }
-    until_none_ends(reader, namespace, workload).await;
+}
+
+/// The longest time that a pod of the workload may take to end.
+async fn grace(reader: &ClusterReader, namespace: &str, workload: &str) -> Result<Duration, ClusterError> {
+    let api: Api<Pod> = Api::namespaced(reader.client(), namespace);
+    let all = api.list(&ListParams::default()).await.map_err(reader.failed("to list the pods"))?;
+    let graces = all.iter().filter(|pod| pods::is_of(pod, workload)).filter_map(|pod| {
+        let seconds = pod.spec.as_ref()?.termination_grace_period_seconds?;
+        u64::try_from(seconds).ok()
+    });
+    Ok(Duration::from_secs(graces.max().unwrap_or(0)))
 }
 
 /// Waits until no pod of the workload is being removed.

@@ -44,6 +44,11 @@ pub(super) fn read(
             let message = format!("{} has no ticks", a(plan.kind));
             return Err(reader.at(text, message, "write `minSamplesPerSide`, or `atLeast`"));
         }
+        Some(text) if step.action == Action::DisarmOld => {
+            let message =
+                "while the step `disarmOld` is watched neither side runs anything: its tick would be lost";
+            return Err(reader.at(text, message, "write `minTicks` at `armNew`"));
+        }
         Some(text) => reader.whole(text, "`minTicks`", 0..=10)?,
         // Who says how long says it instead.
         None if text.is_some_and(|bake| bake.at_least.is_some()) => 0,

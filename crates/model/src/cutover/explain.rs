@@ -221,7 +221,8 @@ fn in_production(text: &mut String, plan: &CutoverPlan, production: &Production)
         (None, None) => "by nobody".to_owned(),
     };
     row(text, "counted", &counted);
-    row(text, "watched", &format!("each step for {} at least", show_duration(*bake)));
+    let but = if plan.kind == ComponentKind::Schedule { ", but for `disarmOld`" } else { "" };
+    row(text, "watched", &format!("each step for {} at least{but}", show_duration(*bake)));
     let stops: Vec<_> = stop_after.iter().map(|step| plan.steps[*step].name()).collect();
     row(text, "stops after", &if stops.is_empty() { "the last step".to_owned() } else { stops.join(", ") });
 }

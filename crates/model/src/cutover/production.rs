@@ -33,7 +33,7 @@ pub struct Production {
     pub metrics: Option<Metrics>,
     /// A program and its arguments that prints what the plan's ledger prints. For workers and schedules.
     pub ledger: Option<Vec<String>>,
-    /// Each step is watched at least so long.
+    /// Each step is watched at least so long, but for `disarmOld`.
     pub bake: Duration,
     /// After these steps, by index, the cutover stops and waits for somebody to go on.
     pub stop_after: Vec<usize>,
@@ -74,7 +74,32 @@ pub enum Metrics {
         failed: String,
         /// The latency within which 99 of 100 are answered now, in seconds.
         p99: Option<String>,
+        /// How old what it answers may be: it has asked those that it watches some time ago.
+        lag: Duration,
     },
+}
+
+/// How old an answer of Prometheus may be, if the plan does not say: its usual interval is a minute.
+/// <https://prometheus.io/docs/prometheus/latest/configuration/configuration/#configuration-file>
+const USUAL_LAG: Duration = Duration::from_secs(60);
+
+impl Metrics {
+    /// How old what is read of it may be.
+    #[must_use]
+    pub fn lag(&self) -> Duration {
+        match self {
+            Self::Command => Duration::ZERO,
+            Self::Prometheus { lag, .. } => *lag,
+        }
+    }
+}
+
+impl Production {
+    /// How old what is counted of requests may be.
+    #[must_use]
+    pub fn lag(&self) -> Duration {
+        self.metrics.as_ref().map_or(Duration::ZERO, Metrics::lag)
+    }
 }
 
 impl CutoverPlan {
@@ -89,7 +114,11 @@ impl CutoverPlan {
         for step in &mut plan.steps {
             // Between the two that move a crontab nobody runs it: that is not made longer.
             if step.action != Action::DisarmOld {
-                step.bake.at_least = step.bake.at_least.max(production.bake);
+                // What was counted before the step held is not of the step.
+                step.bake.at_least = step.bake.at_least.max(production.bake) + production.lag();
+            }
+            if let Action::StopOld { idle_for } = &mut step.action {
+                *idle_for += production.lag();
             }
             if let Action::Handover { old } = &mut step.action {
                 // The same part of them goes on.
@@ -126,10 +155,11 @@ pub(super) struct ProductionText {
     /// schedules need it.
     #[schemars(with = "Option<Vec<String>>")]
     ledger: Option<Spanned<Vec<String>>>,
-    /// Each step is watched at least so long, such as `10m`; as long as in the rehearsal if left out.
+    /// Each step is watched at least so long, such as `10m`, but for `disarmOld`; as long as in the rehearsal if left out.
     #[schemars(with = "Option<String>")]
     bake: Option<Text>,
-    /// Names of steps, such as `setWeight=50`: after each of these the cutover stops until somebody goes on.
+    /// Names of steps, such as `setWeight=50`, but not `disarmOld`: after each of these the cutover stops until somebody
+    /// goes on.
     #[serde(default)]
     #[schemars(with = "Vec<String>")]
     stop_after: Vec<Text>,
@@ -173,6 +203,10 @@ struct MetricsText {
     failed: Option<String>,
     /// The query for the latency in seconds within which 99 of 100 are answered now.
     p99: Option<String>,
+    /// How old what Prometheus answers may be: its scrape interval and some. `1m` if left out. Each step is watched for so
+    /// much longer.
+    #[schemars(with = "Option<String>")]
+    lag: Option<Text>,
 }
 
 pub(super) fn read(
@@ -264,14 +298,15 @@ fn metrics(reader: &Reader<'_>, plan: &CutoverPlan, text: &ProductionText) -> Re
     if !answers(plan.kind) {
         return Err(reader.at(given, format!("{} gets no requests", a(plan.kind)), "remove `metrics`"));
     }
-    let MetricsText { prometheus, requests, failed, p99 } = &given.value;
+    let MetricsText { prometheus, requests, failed, p99, lag } = &given.value;
     let metrics = match (prometheus, requests, failed) {
-        (None, None, None) if p99.is_none() => Metrics::Command,
+        (None, None, None) if p99.is_none() && lag.is_none() => Metrics::Command,
         (Some(url), Some(requests), Some(failed)) => Metrics::Prometheus {
             url: url.trim_end_matches('/').to_owned(),
             requests: requests.clone(),
             failed: failed.clone(),
             p99: p99.clone(),
+            lag: lag.as_ref().map_or(Ok(USUAL_LAG), |lag| reader.quantity(lag, units::duration))?,
         },
         _ => {
             let help = "write all three, in which `$side` is `old` or `new`";

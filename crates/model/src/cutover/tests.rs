@@ -362,6 +362,7 @@ const BAD: &[(&str, &str, &str, &str)] = &[
         "\nrollback: {drill: lastStep",
     ),
     ("samples of a schedule", "schedule", "- armNew", "- armNew:\n    bake: {minSamplesPerSide: 3}"),
+    ("ticks of nobody", "schedule", "- disarmOld", "- disarmOld:\n    bake: {minTicks: 1}"),
     ("ticks of a worker", "worker", "- handover: 1", "- handover: 1\n    bake: {minTicks: 1}"),
     (
         "too few samples",
@@ -522,7 +523,15 @@ fn production_has_its_own_figures_and_the_same_steps() {
     assert_eq!(there.old.instances, 10);
     let names = |plan: &super::CutoverPlan| plan.steps.iter().map(super::Step::name).collect::<Vec<_>>();
     assert_eq!(names(&there), names(&plan));
-    assert!(there.steps.iter().all(|step| step.bake.at_least == Duration::from_secs(600)));
+    // And as much longer as what Prometheus says may be old.
+    assert!(there.steps.iter().all(|step| step.bake.at_least == Duration::from_secs(660)));
+    let idle_for = |plan: &super::CutoverPlan| {
+        plan.steps.iter().find_map(|step| match step.action {
+            Action::StopOld { idle_for } => Some(idle_for),
+            _ => None,
+        })
+    };
+    assert_eq!(idle_for(&there), idle_for(&plan).map(|idle_for| idle_for + Duration::from_secs(60)));
 
     let crontab = good(&format!(
         "{}\nproduction: {{target: production, namespace: album, old: {{instances: 1, command: [x]}}, ledger: [y], bake: 10m}}\n",

@@ -21,7 +21,6 @@ pub fn usual_gates(kind: ComponentKind, action: &Action) -> &'static [GateKind] 
         (Worker, Action::ScaleUpNew) => &[EveryJobOnce, BacklogSLO, CrossConsume, EveryReplicaServes],
         (Worker, Action::Handover { old: 1.. }) => &[EveryJobOnce, BacklogSLO, CrossConsume],
         (Worker, _) => &[EveryJobOnce, BacklogSLO, NothingStranded, OldSilent],
-        (Schedule, Action::DisarmOld) => &[NoOverlap],
         (Schedule, Action::StopOld { .. }) => &[EveryTickOnce, NoOverlap, OldSilent],
         (Schedule, _) => &[EveryTickOnce, NoOverlap],
     }

@@ -14,14 +14,14 @@ use std::convert::Infallible;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use envctl_model::cutover::{CutoverPlan, FaultKind};
+use envctl_model::cutover::{CutoverPlan, FaultKind, GateKind};
 use envctl_model::plan::PlanError;
 use envctl_model::{Plan, Step, StepId};
 use envctl_runner::{Context, Done, StepError, World};
 use serde::{Deserialize, Serialize};
 
 pub use course::{Leg, course};
-pub use settle::AT_LEAST;
+pub use settle::watched_for;
 pub use stage::{Stage, Trouble};
 pub use standing::{judged, standing};
 
@@ -64,12 +64,20 @@ pub struct Director<'a, S> {
     /// Who judges.
     pub judge: Judge,
     judged: Mutex<Vec<Judged>>,
+    looks: bool,
 }
 
 impl<'a, S: Stage> Director<'a, S> {
     /// A director who has judged nothing yet.
     pub fn new(plan: &'a CutoverPlan, stage: &'a S, recorder: &'a Recorder, judge: Judge) -> Self {
-        Self { plan, stage, recorder, judge, judged: Mutex::default() }
+        Self { plan, stage, recorder, judge, judged: Mutex::default(), looks: false }
+    }
+
+    /// Who looks again and again whether a step that is watched has failed already, and then ends it: people feel it.
+    #[must_use]
+    pub fn looking(mut self) -> Self {
+        self.looks = true;
+        self
     }
 
     /// With what was judged before a death.
@@ -228,15 +236,40 @@ impl<'a, S: Stage> Director<'a, S> {
     async fn judge_step(&self, step: usize, context: &Context) -> Result<Done, StepError> {
         let verified = self.last(step, StepPhase::Verified);
         let from = self.last(step, StepPhase::Begun);
-        tokio::select! {
-            baked = settle::bake(self.plan, self.recorder, step, verified, context) => baked?,
+        let failed = tokio::select! {
+            baked = settle::bake(self.plan, self.recorder, step, verified, context) => baked.map(|()| None)?,
+            why = self.failing(step, from), if self.looks => Some(why),
             never = self.tell(from, context) => match never {},
-        }
+        };
         let to = self.recorder.now();
         let window = Window { from, to, step: Some(step), during: During::Step };
         let done = self.judge(step, window).await?;
+        if let Some(why) = failed {
+            return Err(StepError::Failed(why));
+        }
         self.step_seen(step, StepPhase::Judged)?;
         Ok(done)
+    }
+
+    /// Waits until what was seen lately fails, twice in a row, at a gate that more watching does not mend; then says why.
+    async fn failing(&self, step: usize, begun: Time) -> String {
+        let mut failed_before = false;
+        loop {
+            tokio::time::sleep(LOOKS_EVERY).await;
+            let now = self.recorder.now();
+            let lately = Time(now.0.saturating_sub(u64::try_from(LATELY.as_micros()).unwrap_or(u64::MAX)));
+            let window = Window { from: begun.max(lately), to: now, step: Some(step), during: During::Step };
+            let recording = self.recorder.read(Recording::clone);
+            let verdicts = (self.judge)(self.plan, &recording, &window);
+            let fails = |verdict: &&Verdict| {
+                verdict.outcome == Outcome::Failed && FELT_AT_ONCE.contains(&verdict.gate)
+            };
+            let bad: Vec<_> = verdicts.iter().filter(fails).map(told).collect();
+            if failed_before && !bad.is_empty() {
+                return bad.join("\n");
+            }
+            failed_before = !bad.is_empty();
+        }
     }
 
     /// Says what was counted up to now, again and again.
@@ -284,6 +317,7 @@ impl<'a, S: Stage> Director<'a, S> {
         injected.and(lifted)?;
         seen(FaultPhase::Lifted);
         pause(described.recovery + AFTER_RECOVERY, context).await;
+        settle::given_up(self.plan, self.recorder, self.recorder.now()).await;
         let window =
             Window { from, to: self.recorder.now(), step: Some(described.at), during: During::Fault(fault) };
         self.judge(described.at, window).await
@@ -323,13 +357,22 @@ impl<S: Stage> World for Director<'_, S> {
     }
 }
 
+/// Gates that fail because of what people feel. The others say that something is not as it was planned.
+const FELT_AT_ONCE: [GateKind; 3] = [GateKind::NoFailedRequest, GateKind::EveryJobOnce, GateKind::NoOverlap];
+
+/// How often it is looked whether a step has failed already.
+const LOOKS_EVERY: Duration = Duration::from_secs(5);
+
+/// What is looked at then: in a longer time what fails now is lost among what went well before.
+const LATELY: Duration = Duration::from_secs(60);
+
 /// How often the screen is told what was counted.
 const TOLD_EVERY: Duration = Duration::from_secs(1);
 
 /// How long the load goes on after going back, so that what going back broke shows.
 const AFTER_DRILL: Duration = Duration::from_secs(1);
 
-/// How long it goes on after the time that a fault may be felt: who waited for an answer all that time gives up only then.
+/// How long it goes on after the time that a fault may be felt.
 const AFTER_RECOVERY: Duration = Duration::from_secs(2);
 
 /// How long something stays broken.

@@ -1,9 +1,9 @@
 //! Waiting: until there is enough to judge by, and until the logs have it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
-use envctl_model::cutover::plan::{Action, Timetable};
+use envctl_model::cutover::plan::{Action, Bake, Timetable};
 use envctl_model::cutover::{CutoverPlan, Side};
 use envctl_model::stack::ComponentKind;
 use envctl_runner::{Context, StepError};
@@ -17,7 +17,7 @@ use crate::recording::Recording;
 use crate::timetable::ticks;
 
 /// What a step is watched at least: less than this shows nothing of it.
-pub const AT_LEAST: Duration = Duration::from_secs(2);
+const AT_LEAST: Duration = Duration::from_secs(2);
 
 /// The same of one that changes nothing, and of which only what it has found is judged.
 const AT_LEAST_UNCHANGED: Duration = Duration::from_secs(1);
@@ -37,6 +37,12 @@ const RUNS_WITHIN: Duration = Duration::from_secs(60);
 /// The part of what was due that is then over. The rest is what was sent just now.
 const OVER: f64 = 0.9;
 
+/// For how long a step is watched at least.
+#[must_use]
+pub fn watched_for(bake: Bake, changes: bool) -> Duration {
+    bake.at_least.max(if changes { AT_LEAST } else { AT_LEAST_UNCHANGED })
+}
+
 /// Watches a step that holds since `from` for as long as its bake says. Samples that do not come are not waited for
 /// for ever: the gate of samples says that they are missing.
 pub(super) async fn bake(
@@ -47,8 +53,7 @@ pub(super) async fn bake(
     context: &Context,
 ) -> Result<(), StepError> {
     let bake = plan.steps[step].bake;
-    let changes = plan.steps[step].action.changes();
-    let least = bake.at_least.max(if changes { AT_LEAST } else { AT_LEAST_UNCHANGED });
+    let least = watched_for(bake, plan.steps[step].action.changes());
     let ticks = ticks_over(plan, recorder, step, from);
     let watched = ticks.map_or(least, |over| least.max(over.since(from)));
     super::pause(watched.saturating_sub(recorder.now().since(from)), context).await;
@@ -191,6 +196,37 @@ pub(super) async fn answered(plan: &CutoverPlan, recorder: &Recorder, since: Tim
     recorder.until(ANSWERED_WITHIN, caught_up).await;
 }
 
+/// Waits until every request that was due up to this moment is answered, or given up. Who waits for something that is
+/// gone is seen to have failed only then.
+pub(super) async fn given_up(plan: &CutoverPlan, recorder: &Recorder, to: Time) {
+    if plan.traffic.is_none() {
+        return;
+    }
+    // By the load that asked, of which there is another one after a death: what is over, and the first that was due later.
+    let mut loads: HashMap<String, (BTreeSet<u64>, Option<u64>)> = HashMap::new();
+    let mut asking = None;
+    let all_over = |new: &[Observation]| {
+        for seen in new {
+            let Observation::Request(request) = seen else { continue };
+            let Some((load, number)) = request.id.rsplit_once('-') else { continue };
+            let Ok(number) = number.parse() else { continue };
+            let (over, later) = loads.entry(load.to_owned()).or_default();
+            if request.intended <= to {
+                over.insert(number);
+            } else {
+                *later = Some(later.map_or(number, |later: u64| later.min(number)));
+            }
+            asking = Some(load.to_owned());
+        }
+        let Some((over, Some(later))) = asking.as_ref().and_then(|load| loads.get(load)) else {
+            return false;
+        };
+        let first = over.first().copied().unwrap_or(*later);
+        over.range(first..*later).count() as u64 == later - first
+    };
+    recorder.until(ANSWERED_WITHIN, all_over).await;
+}
+
 /// Waits until the router's log has every request that was answered up to this moment. What it never gets is for the
 /// gates to find.
 pub(super) async fn logs(recorder: &Recorder, to: Time) {
@@ -314,6 +350,29 @@ mod tests {
         ];
         seen.iter().for_each(|seen| samples.see(seen));
         assert_eq!((samples.of(Side::Old), samples.of(Side::New)), (1, 2));
+    }
+
+    #[tokio::test]
+    async fn what_was_asked_up_to_a_moment_is_waited_for_until_each_has_its_answer() {
+        let dir = tempfile::tempdir().unwrap();
+        let recorder = Recorder::begin(&dir.path().join("recording.jsonl"), 7).unwrap();
+        let plan = crate::gates::made_up::clean(crate::gates::made_up::Kind::Service, 0).plan;
+        let asked = |id: &str, intended| {
+            let mut seen = request(id, false);
+            if let Observation::Request(request) = &mut seen {
+                request.intended = Time(intended);
+            }
+            recorder.see(seen);
+        };
+        // Of a load before a death, and of this one: the third is not over, and a later one is.
+        asked("1f-9", 1);
+        for (id, intended) in [("2f-0", 5), ("2f-1", 6), ("2f-3", 20)] {
+            asked(id, intended);
+        }
+        let over = || given_up(&plan, &recorder, Time(10));
+        assert!(tokio::time::timeout(Duration::from_millis(50), over()).await.is_err());
+        asked("2f-2", 9);
+        over().await;
     }
 
     #[test]

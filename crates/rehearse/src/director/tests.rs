@@ -1,6 +1,7 @@
 //! Every rollback, and every death, on a stage in memory.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -329,7 +330,8 @@ async fn whoever_resumes_after_any_death_undoes_what_may_hold_and_goes_on_to_the
 #[tokio::test(start_paused = true)]
 async fn what_is_counted_is_told_while_a_step_is_watched() {
     let dir = tempfile::tempdir().unwrap();
-    let (plan, stage, recorder) = (plan(), Memory::default(), recorder(dir.path()));
+    let (mut plan, stage, recorder) = (plan(), Memory::default(), recorder(dir.path()));
+    plan.steps[0].bake.at_least = Duration::from_secs(5);
     let director = Director::new(&plan, &stage, &recorder, passes);
     let (events, mut received) = tokio::sync::mpsc::unbounded_channel();
     let legs = [Leg::Do { step: 0 }, Leg::Judge { step: 0 }];
@@ -341,4 +343,34 @@ async fn what_is_counted_is_told_while_a_step_is_watched() {
         }
     }
     assert!(told.len() >= 3 && told.iter().all(|told| told == "0 requests  0 failed"), "{told:?}");
+}
+
+/// Fails the second and the third time that step 2 is looked at.
+fn fails_for_a_while(_: &CutoverPlan, _: &Recording, window: &Window) -> Vec<Verdict> {
+    static LOOKS: AtomicU32 = AtomicU32::new(0);
+    let is_step = window.step == Some(2) && window.during == During::Step;
+    let fails = is_step && (1..3).contains(&LOOKS.fetch_add(1, Ordering::Relaxed));
+    let mut said = says(if fails { Outcome::Failed } else { Outcome::Passed });
+    said[0].gate = GateKind::NoFailedRequest;
+    said
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_looks_ends_a_step_that_is_seen_to_fail_before_its_time_is_over() {
+    let (dir, stage) = (tempfile::tempdir().unwrap(), Memory::default());
+    let mut plan = plan();
+    plan.steps[2].bake.at_least = Duration::from_secs(600);
+    let recorder = recorder(dir.path());
+    let director = Director::new(&plan, &stage, &recorder, fails_for_a_while).looking();
+    let legs = [Leg::Do { step: 2 }, Leg::Judge { step: 2 }];
+    let (events, mut received) = tokio::sync::mpsc::unbounded_channel();
+    run_and_tell(&director, &legs, dir.path(), Failpoints::none(), events).await.unwrap_err();
+    let mut told = Vec::new();
+    while let Some(event) = received.recv().await {
+        if let Event::StepFailed { .. } = &event {
+            told.push(serde_json::to_string(&event).unwrap());
+        }
+    }
+    assert!(told.len() == 1 && told[0].contains("gate noFailedRequest failed"), "{told:?}");
+    assert!(!judged(&recorder.read(|recording| recording.observations.clone())).contains(&2));
 }

@@ -30,7 +30,7 @@ pub(crate) fn rehearsal() -> Rehearsal {
             ]
             .into(),
         },
-        terraform: Some(TerraformIdentity { configuration: digest("root"), plan: digest("saved") }),
+        terraform: Some(TerraformIdentity { configuration: digest("root"), plan: Some(digest("saved")) }),
         git: GitIdentity { commit: "9f0c2d41e7b8a6f5".to_owned(), dirty: false },
         tools: ["envctl", "helm", "haproxy"].map(|tool| (tool.to_owned(), digest(tool))).into(),
         router: Some(Adapter::Haproxy),

@@ -107,10 +107,11 @@ pub struct NewIdentity {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TerraformIdentity {
-    /// The digest of its files.
+    /// The digest of its files and settings.
     pub configuration: Digest,
-    /// The digest of the saved plan that was applied.
-    pub plan: Digest,
+    /// The digest of the saved plan that was applied; none if there was nothing to change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<Digest>,
 }
 
 /// The sources.

@@ -1,6 +1,9 @@
 //! Gates over counters of requests that somebody else keeps.
 
+use std::time::Duration;
+
 use envctl_model::cutover::Side;
+use envctl_model::cutover::production::Production;
 
 use super::account::{Account, Finding};
 use super::share;
@@ -57,6 +60,9 @@ pub(super) const SAMPLES: Gate = Gate {
     inputs,
 };
 
+/// How old a reading may be from which it is counted on.
+const STALE: Duration = Duration::from_secs(30);
+
 /// A reading of one side.
 #[derive(Clone, Copy)]
 struct Reading {
@@ -93,7 +99,10 @@ fn counts(view: &View<'_>, side: Side, from: Time) -> Option<Counts> {
 /// What a side counted from one moment to another; none if it was not read often enough to tell.
 pub(crate) fn counted_between(recording: &Recording, side: Side, from: Time, to: Time) -> Option<Counts> {
     let readings = readings(recording, side, to);
-    let before = readings.iter().rposition(|reading| reading.at <= from).unwrap_or(0);
+    let after = readings.iter().position(|reading| reading.at > from).unwrap_or(readings.len());
+    // What was read before somebody stopped for a night says nothing of now.
+    let is_fresh = |reading: &Reading| from.since(reading.at) <= STALE;
+    let before = after.checked_sub(1).filter(|before| is_fresh(&readings[*before])).unwrap_or(after);
     let [first, rest @ ..] = &readings[before..] else { return None };
     if rest.is_empty() {
         return None;
@@ -101,10 +110,9 @@ pub(crate) fn counted_between(recording: &Recording, side: Side, from: Time, to:
     let mut sums = Counts::default();
     let mut last = first;
     for reading in rest {
-        // Who counts was restarted, and began again with nothing.
-        let since = |now: u64, then: u64| if now < then { now } else { now - then };
-        sums.requests += since(reading.requests, last.requests);
-        sums.failed += since(reading.failed, last.failed);
+        // Who counts was restarted, or one of several was: what it counts now is in part of before.
+        sums.requests += reading.requests.saturating_sub(last.requests);
+        sums.failed += reading.failed.saturating_sub(last.failed);
         last = reading;
     }
     Some(sums)
@@ -215,9 +223,20 @@ fn p99_known(view: &View<'_>) -> Vec<Finding> {
     sides_that_get_any(view).into_iter().filter(unknown).map(lacking).collect()
 }
 
+/// How long what is read may still be of before.
+fn lag(view: &View<'_>) -> u64 {
+    let lag = view.plan.production.as_ref().map_or(Duration::ZERO, Production::lag);
+    u64::try_from(lag.as_micros()).unwrap_or(u64::MAX / 2)
+}
+
+/// When what is read is of the step's effect alone.
+fn settled(view: &View<'_>) -> Time {
+    Time(share::settled(view).0 + lag(view))
+}
+
 /// What each side counted since the step's effect holds.
 fn placed(view: &View<'_>) -> Option<[u64; 2]> {
-    let settled = share::settled(view);
+    let settled = settled(view);
     Some([counts(view, Side::Old, settled)?.requests, counts(view, Side::New, settled)?.requests])
 }
 
@@ -273,14 +292,14 @@ fn gets_nothing(view: &View<'_>, side: Side, from: Time) -> Vec<Finding> {
 
 fn empty_side_gets_nothing(view: &View<'_>) -> Vec<Finding> {
     match view.planned_share() {
-        0 => gets_nothing(view, Side::New, share::settled(view)),
-        100 => gets_nothing(view, Side::Old, share::settled(view)),
+        0 => gets_nothing(view, Side::New, settled(view)),
+        100 => gets_nothing(view, Side::Old, settled(view)),
         _ => Vec::new(),
     }
 }
 
 fn old_gets_nothing(view: &View<'_>) -> Vec<Finding> {
-    gets_nothing(view, Side::Old, Time(view.verified().0 + SETTLING / 2))
+    gets_nothing(view, Side::Old, Time(view.verified().0 + SETTLING / 2 + lag(view)))
 }
 
 fn enough_per_side(view: &View<'_>) -> Vec<Finding> {

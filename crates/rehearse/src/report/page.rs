@@ -301,7 +301,7 @@ fn identities(run: &Run<'_>) -> Vec<Named> {
     all.push(named("Rendered objects", number(facts.new.manifests.len() as u64)));
     if let Some(terraform) = &facts.terraform {
         all.push(digest("Terraform root", &terraform.configuration));
-        all.push(digest("Terraform plan", &terraform.plan));
+        all.extend(terraform.plan.as_ref().map(|plan| digest("Terraform plan", plan)));
     }
     all.extend(facts.router.map(|router| named("Router", router.as_str())));
     all.extend(facts.tools.iter().map(|(name, tool)| digest(&format!("Program {name}"), tool)));

@@ -7,7 +7,7 @@ use envctl_model::facts::Facts;
 use envctl_model::name::EnvironmentName;
 use envctl_model::stack::{ComponentKind, TargetKind};
 use envctl_programs::git::WorkTree;
-use envctl_rehearse::evidence::Digest;
+use envctl_rehearse::evidence::TerraformIdentity;
 use envctl_translate::Warden;
 
 use super::{New, OnCluster, OnEngine};
@@ -101,10 +101,18 @@ impl Environment<'_> {
         Ok(known::with_outputs(facts, &Place::of(&home).outputs(&home)?))
     }
 
-    /// The digest of the saved plan that Terraform applied for it, where it did.
-    pub(in crate::flows::rehearse) fn planned(&self, checked: &Checked) -> Result<Option<Digest>, Failure> {
+    /// What Terraform made it with, if anything.
+    pub(in crate::flows::rehearse) fn terraform(
+        &self,
+        checked: &Checked,
+    ) -> Result<Option<TerraformIdentity>, Failure> {
+        let target = &self.loaded.project.file.stack.targets[&self.settings.target.value];
+        let Some(root) = &target.terraform else { return Ok(None) };
         let home = self.home(checked);
-        Place::of(&home).planned(&home)
+        let place = Place::of(&home);
+        let configuration = place.configuration(root)?;
+        let plan = place.planned(&home)?;
+        Ok(configuration.map(|configuration| TerraformIdentity { configuration, plan }))
     }
 
     fn home(&self, checked: &Checked) -> Home {

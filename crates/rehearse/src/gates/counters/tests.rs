@@ -161,3 +161,24 @@ fn each_mistake_is_caught_by_its_invariant() {
         assert!(caught, "{what}: {bad:?}");
     }
 }
+
+#[test]
+fn what_was_read_long_before_is_no_base_and_a_smaller_counter_adds_nothing() {
+    let mut recording = Recording::new(Header { began: Timestamp::UNIX_EPOCH, seed: 0 });
+    let readings = [(0, 1000), (100, 5000), (101, 5010), (102, 2000), (103, 2007)];
+    let second = |second: u64| Time(second * 1_000_000);
+    recording.observations.extend(readings.map(|(at, requests)| Observation::Counted {
+        at: second(at),
+        side: Side::Old,
+        requests,
+        failed: 0,
+        p99: None,
+    }));
+    let counted = |from, to| {
+        super::counted_between(&recording, Side::Old, second(from), second(to)).map(|counts| counts.requests)
+    };
+    assert_eq!(counted(99, 102), Some(10), "of the night before");
+    assert_eq!(counted(20, 102), Some(4010), "that is in the window");
+    assert_eq!(counted(100, 200), Some(17), "one of several was restarted");
+    assert_eq!(counted(103, 200), None);
+}
