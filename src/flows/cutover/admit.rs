@@ -49,7 +49,7 @@ pub(super) struct Asking<'a> {
 }
 
 /// How long a cutover may be at work beside what it watches.
-const AT_WORK: SignedDuration = SignedDuration::from_mins(10);
+pub(super) const AT_WORK: SignedDuration = SignedDuration::from_mins(10);
 
 impl Asking<'_> {
     /// Compares evidence with what is here and there, and signs in. Nothing is changed. Also says what the chart makes for
@@ -87,7 +87,7 @@ impl Asking<'_> {
                 (Refusal::Used { .. }, Some(claim)) => already(claim),
                 _ => refused(&refusal),
             })?;
-        Ok((self.admitted(examined, admission)?, identity.objects))
+        Ok((self.admitted(examined, admission, self.lasts())?, identity.objects))
     }
 
     /// Signs in for a cutover that was admitted before, when it began. Whatever has changed here since then must not be in
@@ -97,6 +97,7 @@ impl Asking<'_> {
         evidence: &[u8],
         began: Timestamp,
         identity: &str,
+        lasts: SignedDuration,
     ) -> Result<Admitted, Failure> {
         let verified = self.verify(evidence, began)?;
         let examined = self.examine().await?;
@@ -107,7 +108,7 @@ impl Asking<'_> {
         }
         let as_rehearsed = Wanted::as_rehearsed(verified.rehearsal());
         let admission = verified.admit(&as_rehearsed, |_| false).map_err(|refusal| refused(&refusal))?;
-        self.admitted(examined, admission)
+        self.admitted(examined, admission, lasts)
     }
 
     /// What is wrong without a look at production is told without one.
@@ -139,8 +140,13 @@ impl Asking<'_> {
         claimed.map_err(|e| explain(&e))
     }
 
-    fn admitted(&self, examined: Examined, admission: Admission) -> Result<Admitted, Failure> {
-        let until = Timestamp::now().saturating_add(self.lasts()).unwrap_or(Timestamp::MAX);
+    fn admitted(
+        &self,
+        examined: Examined,
+        admission: Admission,
+        lasts: SignedDuration,
+    ) -> Result<Admitted, Failure> {
+        let until = Timestamp::now().saturating_add(lasts).unwrap_or(Timestamp::MAX);
         let target = examined.admit(&admission, &self.production.namespace, until);
         Ok(Admitted { target: target.map_err(|e| explain(&e))?, admission })
     }
@@ -182,7 +188,7 @@ impl Asking<'_> {
     }
 
     /// How long it takes at least, until it ends or stops.
-    fn lasts(&self) -> SignedDuration {
+    pub(super) fn lasts(&self) -> SignedDuration {
         let plan = self.loaded.plan.in_production();
         let last = self.production.stop_after.iter().min().copied().unwrap_or(plan.steps.len());
         let watching: Duration = plan.steps.iter().take(last + 1).map(|step| step.bake.at_least).sum();

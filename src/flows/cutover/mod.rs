@@ -45,7 +45,7 @@ use super::run::{Run, Screen};
 use super::up;
 use crate::config::Base;
 use crate::ui::{Failure, Format};
-use admit::{Admitted, Asking, already};
+use admit::{AT_WORK, Admitted, Asking, already};
 use kept::{Held, Kept};
 use preflight::Parts;
 use stage::Production;
@@ -279,7 +279,11 @@ impl Cutover<'_> {
             ));
         }
         let evidence = std::fs::read(held.home.file(EVIDENCE)).map_err(Failure::failed)?;
-        let admitted = self.asking().admit_again(&evidence, held.kept.began, &held.kept.identity).await?;
+        let asking = self.asking();
+        // Going back watches nothing for long.
+        let lasts = if self.options.what == What::Abort { AT_WORK } else { asking.lasts() };
+        let (began, identity) = (held.kept.began, &held.kept.identity);
+        let admitted = asking.admit_again(&evidence, began, identity, lasts).await?;
         let parts = self.parts(&admitted, &held.kept.replicas).await?;
         let recorder = Recorder::resume(&held.home.file(RECORDING)).map_err(Failure::failed)?;
         Ok((held, parts, recorder, admitted))

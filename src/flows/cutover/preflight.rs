@@ -10,12 +10,14 @@ use envctl_model::cutover::{CutoverPlan, Side};
 use envctl_model::stack::ComponentKind;
 use envctl_rehearse::director::Trouble;
 use envctl_rehearse::haproxy::{Router, Runtime};
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::admit::Admitted;
 use super::operator::Operator;
 use super::watching::Counting;
 use crate::flows::cluster::target::explain;
+use crate::flows::moving::makes_up_for_none;
 use crate::flows::moving::workloads::Workloads;
 use crate::ui::Failure;
 
@@ -69,7 +71,8 @@ impl Parts {
             self.check_new(&admitted.target, objects),
             self.check_old(plan, admitted),
             self.check_router(),
-            self.check_counting()
+            self.check_counting(),
+            self.check_catching_up(plan)
         )?;
         Ok(())
     }
@@ -134,6 +137,12 @@ impl Parts {
             return Ok(());
         }
         Err(Failure::Refused(format!("the state of the old side has to say {word} before a cutover begins")))
+    }
+
+    async fn check_catching_up(&self, plan: &CutoverPlan) -> Result<(), Failure> {
+        let Some(timetable) = &plan.timetable else { return Ok(()) };
+        let catching_up = self.new.catching_up().await.map_err(refused)?;
+        makes_up_for_none(timetable, &catching_up, Timestamp::now()).map_err(refused)
     }
 
     async fn check_router(&self) -> Result<(), Failure> {

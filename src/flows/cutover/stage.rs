@@ -1,16 +1,17 @@
 //! Production, as the director has it.
 
 use envctl_model::cutover::CutoverPlan;
-use envctl_model::cutover::plan::Fault;
+use envctl_model::cutover::plan::{Action, Fault};
 use envctl_rehearse::Recorder;
 use envctl_rehearse::director::{Judged, Stage, Trouble};
 use envctl_rehearse::haproxy::Router;
+use jiff::Timestamp;
 
 use super::kept::Held;
 use super::operator::Operator;
 use super::watching::Silent;
 use crate::flows::moving::workloads::Workloads;
-use crate::flows::moving::{Moving, trouble};
+use crate::flows::moving::{Moving, makes_up_for_none, trouble};
 
 /// Production.
 pub(super) struct Production<'a> {
@@ -44,6 +45,10 @@ impl Production<'_> {
 
 impl Stage for Production<'_> {
     async fn act(&self, step: usize) -> Result<(), Trouble> {
+        // Since this was looked at first there may have been a tick.
+        if let (Action::ArmNew, Some(timetable)) = (&self.plan.steps[step].action, &self.plan.timetable) {
+            makes_up_for_none(timetable, &self.new.catching_up().await?, Timestamp::now())?;
+        }
         self.moving().act(step).await
     }
 

@@ -23,7 +23,7 @@ use envctl_runner::Lock;
 
 use super::run::Run;
 use crate::ui::Failure;
-pub(super) use ticks::between_ticks;
+pub(super) use ticks::{between_ticks, makes_up_for_none};
 
 /// How long one instance may take to be ready, or to end.
 pub(super) const PATIENCE: Duration = Duration::from_secs(120);

@@ -26,6 +26,37 @@ pub(in crate::flows) async fn between_ticks(timetable: &Timetable, long: Duratio
     Ok(())
 }
 
+/// Refuses to let CronJobs run that would make up for a tick that the crontab has run. A CronJob that is no later than the
+/// timetable tolerates makes up for none that [`between_ticks`] has not waited for.
+pub(in crate::flows) fn makes_up_for_none(
+    timetable: &Timetable,
+    catching_up: &[(String, Option<Duration>)],
+    now: Timestamp,
+) -> Result<(), Trouble> {
+    for (job, deadline) in catching_up {
+        let Some(deadline) = deadline else {
+            return Err(Trouble(format!(
+                "the CronJob {job} has no `startingDeadlineSeconds`: as soon as it may run, it makes up for its last tick, \
+                 however long ago that was\n  set it in the chart, to less than the time from a tick to the move"
+            )));
+        };
+        if *deadline <= timetable.tolerance {
+            continue;
+        }
+        let long = SignedDuration::try_from(*deadline).map_err(|e| Trouble(e.to_string()))?;
+        let from = now.saturating_sub(long).map_err(|e| Trouble(e.to_string()))?;
+        let ticks = ticks(timetable, from, now).map_err(|e| Trouble(e.to_string()))?;
+        if let Some(tick) = ticks.last() {
+            return Err(Trouble(format!(
+                "the CronJob {job} would make up for the tick of {tick}, which the crontab has run: its \
+                 `startingDeadlineSeconds` are {}\n  begin so long after a tick, or set it lower in the chart",
+                deadline.as_secs()
+            )));
+        }
+    }
+    Ok(())
+}
+
 /// The first such moment from `now` on.
 fn quiet(timetable: &Timetable, now: Timestamp, room: SignedDuration) -> Result<Timestamp, Trouble> {
     let over = SignedDuration::try_from(timetable.tolerance).map_err(|e| Trouble(e.to_string()))?;
@@ -74,6 +105,22 @@ mod tests {
         let now = format!("2026-03-01T09:00:{now}Z").parse().unwrap();
         quiet(&timetable(schedules, tolerance), now, SignedDuration::from_secs(20))
             .map(|moment| moment.to_string())
+    }
+
+    #[test]
+    fn a_cron_job_that_would_make_up_for_a_tick_is_not_let_run() {
+        let timetable = timetable(&["0 4 * * *"], 10);
+        let refused = |deadline: Option<u64>, now: &str| {
+            let job = ("digest".to_owned(), deadline.map(Duration::from_secs));
+            let now = format!("2026-03-01T{now}Z").parse().unwrap();
+            makes_up_for_none(&timetable, &[job], now).map_err(|trouble| trouble.0)
+        };
+        refused(Some(3600), "05:00:01").unwrap();
+        refused(Some(10), "04:00:05").unwrap();
+        let why = refused(Some(3600), "04:30:00").unwrap_err();
+        assert!(why.contains("would make up for the tick of 2026-03-01T04:00:00Z"), "{why}");
+        let why = refused(None, "23:00:00").unwrap_err();
+        assert!(why.contains("the CronJob digest has no `startingDeadlineSeconds`"), "{why}");
     }
 
     #[test]

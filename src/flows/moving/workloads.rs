@@ -1,7 +1,9 @@
 //! The new side as its workloads: how much of them runs. The same for a sandbox and for production.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use envctl_cluster::ClusterError;
 use envctl_cluster::live::scale::{self, Resized, Runs, Scaling};
 use envctl_cluster::live::workloads;
 use envctl_cluster::wait::Wanted;
@@ -25,19 +27,53 @@ pub(crate) struct Workloads {
     pub(crate) cron_jobs: Vec<String>,
 }
 
-/// What the names of a component's pods begin with: their workload's name.
-#[derive(Debug, Clone)]
-pub(crate) struct Pods(Vec<String>);
+/// How the names of a component's pods look: they begin with their workload's name.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Pods {
+    /// What follows can be anything.
+    any: Vec<String>,
+    /// What follows are the hash of a Deployment's template and five random letters: a machine `worker-01` is none.
+    replicas: Vec<String>,
+}
+
+/// The letters of which Kubernetes makes hashes and random parts of names.
+/// <https://github.com/kubernetes/apimachinery/blob/master/pkg/util/rand/rand.go>
+const RANDOM: &str = "bcdfghjklmnpqrstvwxz2456789";
+
+/// RFC 1123, section 2.1.
+const LONGEST_HOST: usize = 63;
 
 impl Pods {
     /// Those of workloads of these names.
     pub(crate) fn of<'a>(workloads: impl Iterator<Item = &'a str>) -> Self {
-        Self(workloads.map(|name| format!("{name}-")).collect())
+        Self { any: workloads.map(|name| format!("{name}-")).collect(), replicas: Vec::new() }
+    }
+
+    /// Those of workloads in a cluster, by their labels.
+    fn in_cluster<'a>(workloads: impl Iterator<Item = &'a str>) -> Self {
+        let mut pods = Self::default();
+        for label in workloads {
+            let (kind, name) = label.split_once('/').unwrap_or_default();
+            if kind == "Deployment" { &mut pods.replicas } else { &mut pods.any }.push(format!("{name}-"));
+        }
+        pods
     }
 
     /// Whether a host name is that of such a pod, which is its name.
     pub(crate) fn have(&self, host: &str) -> bool {
-        self.0.iter().any(|prefix| host.starts_with(prefix))
+        let is_random = |text: &str| text.chars().all(|letter| RANDOM.contains(letter));
+        let is_replica = |rest: &str| {
+            let parts = rest.split_once('-');
+            parts.is_some_and(|(hash, random)| {
+                (1..=10).contains(&hash.len()) && random.len() == 5 && is_random(hash) && is_random(random)
+            })
+        };
+        // Of a name that would be too long for a host the end of what comes before is cut off.
+        let is_cut = host.len() == LONGEST_HOST;
+        self.any.iter().any(|prefix| host.starts_with(prefix))
+            || self.replicas.iter().any(|prefix| {
+                host.strip_prefix(prefix.as_str()).is_some_and(|rest| is_cut || is_replica(rest))
+            })
     }
 }
 
@@ -79,11 +115,19 @@ impl Workloads {
         tokio::try_join!(self.scale_down(), self.arm(false)).map(drop)
     }
 
+    /// Its CronJobs, each with how long after a tick it makes up for it when it is let run; none if for ever.
+    pub(crate) async fn catching_up(&self) -> Result<Vec<(String, Option<Duration>)>, Trouble> {
+        let of = |job: &String| {
+            let job = job.clone();
+            async move { Ok((job.clone(), scale::catches_up(&self.by, &job).await?)) }
+        };
+        try_join_all(self.cron_jobs.iter().map(of)).await.map_err(|e: ClusterError| trouble(explain(&e)))
+    }
+
     /// Which pods are the component's.
     pub(crate) fn pods(&self) -> Pods {
-        let workloads = self.replicas.keys().filter_map(|label| Some(label.split_once('/')?.1));
-        let names = workloads.chain(self.cron_jobs.iter().map(String::as_str));
-        Pods::of(names)
+        let cron_jobs: Vec<_> = self.cron_jobs.iter().map(|name| format!("CronJob/{name}")).collect();
+        Pods::in_cluster(self.replicas.keys().chain(&cron_jobs).map(String::as_str))
     }
 
     async fn resize(&self, workload: &str, count: i32) -> Result<(), Trouble> {
@@ -123,5 +167,27 @@ impl NewSide for Workloads {
         let runs = if armed { Runs::Scheduled } else { Runs::Suspended };
         let set = self.cron_jobs.iter().map(|job| scale::set_runs(&self.by, job, runs));
         try_join_all(set).await.map(drop).map_err(|e| trouble(explain(&e)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_that_is_called_like_a_workload_is_no_pod_of_it() {
+        let pods = Pods::in_cluster(["Deployment/worker", "StatefulSet/db", "CronJob/digest"].into_iter());
+        for (host, is_pod) in [
+            ("worker-6c9f8d5b7d-x2vlq", true),
+            ("worker-01", false),
+            ("worker-01-eu", false),
+            ("worker-6c9f8d5b7d", false),
+            ("worker-a-6c9f8d5b7d-x2vlq", false),
+            ("db-0", true),
+            ("digest-29411620-x2vlq", true),
+            ("api-6c9f8d5b7d-x2vlq", false),
+        ] {
+            assert_eq!(pods.have(host), is_pod, "{host}");
+        }
     }
 }

@@ -198,6 +198,19 @@ pub async fn set_runs(by: &Scaling, name: &str, runs: Runs) -> Result<(), Cluste
     })
 }
 
+/// How long after a tick a CronJob whose runs begin again makes up for it; none if however long ago it was.
+/// <https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/#deadline-for-delayed-job-start>
+///
+/// # Errors
+/// When there is no such CronJob; when the cluster refuses or does not answer.
+pub async fn catches_up(by: &Scaling, name: &str) -> Result<Option<Duration>, ClusterError> {
+    let Scaling { cluster, namespace } = by;
+    let api: Api<CronJob> = Api::namespaced(cluster.client(), namespace);
+    let found = api.get(name).await.map_err(cluster.failed(&format!("to show the CronJob {name}")))?;
+    let seconds = found.spec.and_then(|spec| spec.starting_deadline_seconds);
+    Ok(seconds.map(|seconds| Duration::from_secs(u64::try_from(seconds).unwrap_or(0))))
+}
+
 /// Gives all replicas back, and lets CronJobs run again. Workloads that are gone are left out.
 ///
 /// # Errors

@@ -201,7 +201,7 @@ fn read_timetable(reader: &mut Reader<'_>, text: &TimetableText) -> Result<Timet
 }
 
 /// Looks at the five fields only as far as one that was forgotten or put elsewhere is found.
-fn read_entry(reader: &Reader<'_>, text: &EntryText) -> Result<TimetableEntry, Wrong> {
+pub(super) fn read_entry(reader: &Reader<'_>, text: &EntryText) -> Result<TimetableEntry, Wrong> {
     let schedule = &text.schedule.value;
     let fields: Vec<_> = schedule.split_whitespace().collect();
     if fields.len() != 5 {

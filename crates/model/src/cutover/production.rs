@@ -9,8 +9,9 @@ use serde::Deserialize;
 use serde_yaml::Spanned;
 
 use super::check::{Reader, Wrong, a, meant};
-use super::file::Text;
-use super::plan::{Action, CutoverPlan, GateKind, Step};
+use super::file::{EntryText, Text};
+use super::load::read_entry;
+use super::plan::{Action, CutoverPlan, GateKind, Step, TimetableEntry};
 use super::sides::answers;
 use crate::stack::Stack;
 use crate::units;
@@ -33,6 +34,8 @@ pub struct Production {
     pub metrics: Option<Metrics>,
     /// A program and its arguments that prints what the plan's ledger prints. For workers and schedules.
     pub ledger: Option<Vec<String>>,
+    /// The entries of the crontab there, by the names of the plan's, where they run at other times than in a rehearsal.
+    pub entries: Option<Vec<TimetableEntry>>,
     /// Each step is watched at least so long, but for `disarmOld`.
     pub bake: Duration,
     /// After these steps, by index, the cutover stops and waits for somebody to go on.
@@ -111,6 +114,9 @@ impl CutoverPlan {
         let Some(production) = &self.production else { return plan };
         let (here, there) = (u32::from(self.old.instances.max(1)), u32::from(production.old.instances));
         plan.old.instances = production.old.instances;
+        if let (Some(timetable), Some(entries)) = (&mut plan.timetable, &production.entries) {
+            timetable.entries.clone_from(entries);
+        }
         for step in &mut plan.steps {
             // Between the two that move a crontab nobody runs it: that is not made longer.
             if step.action != Action::DisarmOld {
@@ -155,6 +161,10 @@ pub(super) struct ProductionText {
     /// schedules need it.
     #[schemars(with = "Option<Vec<String>>")]
     ledger: Option<Spanned<Vec<String>>>,
+    /// The entries of the crontab there, all of those that the plan's timetable names, where they run at other times than in
+    /// a rehearsal.
+    #[schemars(with = "Option<Vec<EntryText>>")]
+    entries: Option<Vec<EntryText>>,
     /// Each step is watched at least so long, such as `10m`, but for `disarmOld`; as long as in the rehearsal if left out.
     #[schemars(with = "Option<String>")]
     bake: Option<Text>,
@@ -248,6 +258,11 @@ pub(super) fn read(
         router: router(reader, plan, text)?,
         metrics: metrics(reader, plan, text)?,
         ledger: ledger(reader, plan, text)?,
+        entries: text
+            .entries
+            .as_ref()
+            .map(|entries| read_entries(reader, plan, text, entries))
+            .transpose()?,
         bake: bake.unwrap_or_default(),
         stop_after: stops(reader, plan, &text.stop_after)?,
     })
@@ -339,6 +354,35 @@ fn ledger(
             Err(reader.at(&text.target, message, help))
         }
     }
+}
+
+fn read_entries(
+    reader: &Reader<'_>,
+    plan: &CutoverPlan,
+    text: &ProductionText,
+    entries: &[EntryText],
+) -> Result<Vec<TimetableEntry>, Wrong> {
+    let Some(timetable) = &plan.timetable else {
+        let message = format!("{} has no timetable", a(plan.kind));
+        return Err(reader.at(&text.target, message, "remove `production.entries`"));
+    };
+    let known = |name: &str| timetable.entries.iter().any(|entry| entry.name == name);
+    if let Some(unknown) = entries.iter().find(|entry| !known(&entry.name.value)) {
+        let names = timetable.entries.iter().map(|entry| entry.name.as_str());
+        let help = meant(&unknown.name.value, names, "entries of the plan's timetable");
+        let message = format!("`{}` is rehearsed as no entry", unknown.name.value);
+        return Err(reader.at(&unknown.name, message, &help));
+    }
+    let given = |name: &str| entries.iter().any(|entry| entry.name.value == name);
+    if let Some(missing) = timetable.entries.iter().find(|entry| !given(&entry.name)) {
+        let message = format!("`production.entries` does not say when `{}` runs", missing.name);
+        return Err(reader.at(
+            &text.target,
+            message,
+            "write all entries of the crontab, also those that are alike",
+        ));
+    }
+    entries.iter().map(|entry| read_entry(reader, entry)).collect()
 }
 
 fn stops(reader: &Reader<'_>, plan: &CutoverPlan, list: &[Text]) -> Result<Vec<usize>, Wrong> {

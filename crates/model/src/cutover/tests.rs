@@ -534,9 +534,13 @@ fn production_has_its_own_figures_and_the_same_steps() {
     assert_eq!(idle_for(&there), idle_for(&plan).map(|idle_for| idle_for + Duration::from_secs(60)));
 
     let crontab = good(&format!(
-        "{}\nproduction: {{target: production, namespace: album, old: {{instances: 1, command: [x]}}, ledger: [y], bake: 10m}}\n",
+        "{}\nproduction: {{target: production, namespace: album, old: {{instances: 1, command: [x]}}, ledger: [y], bake: 10m, \
+         entries: [{{name: digest, schedule: \"0 7 * * *\"}}]}}\n",
         template(ComponentKind::Schedule)
     ));
+    let at = |plan: &super::CutoverPlan| plan.timetable.as_ref().unwrap().entries[0].schedule.clone();
+    assert_ne!(at(&crontab.plan), "0 7 * * *");
+    assert_eq!(at(&crontab.plan.in_production()), "0 7 * * *");
     let there = crontab.plan.in_production();
     let long = there.steps.iter().filter(|step| step.bake.at_least == Duration::from_secs(600));
     let long: Vec<_> = long.map(super::Step::name).collect();
@@ -603,4 +607,13 @@ fn what_is_wrong_with_production_is_said_at_its_place() {
     );
     let wrong = parse(&crontab).unwrap_err().to_string();
     assert!(wrong.contains("ticks would be lost") && wrong.contains("write `armNew`"), "{wrong}");
+    let stops = "stopAfter: [disarmOld]";
+    for (entries, said) in [
+        ("entries: [{name: digests, schedule: \"0 7 * * *\"}]", "`digests` is rehearsed as no entry"),
+        ("entries: []", "`production.entries` does not say when `digest` runs"),
+        ("entries: [{name: digest, schedule: \"0 7 * *\"}]", "has five fields"),
+    ] {
+        let wrong = parse(&crontab.replace(stops, entries)).unwrap_err().to_string();
+        assert!(wrong.contains(said), "{wrong}");
+    }
 }
