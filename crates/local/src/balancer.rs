@@ -24,6 +24,7 @@ use crate::digest::sha256;
 use crate::docker_cli::DockerCli;
 use crate::engine::{EngineError, EngineReader, VerifiedEngine, found};
 use crate::port_owner::{self, PortOwner};
+use crate::remove::removal_elsewhere;
 use crate::router::is_port_taken;
 use crate::state::{ActualContainer, ContainerState};
 use crate::{images, logs, lookup, state};
@@ -343,7 +344,14 @@ impl Balancer {
     async fn delete(&self) -> Result<(), EngineError> {
         let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
         let removed = self.engine.docker().remove_container(&self.name, Some(options)).await;
-        found(removed.map_err(self.engine.failed("removing the balancer"))).map(drop)
+        match found(removed.map_err(self.engine.failed("removing the balancer"))) {
+            // Another process has begun to, which may be dead by now.
+            Err(error) if error.is_conflict() => {
+                removal_elsewhere(&self.engine, &self.name).await;
+                Ok(())
+            }
+            removed => removed.map(drop),
+        }
     }
 }
 

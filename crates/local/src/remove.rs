@@ -106,7 +106,7 @@ async fn container(engine: &VerifiedEngine, container: &ActualContainer) -> Resu
 
 /// Waits for a removal that another process has begun: ours is refused then, and the container is
 /// gone a moment later.
-async fn removal_elsewhere(engine: &VerifiedEngine, id: &str) {
+pub(crate) async fn removal_elsewhere(engine: &VerifiedEngine, id: &str) {
     let options = WaitContainerOptionsBuilder::default().condition("removed").build();
     let mut removal = pin!(engine.docker().wait_container(id, Some(options)));
     // Gone already (404) or not going at all: the look-up afterwards tells.

@@ -16,6 +16,7 @@ use envctl_wire::{AGENT_PATH, CONFIG_VARIABLE, HEALTH_TIMEOUT_SECONDS, ROUTER_AL
 
 use crate::engine::{EngineError, EngineReader, VerifiedEngine, found};
 use crate::port_owner::{self, PortOwner};
+use crate::remove::removal_elsewhere;
 use envctl_model::labels::{self, Role};
 
 /// The router could not be made to run.
@@ -364,6 +365,12 @@ pub(crate) fn is_port_taken(message: &str) -> bool {
 async fn remove(engine: &VerifiedEngine, id: &str) -> Result<(), EngineError> {
     let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
     let removed = engine.docker().remove_container(id, Some(options)).await;
-    found(removed.map_err(engine.failed("removing the router")))?;
-    Ok(())
+    match found(removed.map_err(engine.failed("removing the router"))) {
+        // Another process has begun to, which may be dead by now.
+        Err(error) if error.is_conflict() => {
+            removal_elsewhere(engine, id).await;
+            Ok(())
+        }
+        removed => removed.map(drop),
+    }
 }

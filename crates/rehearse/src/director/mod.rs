@@ -317,7 +317,10 @@ impl<'a, S: Stage> Director<'a, S> {
         injected.and(lifted)?;
         seen(FaultPhase::Lifted);
         pause(described.recovery + AFTER_RECOVERY, context).await;
-        settle::given_up(self.plan, self.recorder, self.recorder.now()).await;
+        tokio::select! {
+            () = settle::given_up(self.plan, self.recorder, self.recorder.now()) => {}
+            () = context.interrupted.cancelled() => {}
+        }
         let window =
             Window { from, to: self.recorder.now(), step: Some(described.at), during: During::Fault(fault) };
         self.judge(described.at, window).await
