@@ -6,8 +6,8 @@ use envctl_programs::process::{Interrupter, Signals};
 
 use crate::ui::Failure;
 
-/// Ctrl-C, SIGTERM, or a terminal that is gone, as often as it comes: the first stops the run and interrupts the programs it started, the
-/// second interrupts them again, the third kills them.
+/// Ctrl-C, SIGTERM, or a terminal that is gone, as often as it comes: the first stops the run and interrupts the
+/// programs it started, the second interrupts them again, the third kills them.
 #[derive(Debug, Clone)]
 pub(crate) struct Interrupts {
     /// What programs listen to.

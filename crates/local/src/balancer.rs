@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use bollard::models::{ContainerCreateBody, HostConfig, Mount, MountType, PortBinding};
 use bollard::query_parameters::{
-    CreateContainerOptionsBuilder, KillContainerOptionsBuilder, RemoveContainerOptionsBuilder,
-    StartContainerOptions, StopContainerOptionsBuilder, WaitContainerOptionsBuilder,
+    CreateContainerOptionsBuilder, KillContainerOptionsBuilder, StartContainerOptions,
+    StopContainerOptionsBuilder, WaitContainerOptionsBuilder,
 };
 use envctl_model::labels::{self, Role};
 use envctl_model::log::{LogLine, LogOptions};
@@ -24,7 +24,7 @@ use crate::digest::sha256;
 use crate::docker_cli::DockerCli;
 use crate::engine::{EngineError, EngineReader, VerifiedEngine, found};
 use crate::port_owner::{self, PortOwner};
-use crate::remove::removal_elsewhere;
+use crate::remove::at_once;
 use crate::router::is_port_taken;
 use crate::state::{ActualContainer, ContainerState};
 use crate::{images, logs, lookup, state};
@@ -342,16 +342,7 @@ impl Balancer {
     }
 
     async fn delete(&self) -> Result<(), EngineError> {
-        let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
-        let removed = self.engine.docker().remove_container(&self.name, Some(options)).await;
-        match found(removed.map_err(self.engine.failed("removing the balancer"))) {
-            // Another process has begun to, which may be dead by now.
-            Err(error) if error.is_conflict() => {
-                removal_elsewhere(&self.engine, &self.name).await;
-                Ok(())
-            }
-            removed => removed.map(drop),
-        }
+        at_once(&self.engine, &self.name, "removing the balancer").await
     }
 }
 

@@ -104,9 +104,27 @@ async fn container(engine: &VerifiedEngine, container: &ActualContainer) -> Resu
     }))
 }
 
+/// Removes a container at once, whatever it does. One that another process, which may be dead by now, has begun to remove
+/// is waited for.
+pub(crate) async fn at_once(
+    engine: &VerifiedEngine,
+    container: &str,
+    doing: &str,
+) -> Result<(), EngineError> {
+    let options = RemoveContainerOptionsBuilder::default().v(true).force(true).build();
+    let removed = engine.docker().remove_container(container, Some(options)).await;
+    match found(removed.map_err(engine.failed(doing))) {
+        Err(error) if error.is_conflict() => {
+            removal_elsewhere(engine, container).await;
+            Ok(())
+        }
+        removed => removed.map(drop),
+    }
+}
+
 /// Waits for a removal that another process has begun: ours is refused then, and the container is
 /// gone a moment later.
-pub(crate) async fn removal_elsewhere(engine: &VerifiedEngine, id: &str) {
+async fn removal_elsewhere(engine: &VerifiedEngine, id: &str) {
     let options = WaitContainerOptionsBuilder::default().condition("removed").build();
     let mut removal = pin!(engine.docker().wait_container(id, Some(options)));
     // Gone already (404) or not going at all: the look-up afterwards tells.

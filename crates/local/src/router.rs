@@ -8,15 +8,14 @@ use bollard::models::{
     PortBinding, RestartPolicy, RestartPolicyNameEnum,
 };
 use bollard::query_parameters::{
-    CreateContainerOptionsBuilder, ListContainersOptionsBuilder, RemoveContainerOptionsBuilder,
-    StartContainerOptions,
+    CreateContainerOptionsBuilder, ListContainersOptionsBuilder, StartContainerOptions,
 };
 use envctl_model::receipt::{End, Item, ThingKind};
 use envctl_wire::{AGENT_PATH, CONFIG_VARIABLE, HEALTH_TIMEOUT_SECONDS, ROUTER_ALIAS, RouterConfig};
 
 use crate::engine::{EngineError, EngineReader, VerifiedEngine, found};
 use crate::port_owner::{self, PortOwner};
-use crate::remove::removal_elsewhere;
+use crate::remove::at_once;
 use envctl_model::labels::{self, Role};
 
 /// The router could not be made to run.
@@ -363,14 +362,5 @@ pub(crate) fn is_port_taken(message: &str) -> bool {
 }
 
 async fn remove(engine: &VerifiedEngine, id: &str) -> Result<(), EngineError> {
-    let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
-    let removed = engine.docker().remove_container(id, Some(options)).await;
-    match found(removed.map_err(engine.failed("removing the router"))) {
-        // Another process has begun to, which may be dead by now.
-        Err(error) if error.is_conflict() => {
-            removal_elsewhere(engine, id).await;
-            Ok(())
-        }
-        removed => removed.map(drop),
-    }
+    at_once(engine, id, "removing the router").await
 }

@@ -102,6 +102,12 @@ impl Operator {
         )))
     }
 
+    /// Has so many machines go on, and reads back how many do.
+    async fn kept(&self, count: u16) -> Result<u64, Trouble> {
+        self.tell::<Value>(&json!({"do": "keep", "running": count})).await?;
+        Ok(self.state().await?.running)
+    }
+
     fn name(&self) -> &str {
         self.words.first().map_or("", String::as_str)
     }
@@ -134,8 +140,7 @@ impl OldSide for Operator {
     const ARMS_WITHIN: Duration = Duration::from_secs(15);
 
     async fn keep(&self, count: u16) -> Result<(), Trouble> {
-        self.tell::<Value>(&json!({"do": "keep", "running": count})).await?;
-        let State { running, .. } = self.state().await?;
+        let running = self.kept(count).await?;
         if running == u64::from(count) {
             return Ok(());
         }
@@ -146,8 +151,7 @@ impl OldSide for Operator {
     }
 
     async fn restore(&self, count: u16) -> Result<(), Trouble> {
-        self.tell::<Value>(&json!({"do": "keep", "running": count})).await?;
-        let State { running, .. } = self.state().await?;
+        let running = self.kept(count).await?;
         let wanted = u64::from(count);
         if running * 10 < wanted * 9 {
             return Err(Trouble(format!(

@@ -338,16 +338,22 @@ pub(super) fn run_cutover(
     ran
 }
 
-#[test]
-fn a_cutover_needs_evidence_stops_where_the_plan_says_and_goes_back_when_a_gate_fails() {
-    let Some(cluster) = Cluster::shared() else { return };
+/// Where a cutover is rehearsed whose requests go through a router; none, and said, where that cannot be.
+fn place() -> Option<&'static Cluster> {
+    let cluster = Cluster::shared()?;
     if !have(&["docker", "helm", "python3"]) {
-        return;
+        return None;
     }
     if !haproxy().is_file() {
         crate::support::skip("haproxy is not installed");
-        return;
+        return None;
     }
+    Some(cluster)
+}
+
+#[test]
+fn a_cutover_needs_evidence_stops_where_the_plan_says_and_goes_back_when_a_gate_fails() {
+    let Some(cluster) = place() else { return };
     let mut rehearsal = Rehearsal::short(cluster, "kcut");
     let disk = SmallDisk::at(&rehearsal.house.state(), "64m");
     let name = rehearsal.house.project.clone();
@@ -459,14 +465,7 @@ fn the_name_of_an_internal_tool_is_switched_in_production_as_it_was_rehearsed() 
     if !has_time_for("a name that is switched in production") {
         return;
     }
-    let Some(cluster) = Cluster::shared() else { return };
-    if !have(&["docker", "helm", "python3"]) {
-        return;
-    }
-    if !haproxy().is_file() {
-        crate::support::skip("haproxy is not installed");
-        return;
-    }
+    let Some(cluster) = place() else { return };
     let mut rehearsal = Rehearsal::endpoint(cluster, "kcutname");
     rehearsal.all["plan"]["rollback"]["drill"] = "lastStep".into();
     rehearsal.all["plan"]["faults"] = json!([]);
